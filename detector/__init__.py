@@ -1,0 +1,43 @@
+"""Tell real faces from deepfakes.
+
+import detector
+
+judge = detector.load_detector()
+judge.detect("face.jpg").verdict
+"""
+
+from detector.explanations import colour_heatmap
+from detector.media import IMAGE_SUFFIXES, encode_jpeg, encode_png, read_image, sniff
+from detector.pipeline import Detector, load_detector
+from detector.results import (
+    Detection,
+    DetectorError,
+    Face,
+    MediaTooLarge,
+    ModelError,
+    Reason,
+    UnreadableMedia,
+    Verdict,
+)
+from detector.synthesis import make_sample_fake
+
+__version__ = "0.1.0"
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "Detection",
+    "Detector",
+    "DetectorError",
+    "Face",
+    "MediaTooLarge",
+    "ModelError",
+    "Reason",
+    "UnreadableMedia",
+    "Verdict",
+    "colour_heatmap",
+    "encode_jpeg",
+    "encode_png",
+    "load_detector",
+    "make_sample_fake",
+    "read_image",
+    "sniff",
+]
