@@ -1,0 +1,44 @@
+"""Where in a face the network sees signs of a fake."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from detector.calibration import Calibration
+
+NEUTRAL = 0.5  # heat of a place that speaks neither way
+# Heat from neutral to full: transparent, then amber, then red, as (heat, R, G, B, alpha).
+COLOURS = np.array([[0.5, 255, 200, 60, 0], [0.7, 255, 160, 40, 120], [1.0, 214, 32, 32, 215]], np.float32)
+
+
+def activation_heatmap(class_map: np.ndarray, calibration: Calibration) -> np.ndarray:
+    """Turn a class activation map into heat.
+
+    The scale is fixed, the calibrated probability each place would give alone, so that two pictures' maps can be
+    compared; a map is never stretched to its own maximum.
+
+    Args:
+        class_map: (h, w) float32, logit by place; its mean is the logit.
+
+    Returns:
+        (h, w) float32 in [0, 1], .5 = neutral, 1 = speaks for a fake.
+
+    Source:
+        Zhou et al., "Learning Deep Features for Discriminative Localization", arXiv 1512.04150.
+    """
+    return calibration.probability(class_map).astype(np.float32)
+
+
+def colour_heatmap(heatmap: np.ndarray, size_px: int = 256) -> np.ndarray:
+    """Paint heat so that it can lie over the face: transparent up to neutral, then amber to red.
+
+    Args:
+        heatmap: (h, w) float32 in [0, 1].
+
+    Returns:
+        (size_px, size_px, 4) uint8 RGBA.
+    """
+    smooth = cv2.resize(heatmap, (size_px, size_px), interpolation=cv2.INTER_CUBIC)
+    channels = [np.interp(smooth, COLOURS[:, 0], COLOURS[:, channel]) for channel in range(1, 5)]
+    return np.stack(channels, axis=-1).astype(np.uint8)

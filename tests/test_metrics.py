@@ -1,0 +1,56 @@
+"""Figures against scikit-learn, and intervals that behave."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from detector.metrics import bootstrap, calibration_error, equal_error_rate, roc_auc, share
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_auc_equals_scikit_learn_with_ties(seed):
+    rng = np.random.default_rng(seed)
+    labels, scores = rng.integers(0, 2, 300), rng.integers(0, 20, 300)
+    assert roc_auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores))
+
+
+def test_auc_of_one_class_is_refused():
+    with pytest.raises(ValueError, match="both classes"):
+        roc_auc(np.ones(3), np.arange(3))
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(60):
+        values = rng.random(80) < 0.3
+        estimate = share(values, np.arange(80))
+        covered += estimate.low <= 0.3 <= estimate.high
+    assert covered >= 51  # 57 expected
+
+
+def test_correlated_groups_widen_the_interval():
+    values = np.repeat(np.random.default_rng(0).random(40) < 0.5, 10)
+    alone = bootstrap(np.mean, np.arange(400), values)
+    grouped = bootstrap(np.mean, np.repeat(np.arange(40), 10), values)
+    assert grouped.high - grouped.low > 2 * (alone.high - alone.low)
+    assert grouped.value == alone.value and grouped.n == 400
+
+
+def test_no_errors_is_not_certainty():
+    estimate = share(np.zeros(54, bool), np.arange(54))
+    assert (estimate.value, estimate.low) == (0, 0)
+    assert 0.05 < estimate.high < 0.08  # Wilson, 0 of 54
+
+
+def test_equal_error_rate_of_known_scores():
+    assert equal_error_rate(np.array([0, 0, 1, 1]), np.array([1, 2, 3, 4])) == 0
+    assert equal_error_rate(np.array([0, 1, 0, 1]), np.array([1, 2, 3, 4])) == 0.5
+
+
+def test_calibration_error_sees_overconfidence():
+    rng = np.random.default_rng(0)
+    truth = rng.random(20_000)
+    labels = (rng.random(20_000) < truth).astype(int)
+    assert calibration_error(labels, truth) < 0.02
+    assert calibration_error(labels, np.clip(truth * 2 - 0.5, 0, 1)) > 0.08
