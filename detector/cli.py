@@ -1,0 +1,259 @@
+r"""Judge pictures from the command line.
+
+    python -m detector scan PATH [PATH ...] --csv OUT.csv
+
+Files named one by one are always tried. In folders, and the folders inside them, the pictures are found by their
+suffix (`IMAGE_SUFFIXES`); names that begin with a dot are passed over, links to other folders are not followed.
+
+The CSV is UTF-8 with the columns of `COLUMNS`, a row a file, written as they come. `probability` is P(deepfake) in
+[0, 1], empty only where `error` says why nothing could be scored; `faces` is how many; `reasons` are joined by `;`.
+It is meant for programs, so `path` is exact, even where a spreadsheet would take it for a formula (= + - @ in
+front): import it there as text. Only bytes of a name that are no Unicode are written out, as \udcXX.
+`--json` writes JSON Lines, one object a file: what `Detection.to_dict` holds, with `path` and `error`.
+
+Exit codes: 0 every file was judged; 1 at least one was not; 2 nothing was scanned (wrong options, no model) or the
+rows could not be written; 130 stopped by Ctrl-C, the rows so far are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from detector.pipeline import Detector
+    from detector.results import Detection
+
+COLUMNS = ("path", "media", "verdict", "probability", "logit", "faces", "reasons", "elapsed_ms", "error")
+OK, SOME_FAILED, NOTHING_DONE, INTERRUPTED = 0, 1, 2, 130  # exit codes
+
+# What loads the network is imported inside the functions, so that --help answers at once.
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file and what became of it: a detection, or the sentence that says why there is none."""
+
+    path: str
+    detection: Detection | None = None
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object of the file; a value that is not there is null."""
+        found = self.detection.to_dict() if self.detection else {}
+        return {**dict.fromkeys(COLUMNS), **found, "path": self.path, "error": self.error}
+
+    def to_csv(self) -> list[str]:
+        """Return the values of `COLUMNS`."""
+        if self.detection is None:
+            return [self.path, *[""] * (len(COLUMNS) - 2), self.error or ""]
+        seen = self.detection
+        return [
+            self.path,
+            seen.media,
+            str(seen.verdict),
+            f"{seen.probability:.6g}",
+            f"{seen.logit:.6g}",
+            str(len(seen.faces)),
+            ";".join(seen.reasons),
+            f"{seen.elapsed_ms:.1f}",
+            "",
+        ]
+
+    def to_line(self) -> str:
+        """Return one line for a terminal, whatever the file's name holds."""
+        if self.detection is None:
+            return f"{'error':<12}  {'-':>6}  {'-':>7}  {_printable(self.path)}: {_printable(self.error or '')}"
+        seen = self.detection
+        reasons = f" ({', '.join(seen.reasons)})" if seen.reasons else ""
+        faces = f"{len(seen.faces)} face{'' if len(seen.faces) == 1 else 's'}"
+        return f"{seen.verdict:<12}  {seen.probability:>6.3f}  {faces:>7}  {_printable(self.path)}{reasons}"
+
+
+def find_files(paths: Sequence[str]) -> tuple[dict[str, str | None], int]:
+    """Lay out what is to be judged: as given, in a folder its own files by name, then the folders in it.
+
+    Args:
+        paths: files and folders; a file, or what does not exist, is taken as it is.
+
+    Returns:
+        Each path with None, or with the sentence that says why it cannot be entered; and the number of other files
+        in the folders.
+    """
+    from detector.media import IMAGE_SUFFIXES
+
+    found: dict[str, str | None] = {}
+    left_out = 0
+
+    def note(error: OSError) -> None:
+        found[error.filename] = f"The folder cannot be read: {error.strerror}."
+
+    for path in paths:
+        if not os.path.isdir(path):
+            found[path] = None
+            continue
+        for folder, subfolders, names in os.walk(path, onerror=note):
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            for name in sorted(names):
+                if name.startswith(".") or os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:
+                    left_out += 1
+                else:
+                    found[os.path.join(folder, name)] = None
+    return found, left_out
+
+
+def scan(arguments: argparse.Namespace) -> int:
+    """Judge every file, write its row at once, and return the exit code.
+
+    Raises:
+        ModelError: the network cannot be loaded.
+        OSError: the rows cannot be written.
+    """
+    from tqdm import tqdm
+
+    from detector.pipeline import load_detector
+
+    files, left_out = find_files(arguments.paths)
+    detector = load_detector(engine=arguments.engine, threads=arguments.threads)
+    counts: Counter[str] = Counter()
+    started_s = time.perf_counter()
+    with ExitStack() as stack:
+        writers = _open_writers(arguments, stack)
+        # rows on the terminal are progress enough, and a bar would run through them
+        outputs = {arguments.csv, arguments.json}
+        hidden = arguments.quiet or outputs == {None} or "-" in outputs or not sys.stderr.isatty()
+        bar = stack.enter_context(tqdm(files.items(), unit="file", disable=hidden))
+        try:
+            for path, problem in bar:
+                row = Row(path, error=problem) if problem else _judge(detector, path)
+                counts["error" if row.detection is None else row.detection.verdict] += 1
+                for write in writers:
+                    write(row)
+        except KeyboardInterrupt:
+            stopped = True
+        else:
+            stopped = False
+    if not arguments.quiet:
+        took_s = time.perf_counter() - started_s
+        print(_summarise(counts, total=len(files), left_out=left_out, took_s=took_s), file=sys.stderr)
+    return INTERRUPTED if stopped else SOME_FAILED if counts["error"] else OK
+
+
+def _judge(detector: Detector, path: str) -> Row:
+    from detector.results import DetectorError
+
+    try:
+        return Row(path, detection=detector.detect(path))
+    except DetectorError as error:
+        return Row(path, error=str(error))
+
+
+def _open_writers(arguments: argparse.Namespace, stack: ExitStack) -> list[Callable[[Row], None]]:
+    def opened(path: str) -> TextIO:
+        if path == "-":
+            return sys.stdout
+        return stack.enter_context(open(path, "w", encoding="utf-8", errors="backslashreplace", newline=""))
+
+    writers = []
+    if arguments.csv:
+        csv_file = opened(arguments.csv)
+        table = csv.writer(csv_file)
+        table.writerow(COLUMNS)
+
+        def write_csv(row: Row) -> None:
+            table.writerow(row.to_csv())
+            csv_file.flush()
+
+        writers.append(write_csv)
+    if arguments.json:
+        json_file = opened(arguments.json)
+        writers.append(lambda row: print(json.dumps(row.to_dict()), file=json_file, flush=True))
+    if not writers:
+        writers.append(lambda row: print(row.to_line(), flush=True))
+    return writers
+
+
+def _summarise(counts: Counter[str], *, total: int, left_out: int, took_s: float) -> str:
+    done = sum(counts.values())
+    files = f"{done} of {total} files" if done < total else f"{done} file{'' if done == 1 else 's'}"
+    kinds = ", ".join(f"{counts[kind]} {kind}" for kind in ("real", "deepfake", "inconclusive"))
+    summary = f"{files} in {took_s:.1f} s: {kinds}, {counts['error']} could not be judged."
+    return summary + (f" Left out in the folders, no pictures by name: {left_out}." if left_out else "")
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _output(path: str) -> str:
+    from detector.media import IMAGE_SUFFIXES
+
+    if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES:  # `scan --json face.jpg other.jpg` would write over it
+        raise argparse.ArgumentTypeError(f"{path!r} looks like a picture; put the paths before this option")
+    return path
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    from detector import __version__
+
+    parser = argparse.ArgumentParser(prog="python -m detector", description="Tell real faces from deepfakes.")
+    parser.add_argument("--version", action="version", version=f"detector {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser(
+        "scan",
+        help="judge files and folders",
+        description="Judge pictures, and the pictures in folders at any depth. "
+        "Without --csv and --json a table goes to the standard output.",
+        epilog="Exit codes: 0 every file was judged, 1 at least one was not, 2 nothing was scanned, 130 stopped.",
+    )
+    command.add_argument("paths", nargs="+", metavar="PATH", help="a picture, or a folder of pictures")
+    command.add_argument("--csv", type=_output, metavar="OUT.csv", help="write a row a file; - is the standard output")
+    command.add_argument(
+        "--json",
+        type=_output,
+        nargs="?",
+        const="-",
+        metavar="OUT.json",
+        help="write a JSON object a line, with every face; without a name, or with -, to the standard output",
+    )
+    command.add_argument(
+        "--engine", choices=("onnx", "keras"), default="onnx", help="onnx is fast (default), keras the reference"
+    )
+    command.add_argument("--threads", type=_count, metavar="N", help="how many the network may use; default: all cores")
+    command.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code (see the top of this file)."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.csv and arguments.csv == arguments.json:
+        parser.error(f"--csv and --json both write to {arguments.csv!r}")
+    from detector.results import DetectorError
+
+    try:
+        return scan(arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, say `head`, has seen enough; the interpreter must not flush into nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOTHING_DONE
+    except (DetectorError, OSError) as error:
+        print(f"python -m detector: {_printable(str(error))}", file=sys.stderr)
+        return NOTHING_DONE
