@@ -1,0 +1,374 @@
+"""Train a network on a manifest of pictures, calibrate it, and write model.h5.
+
+    python scripts/train.py                                       # data/synthetic_data/manifest.csv, small defaults
+    python scripts/train.py --manifest FACES.csv --weights BODY.weights.h5 --epochs 14 --epoch-samples 12800
+
+The manifest's `val` pictures are never looked at. Its `train` pictures are cut by group into fit (what the network
+learns from) and tune (which epoch to keep, calibration, thresholds). A run that was stopped goes on where its last
+checkpoint is when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from manifests import ROOT, Example, LocatedFace, cut_groups, face_square, locate_faces, read_manifest
+from tqdm import tqdm
+
+from detector.calibration import Calibration, choose_thresholds, fit_line
+from detector.faces import crop_faces, cut_square, resize
+from detector.media import read_image
+from detector.metrics import roc_auc
+from detector.networks import NETWORKS, build_network
+from detector.results import ModelError
+from detector.spec import ModelSpec, write_spec
+from detector.synthesis import TIERS, damage, self_blend
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+TUNE_SHARE = 0.1  # of the training groups
+CROP_MARGIN = 1.3  # side of the crop over the longer side of the face box
+MARGIN_JITTER = (0.85, 1.2)  # times CROP_MARGIN, so that framing says nothing
+SHIFT_JITTER = 0.04  # of the crop's side
+CUTOUT_CHANCE = 0.15  # of hiding a random rectangle
+LEARNING_RATE = 1e-3  # peak, AdamW
+WARM_UP = 0.04  # share of all steps
+WEIGHT_DECAY = 1e-4
+LABEL_SMOOTHING = 0.05
+AVERAGE_MOMENTUM = 0.998  # exponential moving average of the weights, a step
+LOOKAHEAD = 4  # batches made ahead of the network
+MAX_FALSE_ALARMS = 0.03  # share of real tuning pictures called deepfakes, in the worst delivery
+MAX_MISSES = 0.05  # share of fake tuning pictures called real, in the worst delivery
+MAX_TUNE = 1600  # pictures scored after each epoch
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides what a run computes."""
+
+    manifest: str
+    network: str
+    weights: str
+    input_size_px: int
+    epochs: int
+    epoch_samples: int
+    batch: int
+    self_blend: float
+    seed: int
+
+
+class Stream:
+    """Training batches, each a function of the settings and its number alone, so that a run can go on anywhere.
+
+    Half of a batch is real, half fake. Sources weigh as the square root of their pictures within each half, so that
+    a large one does not drown a small one. A share of the fakes are self-blends of reals of the same batch, cut and
+    damaged alike, so that the blend is all that tells them apart.
+    """
+
+    def __init__(self, examples: list[Example], faces: list[LocatedFace], settings: Settings):
+        self.examples, self.faces, self.settings = examples, faces, settings
+        self._pools = [self._weighted(label) for label in (0, 1)]
+
+    def _weighted(self, label: int) -> tuple[np.ndarray, np.ndarray]:
+        indices = np.array([i for i, example in enumerate(self.examples) if example.label == label])
+        counts = Counter(self.examples[i].source for i in indices)
+        weights = np.array([counts[self.examples[i].source] ** -0.5 for i in indices])
+        return indices, weights / weights.sum()
+
+    def batches(self, start: int, stop: int, pool: ThreadPoolExecutor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (N, S, S, 3) uint8 pictures and (N, 1) float32 labels, made ahead in threads."""
+        waiting: dict[int, list[Future]] = {}
+        for step in range(start, stop):
+            for ahead in range(step, min(step + LOOKAHEAD, stop)):
+                if ahead not in waiting:
+                    waiting[ahead] = [pool.submit(self._view, *task) for task in self._tasks(ahead)]
+            views = [future.result() for future in waiting.pop(step)]
+            yield np.stack([view for view, _ in views]), np.array([[label] for _, label in views], np.float32)
+
+    def _tasks(self, step: int) -> list[tuple[int, list[int], bool]]:
+        """Return (example, seed of its view, whether it is self-blended) for each place of a batch."""
+        rng = np.random.default_rng([self.settings.seed, step])
+        half = self.settings.batch // 2
+        reals, fakes = (rng.choice(indices, half, p=weights) for indices, weights in self._pools)
+        blended = [i for i in range(half) if self.faces[reals[i]].landmarks is not None]
+        blended = blended[: rng.binomial(half, self.settings.self_blend)]
+        tasks = [(int(index), [self.settings.seed, step, i], False) for i, index in enumerate(reals)]
+        tasks += [(int(reals[i]), [self.settings.seed, step, i], True) for i in blended]
+        for i in range(half - len(blended)):
+            tasks.append((int(fakes[i]), [self.settings.seed, step, half + i], False))
+        return tasks
+
+    def _view(self, index: int, seed: list[int], blended: bool) -> tuple[np.ndarray, int]:
+        image, face = read_image(self.examples[index].path), self.faces[index]
+        rng = np.random.default_rng(seed)
+        square = face_square(face, CROP_MARGIN * rng.uniform(*MARGIN_JITTER), image.shape[1], image.shape[0])
+        shift = np.rint(rng.uniform(-SHIFT_JITTER, SHIFT_JITTER, 2) * square[2]).astype(int)
+        square = (square[0] + int(shift[0]), square[1] + int(shift[1]), square[2], square[3])
+        crop = cut_square(image, square)
+        label = self.examples[index].label
+        if blended:
+            # A generator of its own, so that the damage below is the same for the real and its blend.
+            crop, _ = self_blend(crop, face.landmarks - np.array(square[:2]), np.random.default_rng([*seed, 1]))
+            label = 1
+        if rng.random() < 0.5:
+            crop = np.ascontiguousarray(crop[:, ::-1])
+        crop = resize(damage(crop, rng), self.settings.input_size_px, self.settings.input_size_px)
+        if rng.random() < CUTOUT_CHANCE:
+            crop = _cut_out(crop, rng)
+        return crop, label
+
+
+def _cut_out(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Hide a rectangle of 10 to 40 % of each side under one grey."""
+    side = crop.shape[0]
+    w, h = (int(value) for value in rng.uniform(0.1, 0.4, 2) * side)
+    x, y = int(rng.integers(0, side - w)), int(rng.integers(0, side - h))
+    crop = crop.copy()
+    crop[y : y + h, x : x + w] = rng.integers(0, 256)
+    return crop
+
+
+def tune_crops(examples: list[Example], faces: list[LocatedFace], size_px: int, deliver=None) -> np.ndarray:
+    """Cut the pictures as the server would, (N, S, S, 3) uint8; `deliver` damages the whole picture first."""
+    crops = []
+    for example, face in zip(examples, faces, strict=True):
+        image = read_image(example.path)
+        image = deliver(image) if deliver else image
+        crops.append(crop_faces(image, [face_square(face, CROP_MARGIN, image.shape[1], image.shape[0])], size_px)[0])
+    return np.stack(crops)
+
+
+def logits_of(model, crops: np.ndarray) -> np.ndarray:
+    """Return the logits (N,) of crops (N, S, S, 3)."""
+    batches = [crops[i : i + 32].astype(np.float32) for i in range(0, len(crops), 32)]
+    return np.concatenate([np.asarray(model(batch, training=False))[:, 0] for batch in batches])
+
+
+def train(settings: Settings, run: Path) -> tuple[Any, list[Example], list[LocatedFace], dict[str, Any]]:
+    """Train until the last epoch, keeping in `run` a checkpoint, the curves and the best averaged weights.
+
+    Returns:
+        The network with its best weights, the tuning examples, their faces and an account of the run.
+    """
+    import keras
+
+    examples = [e for e in read_manifest(Path(settings.manifest)) if e.split == "train"]
+    fit, tune = cut_groups(examples, TUNE_SHARE, settings.seed)
+    fit_faces, tune_faces = locate_faces(fit), locate_faces(tune)
+    shown = np.random.default_rng(settings.seed).permutation(len(tune))[:MAX_TUNE]
+    crops = tune_crops([tune[i] for i in shown], [tune_faces[i] for i in shown], settings.input_size_px)
+    labels = np.array([tune[i].label for i in shown])
+
+    steps = max(1, settings.epoch_samples // settings.batch)
+    checkpoint, history, best = run / "checkpoint.keras", run / "history.csv", run / "best.weights.h5"
+    rows = _read_history(history)
+    model = keras.models.load_model(checkpoint) if checkpoint.is_file() else compile_model(settings, steps)
+    stream = Stream(fit, fit_faces, settings)
+    progress = tqdm(total=steps * settings.epochs, initial=len(rows) * steps, unit="batch")
+    with ThreadPoolExecutor(os.cpu_count()) as pool, progress:
+        for epoch in range(len(rows), settings.epochs):
+            sums = Counter()
+            for pixels, targets in stream.batches(epoch * steps, (epoch + 1) * steps, pool):
+                result = model.train_on_batch(pixels.astype(np.float32), targets, return_dict=True)
+                sums.update({name: float(value) for name, value in result.items()})
+                progress.update()
+                progress.set_postfix(epoch=epoch + 1, loss=f"{result['loss']:.3f}")
+            row = {
+                "epoch": epoch + 1,
+                "samples": (epoch + 1) * steps * settings.batch,
+                "train_loss": sums["loss"] / steps,
+                "train_accuracy": sums["accuracy"] / steps,
+            }
+            with averaged_weights(model):
+                logits = logits_of(model, crops)
+                row["tune_accuracy"] = float(np.mean((logits > 0) == labels))
+                row["tune_auc"] = roc_auc(labels, logits)
+                if row["tune_auc"] >= max((r["tune_auc"] for r in rows), default=0):
+                    _replace(best, model.save_weights)
+            rows.append(row)
+            # The history goes last: it says how many epochs the checkpoint holds.
+            _replace(checkpoint, model.save)
+            _replace(history, partial(_write_history, rows))
+            progress.write(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
+
+    model.load_weights(best)
+    outputs = {name: model.get_layer(name).output for name in ("logit", "class_map")}
+    network = keras.Model(model.input, outputs, name=settings.network)
+    sources = Counter(f"{e.source} {'fake' if e.label else 'real'}" for e in fit)
+    names = {"manifest": Path(settings.manifest).name, "weights": Path(settings.weights).name}
+    account = {
+        "sources": dict(sorted(sources.items())),
+        "fit": len(fit),
+        "tune": len(tune),
+        "curve": [{name: round(value, 4) for name, value in row.items()} for row in rows],
+        "date": date.today().isoformat(),
+        "settings": {**asdict(settings), **names},
+    }
+    return network, tune, tune_faces, account
+
+
+def compile_model(settings: Settings, steps: int) -> Any:
+    """Build the network with its logit alone as output, ready to train for `settings.epochs` of `steps` batches."""
+    import keras
+
+    keras.utils.set_random_seed(settings.seed)
+    network = build_network(settings.network, settings.input_size_px, weights=settings.weights)
+    total = steps * settings.epochs
+    warm_up = max(1, int(total * WARM_UP))
+    rate = keras.optimizers.schedules.CosineDecay(
+        LEARNING_RATE / 25, max(1, total - warm_up), warmup_target=LEARNING_RATE, warmup_steps=warm_up
+    )
+    model = keras.Model(network.input, network.output["logit"])
+    model.compile(
+        keras.optimizers.AdamW(
+            rate, weight_decay=WEIGHT_DECAY, clipnorm=1.0, use_ema=True, ema_momentum=AVERAGE_MOMENTUM
+        ),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=LABEL_SMOOTHING),
+        metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
+    )
+    return model
+
+
+@contextmanager
+def averaged_weights(model: Any) -> Iterator[None]:
+    """Put the moving average of the weights into the network for a while."""
+    current = model.get_weights()
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        model.set_weights(current)
+
+
+def calibrate(network, tune: list[Example], faces: list[LocatedFace], size_px: int) -> Calibration:
+    """Fit the probability and choose the thresholds on the tuning pictures, and print how.
+
+    The line is fitted on every delivery at once, each source and label weighing as the square root of its pictures;
+    the thresholds hold their error rates in the worst delivery.
+    """
+    import keras
+
+    labels = np.array([example.label for example in tune])
+    counts = Counter((example.source, example.label) for example in tune)
+    weights = np.array([counts[example.source, example.label] ** -0.5 for example in tune])
+    for label in (0, 1):  # both classes count the same
+        weights[labels == label] *= len(tune) / 2 / weights[labels == label].sum()
+    model = keras.Model(network.input, network.output["logit"])
+    logits = {}
+    for tier, deliver in tqdm(TIERS.items(), desc="scoring tuning pictures", unit="delivery"):
+        crops = tune_crops(tune, faces, size_px, deliver)
+        logits[tier] = logits_of(model, crops)
+
+    slope, intercept = fit_line(
+        np.concatenate(list(logits.values())), np.tile(labels, len(TIERS)), np.tile(weights, len(TIERS))
+    )
+    line = Calibration(slope, intercept, 0.0, 1.0)
+    tiers = [(line.probability(values), labels) for values in logits.values()]
+    low, high = choose_thresholds(tiers, max_false_alarms=MAX_FALSE_ALARMS, max_misses=MAX_MISSES)
+    print(f"P(fake) = sigmoid({slope:.4f} * logit {intercept:+.4f}); real up to {low:.4f}, deepfake from {high:.4f}")
+    for tier, (probabilities, _) in zip(logits, tiers, strict=True):
+        alarms, misses = np.mean(probabilities[labels == 0] >= high), np.mean(probabilities[labels == 1] <= low)
+        between = np.mean((probabilities > low) & (probabilities < high))
+        rates = f"reals called deepfake {alarms:.3f}, fakes called real {misses:.3f}, inconclusive {between:.3f}"
+        print(f"  {tier:10s} n {len(labels)}: {rates}")
+    return Calibration(slope, intercept, low, high)
+
+
+def save_model(path: Path, network, spec: ModelSpec) -> None:
+    """Write a network and its spec as one .h5 file, in one go."""
+
+    def write(part: Path) -> None:
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Keras calls .h5 legacy on every save; it is asked for here
+        network.save(part, include_optimizer=False)
+        write_spec(part, spec)
+
+    _replace(path, write)
+
+
+def _replace(path: Path, write) -> None:
+    """Write a file under another name and move it into place, so that no stop leaves half of it."""
+    part = path.with_name(f"part-{path.name}")
+    write(part)
+    part.replace(path)
+
+
+def _read_history(path: Path) -> list[dict[str, float]]:
+    if not path.is_file():
+        return []
+    with open(path, newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _write_history(rows: list[dict[str, float]], path: Path) -> None:
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, calibrate, write the model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--manifest", type=Path, default=ROOT / "data" / "synthetic_data" / "manifest.csv")
+    parser.add_argument("--network", choices=NETWORKS, default="mobilenet")
+    parser.add_argument(
+        "--weights", default="none", help="imagenet (downloads), none, or a .weights.h5 file of the body"
+    )
+    parser.add_argument("--size", type=int, default=192, help="side of the network's input in pixels (default 192)")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epoch-samples", type=int, default=640, help="pictures an epoch (default 640)")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--self-blend", type=float, default=0.25, help="share of the fakes blended from reals on line")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--run", type=Path, default=ROOT / "runs" / "face", help="folder of the run (default runs/face)"
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "model.h5")
+    options = parser.parse_args(argv)
+
+    settings = Settings(
+        manifest=str(options.manifest.resolve()),
+        network=options.network,
+        weights=options.weights,
+        input_size_px=options.size,
+        epochs=options.epochs,
+        epoch_samples=options.epoch_samples,
+        batch=options.batch,
+        self_blend=options.self_blend,
+        seed=options.seed,
+    )
+    options.run.mkdir(parents=True, exist_ok=True)
+    kept = options.run / "settings.json"
+    if kept.is_file() and json.loads(kept.read_text()) != asdict(settings):
+        raise SystemExit(f"{options.run} holds a run with other settings; give another --run or remove it.")
+    kept.write_text(json.dumps(asdict(settings), indent=2))
+    cv2.setNumThreads(1)  # the pool below is the parallelism
+
+    try:
+        network, tune, faces, account = train(settings, options.run)
+    except ModelError as error:
+        raise SystemExit(str(error)) from error
+    calibration = calibrate(network, tune, faces, settings.input_size_px)
+    save_model(
+        options.out, network, ModelSpec(settings.network, settings.input_size_px, CROP_MARGIN, calibration, account)
+    )
+    print(f"wrote {options.out}; next: python scripts/export.py")
+
+
+if __name__ == "__main__":
+    main()
