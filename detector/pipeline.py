@@ -33,8 +33,8 @@ class Detector:
     def detect(self, source: str | Path | bytes | np.ndarray) -> Detection:
         """Judge one picture.
 
-        The picture's logit is that of its most suspicious face. When no face is found the whole picture is scored,
-        since it may be a very tight crop, but the verdict stays inconclusive.
+        The picture's logit is that of its most suspicious face among those large enough to be judged. When no face is
+        found the whole picture is scored, since it may be a very tight crop, but the verdict stays inconclusive.
 
         Args:
             source: a path, a file's bytes, or an upright picture (H, W, 3) uint8 RGB.
@@ -55,9 +55,11 @@ class Detector:
             self._face(face, squares[i], float(logits[i]), None if class_maps is None else class_maps[i])
             for i, face in enumerate(found)
         ]
-        logit = float(logits.max())
+        judged = [i for i, face in enumerate(faces) if _is_large_enough(face)]
+        # Without one the score is still given, for programs that sort by it; the reason withholds the verdict.
+        logit = float(logits[judged or slice(None)].max())
         probability = spec.calibration.probability(logit)
-        reasons = _reasons(found)
+        reasons = () if judged else (Reason.TOO_SMALL,) if found else (Reason.NO_FACE,)
         verdict = Verdict.INCONCLUSIVE if reasons else spec.calibration.judge(probability)
         if verdict is Verdict.INCONCLUSIVE and not reasons:
             reasons = (Reason.BETWEEN_THRESHOLDS,)
@@ -66,7 +68,7 @@ class Detector:
             verdict=verdict,
             probability=probability,
             logit=logit,
-            faces=tuple(sorted(faces, key=lambda face: -face.logit)),
+            faces=tuple(sorted(faces, key=lambda face: (not _is_large_enough(face), -face.logit))),
             reasons=reasons,
             width_px=width,
             height_px=height,
@@ -118,10 +120,5 @@ def _checked(image: np.ndarray) -> np.ndarray:
     return image
 
 
-def _reasons(found: list[FoundFace]) -> tuple[Reason, ...]:
-    """Return why these faces allow no verdict, whatever the network says."""
-    if not found:
-        return (Reason.NO_FACE,)
-    if max(face.box[2:].max() for face in found) < MIN_FACE_PX:
-        return (Reason.TOO_SMALL,)
-    return ()
+def _is_large_enough(face: Face) -> bool:
+    return max(face.box[2:]) >= MIN_FACE_PX

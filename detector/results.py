@@ -30,7 +30,7 @@ class Face:
     """One face of a picture and what the network made of it.
 
     Attributes:
-        box: (x, y, w, h) in pixels of the upright original picture.
+        box: (x, y, w, h) in pixels of the upright original picture; a face at the edge may reach over it.
         landmarks: (5, 2) float32, x and y in pixels of the original: the eye on the left of the picture, the
             eye on the right, nose tip, the mouth corner on the left, the one on the right.
             None when the whole picture was taken for a face.

@@ -40,10 +40,10 @@ def wrap(path: Path, pixels: str, positive: str) -> Any:
     except (ValueError, TypeError, OSError, KeyError) as error:
         raise ModelError(f"Keras cannot load {path.name}: {error}") from error
     height, width, channels = foreign.input_shape[1:]
-    if height != width or channels != 3 or foreign.output_shape[1:] != (1,):
+    if height is None or height != width or channels != 3 or foreign.output_shape[1:] != (1,):
         raise ModelError(
             f"{path.name} takes {foreign.input_shape[1:]} and gives {foreign.output_shape[1:]}; "
-            "a square RGB picture in and one number out are needed."
+            "a square RGB picture of a fixed size in and one number out are needed."
         )
     last = foreign.layers[-1]
     if getattr(last, "activation", None) is keras.activations.sigmoid:
@@ -64,6 +64,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--positive", choices=("fake", "real"), required=True, help="what a large output means")
     parser.add_argument("--out", type=Path, default=ROOT / "model.h5")
     options = parser.parse_args(argv)
+    if options.model.resolve() == options.out.resolve():
+        raise SystemExit(f"The result would overwrite {options.model}; move that file elsewhere first or give --out.")
     try:
         network = wrap(options.model, options.pixels, options.positive)
     except ModelError as error:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # scripts are run by path, from wherever the person stands
 
-from detector.faces import FaceFinder, crop_square, whole_square  # noqa: E402
+from detector.faces import FaceFinder, crop_square, finder_settings, whole_square  # noqa: E402
 from detector.media import read_image  # noqa: E402
 from detector.results import DetectorError  # noqa: E402
 
@@ -58,7 +58,7 @@ def read_manifest(path: Path) -> list[Example]:
     """
     if not path.is_file():
         raise SystemExit(f"There is no manifest {path}. Make one with: python scripts/generate_synthetic_data.py")
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8-sig") as file:  # a spreadsheet puts a mark in front
         rows = list(csv.DictReader(file))
     if not rows or not set(COLUMNS) <= set(rows[0]):
         raise SystemExit(f"The manifest {path} is empty or lacks one of the columns {', '.join(COLUMNS)}.")
@@ -66,6 +66,10 @@ def read_manifest(path: Path) -> list[Example]:
         raise SystemExit(f"Every row of the manifest {path} needs a path, a group and a split.")
     if wrong := {row["label"] or "nothing" for row in rows} - {"0", "1"}:
         raise SystemExit(f"Labels are 0 (real) or 1 (fake); the manifest {path} has {', '.join(sorted(wrong))}.")
+    splits: dict[str, str] = {}
+    for row in rows:
+        if splits.setdefault(row["group"], row["split"]) != row["split"]:
+            raise SystemExit(f"The group {row['group']} of the manifest {path} lies in two splits; it must be in one.")
     return [Example(path.parent / row["path"], int(row["label"]), *(row[name] for name in COLUMNS[2:])) for row in rows]
 
 
@@ -116,7 +120,7 @@ def locate_faces(examples: list[Example], *, threads: int = 2) -> list[LocatedFa
     finder = FaceFinder(threads=1)
     CACHE.mkdir(exist_ok=True)
     cache = CACHE / "faces.npz"
-    known = dict(np.load(cache)) if cache.is_file() else {}
+    known = _read_cache(cache)
     keys = [_file_key(example.path) for example in examples]
 
     def locate(index: int) -> np.ndarray:
@@ -132,12 +136,15 @@ def locate_faces(examples: list[Example], *, threads: int = 2) -> list[LocatedFa
 
     missing = [index for index, key in enumerate(keys) if key not in known]
     if missing:
-        with ThreadPoolExecutor(threads) as pool:
-            rows = tqdm(pool.map(locate, missing), total=len(missing), desc="finding faces", unit="picture")
-            known.update(zip((keys[index] for index in missing), rows, strict=True))
-        part = cache.with_suffix(".part.npz")
-        np.savez(part, **known)
-        part.replace(cache)
+        try:
+            with ThreadPoolExecutor(threads) as pool:
+                rows = tqdm(pool.map(locate, missing), total=len(missing), desc="finding faces", unit="picture")
+                for index, row in zip(missing, rows, strict=True):
+                    known[keys[index]] = row
+        finally:  # a run that is stopped keeps what it has found
+            part = cache.with_suffix(".part.npz")
+            np.savez(part, **known)
+            part.replace(cache)
     return [LocatedFace(known[key][:4], known[key][4:].reshape(5, 2) if known[key].size > 4 else None) for key in keys]
 
 
@@ -155,4 +162,12 @@ def _draw(group: str, seed: int) -> float:
 
 def _file_key(path: Path) -> str:
     status = path.stat()
-    return hashlib.sha256(f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}".encode()).hexdigest()
+    what = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}:{finder_settings()}"
+    return hashlib.sha256(what.encode()).hexdigest()
+
+
+def _read_cache(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        return {}
+    with np.load(path) as cache:
+        return dict(cache)

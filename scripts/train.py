@@ -36,7 +36,7 @@ from detector.media import read_image
 from detector.metrics import roc_auc
 from detector.networks import NETWORKS, build_network
 from detector.results import ModelError
-from detector.spec import ModelSpec, write_spec
+from detector.spec import ModelSpec, file_sha256, write_spec
 from detector.synthesis import TIERS, damage, self_blend
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -59,9 +59,10 @@ MAX_TUNE = 1600  # pictures scored after each epoch
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides what a run computes."""
+    """What a run is asked for; with the constants above it decides what is computed."""
 
     manifest: str
+    manifest_sha256: str
     network: str
     weights: str
     input_size_px: int
@@ -176,13 +177,16 @@ def train(settings: Settings, run: Path) -> tuple[Any, list[Example], list[Locat
 
     steps = max(1, settings.epoch_samples // settings.batch)
     checkpoint, history, best = run / "checkpoint.keras", run / "history.csv", run / "best.weights.h5"
-    rows = _read_history(history)
     model = keras.models.load_model(checkpoint) if checkpoint.is_file() else compile_model(settings, steps)
+    # The checkpoint is written last and says how far the run is; the curves may be an epoch ahead of it.
+    rows = _read_history(history)[: int(model.optimizer.iterations) // steps]
     stream = Stream(fit, fit_faces, settings)
     progress = tqdm(total=steps * settings.epochs, initial=len(rows) * steps, unit="batch")
     with ThreadPoolExecutor(os.cpu_count()) as pool, progress:
         for epoch in range(len(rows), settings.epochs):
             sums = Counter()
+            # Dropout, too, draws from the seed and the step; a generator's own state is in no checkpoint.
+            model.get_layer("dropout").seed_generator.state.assign([settings.seed, epoch * steps])
             for pixels, targets in stream.batches(epoch * steps, (epoch + 1) * steps, pool):
                 result = model.train_on_batch(pixels.astype(np.float32), targets, return_dict=True)
                 sums.update({name: float(value) for name, value in result.items()})
@@ -201,9 +205,8 @@ def train(settings: Settings, run: Path) -> tuple[Any, list[Example], list[Locat
                 if row["tune_auc"] >= max((r["tune_auc"] for r in rows), default=0):
                     _replace(best, model.save_weights)
             rows.append(row)
-            # The history goes last: it says how many epochs the checkpoint holds.
-            _replace(checkpoint, model.save)
             _replace(history, partial(_write_history, rows))
+            _replace(checkpoint, model.save)
             progress.write(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
 
     model.load_weights(best)
@@ -311,7 +314,10 @@ def _read_history(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     with open(path, newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        return [
+            {name: int(text) if text.isdigit() else float(text) for name, text in row.items()}
+            for row in csv.DictReader(file)
+        ]
 
 
 def _write_history(rows: list[dict[str, float]], path: Path) -> None:
@@ -319,6 +325,18 @@ def _write_history(rows: list[dict[str, float]], path: Path) -> None:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
+    return int(text)
+
+
+def _even(text: str) -> int:
+    if _at_least_one(text) % 2:
+        raise argparse.ArgumentTypeError(f"{text} is odd; half of a batch is real, half is fake")
+    return int(text)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -330,9 +348,9 @@ def main(argv: list[str] | None = None) -> None:
         "--weights", default="none", help="imagenet (downloads), none, or a .weights.h5 file of the body"
     )
     parser.add_argument("--size", type=int, default=192, help="side of the network's input in pixels (default 192)")
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--epoch-samples", type=int, default=640, help="pictures an epoch (default 640)")
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--epochs", type=_at_least_one, default=8)
+    parser.add_argument("--epoch-samples", type=_at_least_one, default=640, help="pictures an epoch (default 640)")
+    parser.add_argument("--batch", type=_even, default=32, help="half real, half fake (default 32)")
     parser.add_argument("--self-blend", type=float, default=0.25, help="share of the fakes blended from reals on line")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
@@ -343,8 +361,9 @@ def main(argv: list[str] | None = None) -> None:
 
     settings = Settings(
         manifest=str(options.manifest.resolve()),
+        manifest_sha256=file_sha256(options.manifest) if options.manifest.is_file() else "",
         network=options.network,
-        weights=options.weights,
+        weights=options.weights if options.weights in ("none", "imagenet") else str(Path(options.weights).resolve()),
         input_size_px=options.size,
         epochs=options.epochs,
         epoch_samples=options.epoch_samples,
@@ -356,7 +375,7 @@ def main(argv: list[str] | None = None) -> None:
     kept = options.run / "settings.json"
     if kept.is_file() and json.loads(kept.read_text()) != asdict(settings):
         raise SystemExit(f"{options.run} holds a run with other settings; give another --run or remove it.")
-    kept.write_text(json.dumps(asdict(settings), indent=2))
+    _replace(kept, lambda part: part.write_text(json.dumps(asdict(settings), indent=2)))
     cv2.setNumThreads(1)  # the pool below is the parallelism
 
     try:

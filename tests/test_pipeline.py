@@ -1,0 +1,218 @@
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detector.calibration import Calibration
+from detector.engines import Engine
+from detector.faces import FaceFinder, resize
+from detector.pipeline import MAX_FACES, Detector, load_detector
+from detector.results import Reason, UnreadableMedia, Verdict
+from detector.spec import ModelSpec
+
+
+class BrightnessEngine(Engine):
+    """Stands for a network: the brighter a crop, the more of a fake; grey is neutral."""
+
+    model_sha256 = "0" * 64
+
+    def __init__(self, *, with_maps=True):
+        self.spec = ModelSpec("brightness", 64, 1.3, Calibration(0.1, 0.0, 0.2, 0.8))
+        self.with_maps = with_maps
+        self.seen = []
+
+    def run(self, batch):
+        self.seen.append(batch)
+        maps = resize_all(batch.mean(-1), 4) - 127.5
+        return maps.mean((1, 2)).astype(np.float32), maps.astype(np.float32) if self.with_maps else None
+
+
+def resize_all(maps, size):
+    return maps.reshape(len(maps), size, maps.shape[1] // size, size, maps.shape[2] // size).mean((2, 4))
+
+
+@pytest.fixture(scope="module")
+def portrait(astronaut):
+    return np.asarray(astronaut)
+
+
+@pytest.fixture(scope="module")
+def finder():
+    return FaceFinder(threads=2)
+
+
+@pytest.fixture
+def engine():
+    return BrightnessEngine()
+
+
+@pytest.fixture
+def detector(engine, finder):
+    return Detector(engine, finder)
+
+
+def comparable(detection):
+    return {name: value for name, value in detection.to_dict().items() if name != "elapsed_ms"}
+
+
+def lit(image, offset):
+    return np.clip(image.astype(int) + offset, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["path", "text", "bytes", "array", "read-only array", "mirrored twice"])
+def test_every_way_to_hand_over_a_picture_gives_the_same(kind, portrait, tmp_path, real_detector):
+    buffer = io.BytesIO()
+    Image.fromarray(portrait).save(buffer, "PNG")
+    (tmp_path / "face.png").write_bytes(buffer.getvalue())
+    sources = {
+        "path": tmp_path / "face.png",
+        "text": str(tmp_path / "face.png"),
+        "bytes": buffer.getvalue(),
+        "array": portrait.copy(),
+        "read-only array": portrait,
+        "mirrored twice": np.ascontiguousarray(portrait[:, ::-1])[:, ::-1],
+    }
+    expected = real_detector.detect(portrait.copy())
+    found = real_detector.detect(sources[kind])
+    assert comparable(found) == comparable(expected) and found.elapsed_ms > 0
+    np.testing.assert_array_equal(found.image, portrait)
+    np.testing.assert_array_equal(found.faces[0].heatmap, expected.faces[0].heatmap)
+
+
+def test_the_real_network_gives_numbers_that_hang_together(portrait, real_detector):
+    detection = real_detector.detect(portrait)
+    calibration = real_detector.engine.spec.calibration
+    (face,) = detection.faces
+    assert detection.logit == face.logit and detection.probability == face.probability
+    assert 0 <= detection.probability == calibration.probability(detection.logit) <= 1
+    assert detection.verdict is calibration.judge(detection.probability)
+    assert (detection.verdict is Verdict.INCONCLUSIVE) == (detection.reasons == (Reason.BETWEEN_THRESHOLDS,))
+    assert face.heatmap.ndim == 2 and 0 <= face.heatmap.min() <= face.heatmap.max() <= 1
+    assert (detection.width_px, detection.height_px, detection.media) == (512, 512, "image")
+    x, y, w, h = face.box
+    left, top, side, _ = face.crop_box
+    assert left < x < x + w < left + side and top < y < y + h < top + side
+    assert json.loads(json.dumps(detection.to_dict(), allow_nan=False)) == detection.to_dict()
+
+
+def test_the_network_sees_the_square_around_the_face(detector, engine, portrait):
+    (face,) = detector.detect(portrait).faces
+    (batch,) = engine.seen
+    x, y, side, _ = face.crop_box
+    assert batch.shape == (1, 64, 64, 3) and batch.dtype == np.uint8
+    np.testing.assert_array_equal(batch[0], resize(portrait[y : y + side, x : x + side], 64, 64))
+
+
+@pytest.mark.parametrize(
+    ("offset", "verdict", "reasons"),
+    [
+        (-60, Verdict.REAL, ()),
+        (60, Verdict.DEEPFAKE, ()),
+        (None, Verdict.INCONCLUSIVE, (Reason.BETWEEN_THRESHOLDS,)),
+    ],
+)
+def test_three_verdicts(offset, verdict, reasons, detector, portrait):
+    if offset is None:
+        offset = -round(detector.detect(portrait).logit)
+    detection = detector.detect(lit(portrait, offset))
+    assert (detection.verdict, detection.reasons) == (verdict, reasons)
+
+
+@pytest.mark.parametrize("size", [(200, 300), (32, 32), (1, 1), (100, 4000), (4000, 100)], ids=str)
+@pytest.mark.parametrize("level", [0, 255])
+def test_without_a_face_the_whole_picture_is_scored_but_not_judged(size, level, detector):
+    detection = detector.detect(np.full((*size, 3), level, np.uint8))
+    assert detection.verdict is Verdict.INCONCLUSIVE and detection.reasons == (Reason.NO_FACE,)
+    assert detection.faces == () and detection.logit == pytest.approx(level - 127.5)
+
+
+@pytest.mark.parametrize(("side", "reasons"), [(512, ()), (200, ()), (130, (Reason.TOO_SMALL,))])
+def test_a_face_under_40_px_is_scored_but_not_judged(side, reasons, detector, portrait):
+    detection = detector.detect(lit(resize(portrait, side, side), -90))
+    assert detection.reasons == reasons and len(detection.faces) == 1
+    assert detection.verdict is (Verdict.INCONCLUSIVE if reasons else Verdict.REAL)
+    assert (max(detection.faces[0].box[2:]) < 40) == bool(reasons)
+
+
+@pytest.mark.parametrize("suspicious", [0, 1, 2])
+def test_the_most_suspicious_face_decides_whatever_its_size(suspicious, detector, portrait):
+    group = np.zeros((512, 1200, 3), np.uint8)
+    for i, (left, side) in enumerate([(0, 512), (512, 400), (912, 288)]):
+        group[:side, left : left + side] = lit(resize(portrait, side, side), 70 if i == suspicious else -40 - 30 * i)
+    detection = detector.detect(group)
+    assert len(detection.faces) == 3 and detection.verdict is Verdict.DEEPFAKE
+    logits = [face.logit for face in detection.faces]
+    assert logits == sorted(logits, reverse=True) and detection.logit == logits[0]
+    assert detection.probability == max(face.probability for face in detection.faces)
+    x, y, w, h = detection.faces[0].box
+    assert (x > 512) + (x > 912) == suspicious
+    for face in detection.faces:  # everything told of a face is of this face
+        (x, y, w, h), (left, top, side, _) = face.box, face.crop_box
+        assert left <= x < x + w <= left + side and top <= y < y + h <= top + side
+        assert np.all(face.landmarks > [x, y]) and np.all(face.landmarks < [x + w, y + h])
+        assert (face.heatmap.mean() > 0.5) == (face is detection.faces[0])
+
+
+def test_in_a_crowd_the_largest_faces_are_judged(detector, engine, portrait):
+    crowd = np.tile(resize(portrait[:400, 50:450], 120, 120), (9, 8, 1))
+    assert len(detector.detect(crowd).faces) == len(engine.seen[0]) == MAX_FACES
+
+
+def test_a_tight_crop_is_taken_whole(detector, portrait):
+    crop = portrait[55:185, 175:280]
+    (face,) = detector.detect(crop).faces
+    left, top, side, _ = face.crop_box
+    assert side == 130 and top == 0 and left == (105 - 130) // 2
+
+
+def test_a_network_without_a_class_map_has_no_heat(finder, portrait):
+    (face,) = Detector(BrightnessEngine(with_maps=False), finder).detect(portrait).faces
+    assert face.heatmap is None
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((50, 50), np.uint8),
+        np.zeros((50, 50, 4), np.uint8),
+        np.zeros((50, 50, 3), np.float32),
+        np.zeros((0, 50, 3), np.uint8),
+    ],
+    ids=["grey", "with alpha", "floats", "empty"],
+)
+def test_an_array_of_another_kind_is_refused_and_named(array, detector):
+    with pytest.raises(UnreadableMedia, match=r"must be \(H, W, 3\) uint8 RGB; this one is"):
+        detector.detect(array)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "CMYK", "I;16"])
+def test_files_of_every_colour_mode_are_judged(mode, portrait, tmp_path, real_detector):
+    suffix = ".tif" if mode == "CMYK" else ".png"
+    if mode == "I;16":
+        picture = Image.fromarray(portrait[..., 1].astype(np.uint16) * 257)
+    else:
+        picture = Image.fromarray(portrait).convert(mode)
+    picture.save(tmp_path / f"face{suffix}")
+    detection = real_detector.detect(tmp_path / f"face{suffix}")
+    assert 0 <= detection.probability <= 1 and detection.image.shape == (512, 512, 3)
+    assert len(detection.faces) == 1 or mode == "1"  # black and white dots may hide it
+
+
+def test_threads_share_a_detector(portrait):
+    judge = load_detector(threads=2)
+    group = np.tile(resize(portrait, 200, 200), (3, 3, 1))  # needs the second look, which is made ready at first use
+    pictures = [portrait, group, lit(portrait, 30), portrait[:, ::-1]] * 3
+    with ThreadPoolExecutor(4) as pool:
+        together = [comparable(detection) for detection in pool.map(judge.detect, pictures)]
+    assert together == [comparable(judge.detect(picture)) for picture in pictures]
+
+
+def test_a_face_too_small_to_be_judged_does_not_decide(detector, portrait):
+    group = np.zeros((512, 620, 3), np.uint8)
+    group[:, :512], group[:108, 512:] = lit(portrait, -60), lit(resize(portrait, 108, 108), 70)
+    detection = detector.detect(group)
+    large, small = detection.faces
+    assert large.logit < 0 < small.logit and detection.logit == large.logit and detection.verdict is Verdict.REAL

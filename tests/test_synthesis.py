@@ -1,0 +1,147 @@
+import numpy as np
+import pytest
+
+from detector import synthesis
+from detector.results import UnreadableMedia
+from detector.synthesis import TIERS, adjust_light, damage, make_sample_fake, recompress, rescale, self_blend
+
+# Where the finder sees eyes, nose tip and mouth corners in the 300 x 300 cut of the portrait.
+LANDMARKS = np.array([[83, 92], [128, 94], [103, 117], [85, 136], [122, 137]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def picture(astronaut):
+    return np.asarray(astronaut)[10:310, 120:420]
+
+
+def blend(picture, seed, landmarks=LANDMARKS):
+    return self_blend(picture, landmarks, np.random.default_rng(seed))
+
+
+def test_a_seed_decides_everything(picture):
+    first, again, other = blend(picture, 3), blend(picture, 3), blend(picture, 4)
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[1], again[1])
+    assert not np.array_equal(first[0], other[0])
+    damaged = [damage(picture, np.random.default_rng(seed)) for seed in (3, 3, 4)]
+    np.testing.assert_array_equal(damaged[0], damaged[1])
+    assert not np.array_equal(damaged[0], damaged[2])
+
+
+def test_outside_the_mask_a_blend_is_one_view_and_inside_it_is_another(picture):
+    kept = 0
+    for seed in range(24):
+        fake, mask = blend(picture, seed)
+        assert fake.shape == picture.shape and fake.dtype == np.uint8
+        assert mask.shape == picture.shape[:2] and mask.dtype == np.float32
+        outside, inside = mask == 0, mask > 0.2
+        altered = synthesis._alter(picture, np.random.default_rng(seed))
+        views = [view for view in (picture, altered) if np.array_equal(fake[outside], view[outside])]
+        assert len(views) == 1
+        kept += views[0] is picture
+        assert np.mean(fake[inside] != views[0][inside]) > 0.5
+    assert 4 < kept < 20  # a forger changes the background about as often as not
+
+
+def test_the_mask_is_soft_and_lies_on_the_face(picture):
+    for seed in range(24):
+        _, mask = blend(picture, seed)
+        assert 0.2 < mask.max() <= 1 and 0.02 < np.mean(mask > 0) < 0.6
+        assert np.abs(np.diff(mask, axis=1)).max() < 0.5
+        y, x = np.argwhere(mask > mask.max() / 2).mean(0)
+        assert 80 < x < 130 and 75 < y < 150
+
+
+@pytest.mark.parametrize(
+    "landmarks",
+    [
+        LANDMARKS - [100, 0],
+        LANDMARKS + [190, 200],
+        LANDMARKS * 8 - 500,
+        LANDMARKS + 5000,
+        LANDMARKS * 0 + 50,
+        LANDMARKS[:, ::-1],
+    ],
+    ids=["left half outside", "in the corner", "larger than the picture", "elsewhere", "all in one place", "turned"],
+)
+def test_a_face_may_lie_anywhere(landmarks, picture):
+    for seed in range(6):
+        fake, mask = blend(picture, seed, landmarks.astype(np.float32))
+        assert fake.shape == picture.shape and np.all((mask >= 0) & (mask <= 1))
+
+
+SHAPES = [(2, 2), (2, 97), (97, 2), (3, 5), (64, 48), (300, 300)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_damage_keeps_the_size_whatever_it_is(shape):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (*shape, 3), np.uint8)
+    changed = 0
+    for seed in range(40):
+        damaged = damage(image, np.random.default_rng(seed))
+        assert damaged.shape == image.shape and damaged.dtype == np.uint8
+        changed += not np.array_equal(damaged, image)
+    assert changed > 30
+
+
+@pytest.mark.parametrize("view", [np.s_[:, ::-1], np.s_[::2, ::3], np.s_[..., ::-1]], ids=str)
+def test_pixels_may_lie_in_memory_as_they_like(view, picture):
+    for seed in range(20):
+        given = picture[view]
+        damaged = damage(given, np.random.default_rng(seed))
+        np.testing.assert_array_equal(damaged, damage(given.copy(), np.random.default_rng(seed)))
+    np.testing.assert_array_equal(blend(picture[view], 1)[0], blend(picture[view].copy(), 1)[0])
+
+
+@pytest.mark.parametrize("work", [blend, lambda image, seed: damage(image, np.random.default_rng(seed))])
+def test_the_picture_given_stays_as_it_was(work, picture):
+    given = picture.copy()
+    for seed in range(20):
+        work(given, seed)
+    np.testing.assert_array_equal(given, picture)
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".webp"])
+def test_recompression_keeps_the_colours_and_loses_more_at_lower_quality(extension, picture):
+    errors = [np.abs(recompress(picture, quality, extension).astype(int) - picture).mean() for quality in (95, 60, 15)]
+    assert errors == sorted(errors) and errors[0] < 4  # a turn of red and blue would cost far more
+
+
+def test_light_moves_the_way_it_is_told(picture):
+    np.testing.assert_allclose(adjust_light(picture, gain=1, offset=0, saturation=1), picture, atol=1)
+    grey = adjust_light(picture, gain=1, offset=0, saturation=0)
+    assert np.ptp(grey.astype(int), axis=2).max() <= 1
+    assert adjust_light(picture, gain=1, offset=9, saturation=1).mean() > picture.mean() + 5
+    assert adjust_light(picture, gain=0.5, offset=0, saturation=1).std() < picture.std() * 0.6
+
+
+@pytest.mark.parametrize("name", [name for name, deliver in TIERS.items() if deliver])
+def test_each_delivery_costs_detail_and_keeps_the_size(name, picture):
+    delivered = TIERS[name](picture)
+    assert delivered.shape == picture.shape and delivered.dtype == np.uint8
+    assert 0.5 < np.abs(delivered.astype(int) - picture).mean() < 12
+    assert TIERS["stored"] is None
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_rescaling_keeps_the_size_whatever_it_is(shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    for factor in (0.01, 0.25, 0.99, 1.0):
+        assert rescale(image, factor).shape == image.shape
+
+
+def test_rescaling_loses_what_is_smaller_than_its_pixels():
+    checkers = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, 2)
+    assert rescale(checkers, 0.5).std() < 2 and rescale(checkers, 1.0).std() > 100
+
+
+def test_the_sample_fake_is_made_of_the_face_and_always_the_same(astronaut):
+    portrait = np.asarray(astronaut)
+    fake = make_sample_fake(portrait, 7)
+    assert fake.shape == portrait.shape and fake.dtype == np.uint8
+    np.testing.assert_array_equal(fake, make_sample_fake(portrait, 7))
+    changes = np.abs(fake.astype(int) - portrait).mean(2)
+    assert changes[80:170, 190:260].mean() > 1
+    with pytest.raises(UnreadableMedia, match="No face was found"):
+        make_sample_fake(np.full((200, 200, 3), 90, np.uint8), 7)

@@ -1,0 +1,257 @@
+import csv
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import export
+import h5py
+import manifests
+import numpy as np
+import pytest
+import train
+from manifests import Example, locate_faces, read_manifest, write_manifest
+from PIL import Image
+
+from detector.faces import crop_faces
+from detector.pipeline import load_detector
+from detector.spec import file_sha256, read_spec
+from detector.synthesis import adjust_light
+
+# Keras 3.15 reads TensorFlow's tensors in a way that NumPy 2 speaks against.
+
+SETTINGS = train.Settings("", "", "cnn", "none", 64, epochs=2, epoch_samples=24, batch=8, self_blend=0.5, seed=1)
+COMMAND = ["--network=cnn", "--size=64", "--epochs=2", "--epoch-samples=24", "--batch=8", "--self-blend=0.5"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    threads = cv2.getNumThreads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifests, "CACHE", tmp_path_factory.mktemp("cache"))
+        yield
+    cv2.setNumThreads(threads)
+
+
+@pytest.fixture(scope="module")
+def manifest(astronaut, tmp_path_factory):
+    """Four real cuts of the portrait, four fakes in other colours, and a picture that must never be looked at."""
+    folder, portrait = tmp_path_factory.mktemp("pictures"), np.asarray(astronaut)
+    examples = [Example(folder / "secret.png", 1, "held out", "ours", "secret", "val")]
+    for i in range(8):
+        picture = portrait[10 * (i % 4) : 230, 100 + 10 * (i % 4) : 330]
+        if label := i // 4:
+            picture = adjust_light(picture, gain=1.3, offset=20, saturation=0.3)
+        examples.append(Example(folder / f"{i}.png", label, "portrait", "ours" if label else "camera", str(i), "train"))
+        Image.fromarray(picture).save(examples[-1].path)
+    write_manifest(folder / "manifest.csv", examples)
+    return folder / "manifest.csv"
+
+
+def train_in(folder, manifest, *options):
+    train.main(
+        ["--manifest", str(manifest), "--run", str(folder), "--out", str(folder / "model.h5"), *COMMAND, *options]
+    )
+
+
+@pytest.fixture(scope="module")
+def whole_run(manifest, tmp_path_factory):
+    """A run that nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    train_in(folder, manifest)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(whole_run):
+    export.main(["--model", str(whole_run / "model.h5"), "--out", str(whole_run / "onnx" / "face.onnx")])
+    return whole_run / "onnx" / "face.onnx"
+
+
+@pytest.fixture(scope="module")
+def material(manifest):
+    examples = [example for example in read_manifest(manifest) if example.split == "train"]
+    return examples, locate_faces(examples)
+
+
+def batches(material, settings, start, stop, threads=2):
+    with ThreadPoolExecutor(threads) as pool:
+        return list(train.Stream(*material, settings).batches(start, stop, pool))
+
+
+def curves(run):
+    with open(run / "history.csv", newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def test_the_chain_ends_in_two_files_that_judge_alike(whole_run, exported, astronaut):
+    spec, portrait = read_spec(whole_run / "model.h5"), np.asarray(astronaut)
+    assert (spec.network, spec.input_size_px, spec.crop_margin) == ("cnn", 64, train.CROP_MARGIN)
+    assert spec.calibration.threshold_real <= spec.calibration.threshold_fake
+    assert spec.training["sources"] == {"portrait fake": 3, "portrait real": 3} and spec.training["tune"] == 2
+    assert str(whole_run.parent) not in spec.to_json()  # nobody needs to know where somebody keeps pictures
+
+    fast, reference = load_detector(exported), load_detector(whole_run / "model.h5", engine="keras")
+    assert fast.engine.spec == reference.engine.spec == spec
+    first, second = fast.detect(portrait), reference.detect(portrait)
+    assert first.logit == pytest.approx(second.logit, abs=1e-3) and first.verdict == second.verdict
+    assert first.model_sha256 == second.model_sha256 == file_sha256(whole_run / "model.h5")
+    with h5py.File(whole_run / "model.h5") as file:
+        assert "optimizer_weights" not in file
+
+
+def test_the_curves_tell_every_epoch(whole_run):
+    rows = curves(whole_run)
+    assert [(row["epoch"], row["samples"]) for row in rows] == [(1, 24), (2, 48)]
+    assert all(row["train_loss"] > 0 and 0 <= row["tune_auc"] <= 1 for row in rows)
+    assert not list(whole_run.glob("part-*"))
+
+
+def test_training_sees_a_picture_as_the_server_does(exported, astronaut, tmp_path):
+    astronaut.save(tmp_path / "face.png")
+    example = Example(tmp_path / "face.png", 0, "s", "g", "a", "train")
+    (crop,) = train.tune_crops([example], locate_faces([example]), 64)
+    detection = load_detector(exported).detect(tmp_path / "face.png")
+    np.testing.assert_array_equal(crop, crop_faces(detection.image, [detection.faces[0].crop_box], 64)[0])
+
+
+def test_the_average_of_the_weights_is_lent_and_not_kept(material):
+    model = train.compile_model(SETTINGS, steps=3)
+    for pixels, labels in batches(material, SETTINGS, 0, 3):
+        model.train_on_batch(pixels.astype(np.float32), labels)
+    averages = [np.asarray(v.value) for v in model.optimizer.variables if v.path.endswith("_average")]
+    current = model.get_weights()
+    with train.averaged_weights(model):
+        lent = model.get_weights()
+    for average, mine, kept, before in zip(averages, lent, model.get_weights(), current, strict=True):
+        np.testing.assert_array_equal(mine, average)
+        np.testing.assert_array_equal(kept, before)
+        assert not np.array_equal(mine, before)
+
+
+class Stop:
+    """Interrupts a training like Ctrl+C does: at a batch of the second epoch, or before a file is moved into place."""
+
+    def __init__(self, patch, *, at_batch=None, at_file=None):
+        batches, move, moved = train.Stream.batches, Path.replace, []
+
+        def stopping(stream, start, stop, pool):
+            for step, batch in enumerate(batches(stream, start, stop, pool), start):
+                if step == at_batch:
+                    raise KeyboardInterrupt
+                yield batch
+
+        def moving(path, target):
+            moved.append(path)
+            if len(moved) == at_file:
+                raise KeyboardInterrupt
+            return move(path, target)
+
+        patch.setattr(train.Stream, "batches", stopping)
+        patch.setattr(Path, "replace", moving)
+
+
+def state_of(run):
+    """Everything a run that goes on depends on: weights, moments and averages, step, rate, and the best weights."""
+    import keras
+
+    model = keras.models.load_model(run / "checkpoint.keras")
+    state = {f"weight {i}": values for i, values in enumerate(model.get_weights())}
+    state |= {f"optimizer {i}": np.asarray(variable.value) for i, variable in enumerate(model.optimizer.variables)}
+    state |= {"step": np.asarray(model.optimizer.iterations), "rate": np.asarray(model.optimizer.learning_rate)}
+    with h5py.File(run / "best.weights.h5") as file:
+        file.visititems(
+            lambda name, it: state.update({f"best {name}": it[()]}) if isinstance(it, h5py.Dataset) else None
+        )
+    return state
+
+
+@pytest.mark.parametrize("stop", [{"at_batch": 4}, {"at_file": 3}], ids=["in an epoch", "between two files"])
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(stop, whole_run, manifest, tmp_path):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        Stop(patch, **stop)
+        train_in(tmp_path, manifest)
+    assert not (tmp_path / "model.h5").exists()
+    train_in(tmp_path, manifest)
+
+    expected, found = state_of(whole_run), state_of(tmp_path)
+    assert expected.keys() == found.keys() and found["step"] == 6
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, atol=1e-5, err_msg=name)
+    for row, other in zip(curves(whole_run), curves(tmp_path), strict=True):
+        assert row == pytest.approx(other, abs=1e-5)
+    first, second = read_spec(whole_run / "model.h5"), read_spec(tmp_path / "model.h5")
+    assert vars(first.calibration) == pytest.approx(vars(second.calibration), abs=1e-4)
+    assert replace(first, calibration=None) == replace(second, calibration=None)
+
+
+@pytest.mark.parametrize("option", [("--seed", "2"), ("--size", "96"), ("--self-blend", "0.1"), ("--epochs", "3")])
+def test_other_settings_in_the_same_folder_are_refused(option, whole_run, manifest):
+    before = {path.name: path.read_bytes() for path in whole_run.iterdir() if path.is_file()}
+    with pytest.raises(SystemExit, match="holds a run with other settings; give another --run"):
+        train_in(whole_run, manifest, *option)
+    assert before == {path.name: path.read_bytes() for path in whole_run.iterdir() if path.is_file()}
+
+
+def test_weights_that_are_missing_end_with_a_sentence(manifest, tmp_path):
+    with pytest.raises(SystemExit, match=r"weights file .*nowhere\.weights\.h5 is missing"):
+        train_in(tmp_path, manifest, "--weights", "nowhere.weights.h5")
+
+
+def test_a_batch_depends_on_seed_and_step_alone(material):
+    one_by_one = batches(material, SETTINGS, 0, 6, threads=1)
+    from_the_middle = batches(material, SETTINGS, 4, 6, threads=4)
+    for (pixels, labels), (others, same) in zip(one_by_one[4:], from_the_middle, strict=True):
+        np.testing.assert_array_equal(pixels, others)
+        np.testing.assert_array_equal(labels, same)
+    (reseeded, _), *_ = batches(material, replace(SETTINGS, seed=2), 0, 1)
+    assert not np.array_equal(reseeded, one_by_one[0][0])
+    assert not np.array_equal(one_by_one[0][0], one_by_one[1][0])
+
+
+def test_every_picture_is_seen_in_time(material, monkeypatch):
+    seen = set()
+    monkeypatch.setattr(train, "read_image", lambda path: seen.add(path) or manifests.read_image(path))
+    batches(material, SETTINGS, 0, 12)
+    assert seen == {example.path for example in material[0]}
+
+
+def test_half_of_a_batch_is_fake(material):
+    for pixels, labels in batches(material, SETTINGS, 0, 4):
+        assert pixels.shape == (8, 64, 64, 3) and pixels.dtype == np.uint8
+        assert labels.shape == (8, 1) and labels.ravel().tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_a_blend_differs_from_its_real_in_nothing_but_the_blend(material, monkeypatch):
+    monkeypatch.setattr(train, "self_blend", lambda crop, landmarks, rng: (crop if rng.random() < 2 else None, None))
+    for pixels, _ in batches(material, replace(SETTINGS, self_blend=1.0), 0, 6):
+        np.testing.assert_array_equal(pixels[:4], pixels[4:])
+
+
+def test_a_blend_is_made_where_the_face_lies_in_the_crop(material, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        train, "self_blend", lambda crop, marks, rng: seen.append(marks / crop.shape[0]) or (crop, None)
+    )
+    batches(material, replace(SETTINGS, self_blend=1.0), 0, 4)
+    assert len(seen) == 16
+    for left_eye, right_eye, nose, left_mouth, right_mouth in seen:
+        assert 0.1 < left_eye[0] < nose[0] < right_eye[0] < 0.9 and left_mouth[0] < right_mouth[0]
+        assert 0.1 < left_eye[1] < nose[1] < left_mouth[1] < 0.9
+
+
+@pytest.mark.parametrize("fault", ["foreign", "engines differ", "missing"])
+def test_an_export_that_fails_leaves_the_old_file(fault, whole_run, tmp_path, monkeypatch):
+    source, target = tmp_path / "model.h5", tmp_path / "out" / "face.onnx"
+    target.parent.mkdir()
+    target.write_bytes(b"yesterday's")
+    if fault != "missing":
+        source.write_bytes((whole_run / "model.h5").read_bytes())
+    if fault == "foreign":
+        with h5py.File(source, "r+") as file:
+            file.attrs.clear()
+    monkeypatch.setattr(export, "TOLERANCE", -1 if fault == "engines differ" else 1e-3)
+    seen = {"foreign": "carries no spec", "engines differ": "logits differ by", "missing": "is missing"}[fault]
+    with pytest.raises(SystemExit, match=seen):
+        export.main(["--model", str(source), "--out", str(target)])
+    assert target.read_bytes() == b"yesterday's" and list(target.parent.iterdir()) == [target]
