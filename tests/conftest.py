@@ -1,0 +1,101 @@
+"""Pictures, the real detector and the real application; whatever a test writes goes into its own folder."""
+
+import copy
+import io
+import re
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from PIL import Image
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import encode_multipart
+
+from detector import load_detector
+from webapp import create_app
+from webapp.analyses import SharedDetector
+from webapp.models import db
+
+
+class Browser(FlaskClient):
+    """A visitor that sends forms the way a browser does: with the token of the page it has just seen."""
+
+    def open(self, *arguments, **options):
+        return super().open(*arguments, **{"buffered": True, **options})  # so that files are closed at once
+
+    def submit(self, address, **fields):
+        token = re.search(r'name="csrf_token" value="([^"]+)"', self.get("/").text)[1]
+        boundary, body = encode_multipart({"csrf_token": token, **fields})
+        return self.post(address, data=body, content_type=f"multipart/form-data; boundary={boundary}")
+
+    def upload(self, data, name="face.jpg"):
+        return self.submit("/analyses", picture=FileStorage(io.BytesIO(data), name))
+
+
+@pytest.fixture(scope="session")
+def astronaut():
+    """NASA's portrait of Eileen Collins, 512 x 512, one face."""
+    return Image.open(metadata.distribution("scikit-image").locate_file("skimage/data/astronaut.png")).convert("RGB")
+
+
+@pytest.fixture(scope="session")
+def face_jpeg(astronaut):
+    buffer = io.BytesIO()
+    astronaut.save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def real_detector():
+    return load_detector()
+
+
+@pytest.fixture
+def make_app(tmp_path, real_detector):
+    """Return `create_app` with the real detector and an instance folder of the test's own."""
+    made = []
+
+    def make(**settings):
+        app = create_app({"INSTANCE_PATH": tmp_path / "instance", **settings}, detector=real_detector)
+        app.test_client_class = Browser
+        made.append(app)
+        return app
+
+    yield make
+    for app in made:
+        with app.app_context():
+            db.engine.dispose()
+
+
+@pytest.fixture
+def app(make_app):
+    return make_app()
+
+
+@pytest.fixture
+def client(app):
+    return app.test_client()
+
+
+@pytest.fixture
+def stored_files(app):
+    """Return a function that lists what lies in the storage."""
+    folder = Path(app.instance_path) / "storage"
+    return lambda: sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def judge_as(app, real_detector):
+    """Return a function that moves the two thresholds so that any picture with a face gets the verdict asked for."""
+
+    def move(verdict):
+        low, high = {"real": (1, 1), "deepfake": (0, 0), "inconclusive": (0, 1)}[verdict]
+        detector = copy.copy(real_detector)
+        detector.engine = copy.copy(real_detector.engine)
+        calibration = replace(detector.engine.spec.calibration, threshold_real=low, threshold_fake=high)
+        detector.engine.spec = replace(detector.engine.spec, calibration=calibration)
+        app.extensions["detector"] = SharedDetector(detector=detector)
+
+    return move

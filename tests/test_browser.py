@@ -1,0 +1,249 @@
+"""The pages in a real Chromium, against a real server with the real detector."""
+
+import os
+import re
+import shutil
+import threading
+from contextlib import contextmanager
+
+import pytest
+from werkzeug.serving import make_server
+
+from webapp import create_app
+from webapp.models import db
+
+playwright = pytest.importorskip("playwright.sync_api", reason="The browser tests need the package playwright.")
+expect = playwright.expect
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+VERDICT = re.compile("This is a Real Image!|This is a Deepfake Image!|Inconclusive")
+
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM, reason="The browser tests need Chromium: install it, or name it with the variable CHROMIUM."
+)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory, real_detector):
+    app = create_app({"INSTANCE_PATH": tmp_path_factory.mktemp("instance"), "MAX_UPLOAD_MB": 2}, detector=real_detector)
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    with app.app_context():
+        db.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with playwright.sync_playwright() as driver:
+        # Chromium refuses its own sandbox to root, who runs the tests in a container
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(chromium, address, **options):
+    """Open the start page for a new visitor; afterwards the browser must have had nothing to complain about."""
+    complaints = []
+    context = chromium.new_context(base_url=address, **options)
+    context.add_init_script(
+        "addEventListener('securitypolicyviolation', (e) => console.error('policy: ' + e.violatedDirective))"
+    )
+    page = context.new_page()
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto("/")
+    yield page
+    context.close()
+    assert [text for text in complaints if "the server responded with a status of 4" not in text] == []
+
+
+@pytest.fixture(params=[True, False], ids=["with script", "without script"])
+def page(request, chromium, address):
+    with opened(chromium, address, java_script_enabled=request.param) as page:
+        yield page
+
+
+@pytest.fixture
+def scripted(chromium, address):
+    with opened(chromium, address) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def face_file(tmp_path_factory, face_jpeg):
+    path = tmp_path_factory.mktemp("pictures") / "me.jpg"
+    path.write_bytes(face_jpeg)
+    return path
+
+
+def check(page, file):
+    page.get_by_label("Choose a picture").set_input_files(file)
+    page.get_by_role("button", name="Check this picture").click()
+
+
+def test_upload_result_and_deletion(page, face_file):
+    check(page, face_file)
+    expect(page).to_have_url(re.compile(r"/analyses/[\w-]{22}$"))
+    expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT)
+    expect(page.get_by_role("img", name="me.jpg: 1 face found")).to_be_visible()
+    expect(page.get_by_role("row")).to_have_count(2)
+    for picture in page.locator("svg image").all():  # the picture and its heat map did arrive
+        assert page.request.get(picture.get_attribute("href")).ok
+    result = page.url
+
+    page.get_by_role("link", name="Check another picture").click()
+    expect(page.get_by_role("link", name="me.jpg")).to_have_attribute("href", re.compile(result.rpartition("/")[2]))
+    page.get_by_role("link", name="me.jpg").click()
+    page.get_by_role("button", name="Delete picture and result").click()
+    expect(page.get_by_role("status").first).to_contain_text("have been deleted")
+    assert page.goto(result).status == 404
+
+
+@pytest.mark.parametrize(("button", "truth"), [("Try a real portrait", "NASA"), ("Try a fake of it", "our own making")])
+def test_samples(page, button, truth):
+    page.get_by_role("button", name=button).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT)
+    expect(page.locator("header.verdict")).to_contain_text(truth)
+
+
+def test_an_error_is_told_and_the_form_stays(page, tmp_path, face_file):
+    (tmp_path / "notes.jpg").write_text("no picture at all")
+    check(page, tmp_path / "notes.jpg")
+    expect(page.get_by_role("alert")).to_contain_text("The file is plain text")
+    expect(page.get_by_role("alert")).to_be_focused()
+    check(page, face_file)
+    expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT)
+
+
+def test_the_heat_map_can_be_taken_away(page, face_file):
+    check(page, face_file)
+    heat = page.locator("svg .heat")
+    expect(heat).to_be_visible()
+    page.get_by_label("Heat map").uncheck()
+    expect(heat).to_be_hidden()
+    page.get_by_label("Heat map").check()
+    expect(heat).to_be_visible()
+
+
+def test_the_heat_map_has_a_slider(scripted, face_file):
+    check(scripted, face_file)
+    scripted.get_by_label("Strength").fill("20")
+    expect(scripted.locator("svg .heat")).to_have_css("opacity", "0.2")
+
+
+def test_a_file_over_the_limit_is_refused_before_and_after_sending(page, tmp_path):
+    (tmp_path / "large.jpg").write_bytes(b"\xff\xd8\xff" + bytes(5_000_000))
+    check(page, tmp_path / "large.jpg")
+    expect(page.get_by_role("alert")).to_contain_text("at most 2 MB are accepted")
+    sent = page.url.endswith("/analyses")
+    assert sent is (page.locator("html.scripted").count() == 0)
+
+
+def test_a_chosen_picture_is_previewed_and_the_form_gets_busy(scripted, face_file):
+    scripted.get_by_label("Choose a picture").set_input_files(face_file)
+    preview = scripted.locator("#preview")
+    expect(preview).to_be_visible()
+    assert preview.evaluate("image => [image.naturalWidth, image.src.slice(0, 5)]") == [512, "blob:"]
+    expect(scripted.locator("#drop-zone")).to_contain_text("me.jpg")
+
+    # held back until the busy state has been seen
+    scripted.evaluate("addEventListener('submit', (event) => event.preventDefault())")
+    scripted.get_by_role("button", name="Check this picture").click()
+    expect(scripted.locator("#upload-status")).to_have_text("The picture is being checked.")
+    expect(scripted.locator("#uploader .spinner")).to_be_visible()
+    scripted.evaluate("document.getElementById('uploader').submit()")
+    expect(scripted.get_by_role("heading", level=1)).to_have_text(VERDICT)
+
+
+def test_a_picture_the_browser_cannot_show_is_still_sent(scripted, astronaut, tmp_path):
+    astronaut.save(tmp_path / "scan.tiff")
+    scripted.get_by_label("Choose a picture").set_input_files(tmp_path / "scan.tiff")
+    expect(scripted.locator("#drop-zone")).to_contain_text("scan.tiff")
+    expect(scripted.locator("#preview")).to_be_hidden()
+    scripted.get_by_role("button", name="Check this picture").click()
+    expect(scripted.get_by_role("img", name="scan.tiff: 1 face found")).to_be_visible()
+
+
+@pytest.mark.parametrize("gesture", ["drop", "paste"])
+def test_a_picture_can_be_dropped_or_pasted(scripted, face_jpeg, gesture):
+    carried = scripted.evaluate_handle(
+        """bytes => {
+            const carried = new DataTransfer();
+            carried.items.add(new File([new Uint8Array(bytes)], "carried.jpg", { type: "image/jpeg" }));
+            return carried;
+        }""",
+        list(face_jpeg),
+    )
+    if gesture == "drop":
+        for event in ("dragenter", "dragover", "drop"):
+            scripted.dispatch_event("body", event, {"dataTransfer": carried})
+    else:
+        scripted.evaluate(
+            "data => dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true }))", carried
+        )
+    expect(scripted.locator("#preview")).to_be_visible()
+    scripted.get_by_role("button", name="Check this picture").click()
+    expect(scripted.get_by_role("img", name="carried.jpg: 1 face found")).to_be_visible()
+
+
+def test_the_keyboard_is_enough(scripted, face_file):
+    scripted.keyboard.press("Tab")
+    expect(scripted.get_by_role("link", name="Skip to the content")).to_be_focused()
+    scripted.keyboard.press("Enter")
+    scripted.keyboard.press("Tab")
+    expect(scripted.get_by_label("Choose a picture")).to_be_focused()
+    assert scripted.locator("#drop-zone").evaluate("zone => getComputedStyle(zone).outlineStyle") == "solid"
+    with scripted.expect_file_chooser(timeout=5000) as chooser:
+        scripted.keyboard.press("Space")
+    chooser.value.set_files(face_file)
+    scripted.keyboard.press("Tab")
+    scripted.keyboard.press("Enter")
+    expect(scripted.get_by_role("heading", level=1)).to_have_text(VERDICT)
+
+
+@pytest.mark.parametrize("options", [{}, {"color_scheme": "dark"}, {"viewport": {"width": 320, "height": 640}}])
+def test_every_page_fits_and_can_be_read(chromium, address, face_file, options):
+    """No page is wider than the window, and every text stands out from its ground as WCAG AA asks (4.5 to 1)."""
+    with opened(chromium, address, **options) as page:
+        check(page, face_file)
+        for visit in (page.url, "/", "/performance", "/nowhere"):
+            page.goto(visit)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), visit
+            assert page.evaluate(FAINT_TEXTS) == [], visit
+
+
+FAINT_TEXTS = """() => {
+    const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const rgba = (colour) => {
+        canvas.clearRect(0, 0, 1, 1);
+        canvas.fillStyle = colour;
+        canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data];
+    };
+    const light = ([r, g, b]) => {
+        const linear = [r, g, b].map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+    };
+    const ground = (element) => {
+        for (let each = element; each; each = each.parentElement) {
+            const colour = rgba(getComputedStyle(each).backgroundColor);
+            if (colour[3] === 255) return colour;
+        }
+        return [255, 255, 255, 255];
+    };
+    const faint = [];
+    for (const element of document.body.querySelectorAll("*:not(svg *)")) {
+        const text = [...element.childNodes].filter((n) => n.nodeType === 3).map((n) => n.data.trim()).join("");
+        if (!text || !element.checkVisibility()) continue;
+        const [a, b] = [rgba(getComputedStyle(element).color), ground(element)].map(light).sort((x, y) => y - x);
+        if ((a + 0.05) / (b + 0.05) < 4.5) faint.push(text);
+    }
+    return faint;
+}"""

@@ -1,0 +1,331 @@
+import io
+import re
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from werkzeug.datastructures import FileStorage
+
+from webapp.headers import SECURITY_HEADERS
+from webapp.models import Analysis, Upload, db
+
+
+def saved(picture, format="JPEG", **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def png_of_zeros(width, height):
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes((1 + width // 8) * height), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def problem(response):
+    return re.search(r'id="upload-error"[^>]*>(.*?)</p>', response.text, re.S)[1]
+
+
+def kept_rows(app):
+    with app.app_context():
+        return db.session.query(Analysis).count(), db.session.query(Upload).count()
+
+
+# The way through: form, result, deletion
+
+
+def test_the_start_page_offers_a_form_and_two_samples(client):
+    page = client.get("/").text
+    assert 'type="file"' in page and 'action="/analyses"' in page and 'enctype="multipart/form-data"' in page
+    assert 'action="/samples/real"' in page and 'action="/samples/fake"' in page
+    assert problem(client.get("/")) == "" and "Your latest results" not in page
+
+
+@pytest.mark.parametrize(
+    ("verdict", "headline"),
+    [
+        ("real", "This is a Real Image!"),
+        ("deepfake", "This is a Deepfake Image!"),
+        ("inconclusive", "Inconclusive"),
+    ],
+)
+def test_an_upload_leads_to_its_verdict(client, judge_as, face_jpeg, real_detector, verdict, headline):
+    judge_as(verdict)
+    response = client.upload(face_jpeg, "me.jpg")
+    assert response.status_code == 303 and re.fullmatch(r"/analyses/[\w-]{22}", response.location)
+    page = client.get(response.location).text
+    face = real_detector.detect(face_jpeg).faces[0]
+    assert re.search("<h1>(.*?)</h1>", page)[1] == headline
+    assert f"{face.probability:.0%} fake" in page or f"{face.probability:.1%} fake" in page
+    x, y, w, h = face.box
+    assert f'class="box" x="{x}" y="{y}" width="{w}" height="{h}"' in page
+    assert f'href="{response.location}/faces/0/heatmap"' in page and 'viewBox="0 0 512 512"' in page
+    assert ("lies between the two thresholds" in page) is (verdict == "inconclusive")
+    assert "me.jpg" in page and re.search(r"Processing time</dt><dd>\d+ ms|Processing time</dt><dd>\d\.\d s", page)
+    assert "has not been measured" in page or "held-out" in page
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "magic"),
+    [
+        ("/picture", "image/jpeg", b"\xff\xd8\xff"),
+        ("/thumbnail", "image/jpeg", b"\xff\xd8\xff"),
+        ("/faces/0/heatmap", "image/png", b"\x89PNG"),
+    ],
+)
+def test_derived_pictures_are_private_and_of_the_right_kind(client, face_jpeg, address, kind, magic):
+    response = client.get(client.upload(face_jpeg).location + address)
+    assert (response.status_code, response.mimetype) == (200, kind) and response.data.startswith(magic)
+    assert "private" in response.headers["Cache-Control"]
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_picture_is_upright(client, astronaut):
+    turned = astronaut.crop((0, 0, 512, 300)).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    location = client.upload(saved(turned, exif=exif)).location
+    assert 'viewBox="0 0 512 300"' in client.get(location).text
+    assert Image.open(io.BytesIO(client.get(f"{location}/picture").data)).size == (512, 300)
+
+
+def test_several_faces_are_told_apart(client, astronaut):
+    two = Image.new("RGB", (1024, 512))
+    two.paste(astronaut, (0, 0))
+    two.paste(astronaut.resize((400, 400)), (560, 60))
+    page = client.get(client.upload(saved(two)).location).text
+    assert page.count('class="box"') == 2 and page.count('/heatmap"') == 2
+    assert "2 faces were found" in page and "most suspicious face, number 1" in page
+    scores = re.findall(r'class="score">(.*?)<', page)
+    labels = re.findall(r">(\d) · (.*?)</text>", page)
+    assert sorted(labels) == [("1", scores[0]), ("2", scores[1])]
+
+
+def test_a_picture_without_a_face_is_inconclusive_and_says_so(client):
+    page = client.get(client.upload(saved(Image.new("RGB", (300, 200), "teal"))).location).text
+    assert "<h1>Inconclusive</h1>" in page and "No face was found" in page
+    assert 'class="box"' not in page and '/heatmap"' not in page
+
+
+@pytest.mark.parametrize(("name", "origin"), [("real", "A real photograph"), ("fake", "A fake of our own making")])
+def test_a_sample_is_labelled_as_what_it_is(client, name, origin):
+    response = client.submit(f"/samples/{name}")
+    page = client.get(response.location).text
+    assert response.status_code == 303 and origin in page and "we know the truth" in page
+    assert 'class="box"' in page
+
+
+def test_the_fake_sample_is_made_once_and_differs_only_around_the_face(client, app, monkeypatch, astronaut):
+    import detector
+
+    made = []
+    make = detector.make_sample_fake
+    monkeypatch.setattr(detector, "make_sample_fake", lambda *arguments: made.append(1) or make(*arguments))
+    location = [client.submit("/samples/fake").location for _ in range(2)][1]
+    shown = np.asarray(Image.open(io.BytesIO(client.get(f"{location}/picture").data)), int)
+    difference = np.abs(shown - np.asarray(astronaut, int)).mean(axis=2)
+    assert made == [1]
+    assert difference[90:150, 190:260].mean() > 3 * difference[300:].mean()
+
+
+def test_the_start_page_lists_the_visitors_own_results(client, app, face_jpeg):
+    location = client.upload(face_jpeg, "mine.jpg").location
+    assert location in client.get("/").text and "mine.jpg" in client.get("/").text
+    assert "mine.jpg" not in app.test_client().get("/").text
+
+
+def test_a_stranger_sees_and_deletes_nothing(client, app, face_jpeg):
+    location = client.upload(face_jpeg).location
+    stranger = app.test_client()
+    stranger.upload(face_jpeg)
+    unknown = stranger.get("/analyses/nosuchresultanywhere00")
+    for address in ("", "/picture", "/thumbnail", "/faces/0/heatmap"):
+        refused = stranger.get(location + address)
+        assert (refused.status_code, refused.text) == (404, unknown.text)
+    assert stranger.submit(f"{location}/delete").status_code == 404
+    assert client.get(location).status_code == 200
+
+
+def test_deleting_takes_the_result_and_its_files(client, app, face_jpeg, stored_files):
+    location = client.upload(face_jpeg).location
+    response = client.submit(f"{location}/delete")
+    assert (response.status_code, response.location) == (303, "/")
+    assert "have been deleted" in client.get("/").text
+    assert [client.get(location + rest).status_code for rest in ("", "/picture")] == [404, 404]
+    assert client.submit(f"{location}/delete").status_code == 404
+    assert kept_rows(app) == (0, 0) and stored_files() == []
+
+
+def test_looking_at_pages_does_no_work(client, app, face_jpeg, monkeypatch):
+    location = client.upload(face_jpeg).location
+    monkeypatch.setitem(app.extensions, "detector", None)
+    for address in ("/", "/performance", "/healthz", location, f"{location}/picture", f"{location}/faces/0/heatmap"):
+        assert client.get(address).status_code == 200
+
+
+# What goes wrong, each with a sentence
+
+
+HTML = b"<!doctype html><html><script>alert(1)</script></html>"
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="99" height="99"><circle r="9"/></svg>'
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "status", "words"),
+    [
+        ("empty.jpg", b"", 400, "empty"),
+        ("notes.jpg", b"just some words", 415, "plain text"),
+        ("page.jpg", HTML, 415, "an HTML page"),
+        ("drawing.png", SVG, 415, "an SVG drawing"),
+        ("clip.jpg", b"\0\0\0\x18ftypisom" + bytes(99), 415, "a video"),
+        ("cut.jpg", "truncated", 400, "cut off"),
+        ("wrong-length.png", "wrong length", 400, "cut off"),
+        ("dot.png", saved(Image.new("RGB", (1, 1)), "PNG"), 400, "1 x 1 pixels"),
+        ("bomb.png", png_of_zeros(12_000, 9_000), 413, "108,000,000 in all"),
+        ("large.jpg", b"\xff\xd8\xff" + bytes(2_000_001), 413, "at most 2 MB"),
+        ("huge.jpg", b"\xff\xd8\xff" + bytes(9_000_000), 413, "at most 2 MB"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "." in value else "",
+)
+def test_what_cannot_be_judged_gets_a_sentence(
+    make_app, stored_files, face_jpeg, astronaut, caplog, name, data, status, words
+):
+    app = make_app(MAX_UPLOAD_MB=2)
+    if data == "truncated":
+        data = face_jpeg[: len(face_jpeg) // 3]
+    elif data == "wrong length":
+        png = saved(astronaut, "PNG")
+        at = png.index(b"IDAT") - 4
+        data = png[:at] + struct.pack(">I", 2**31 - 1) + png[at + 4 :]
+    response = app.test_client().upload(data, name)
+    assert response.status_code == status and words in problem(response), problem(response)
+    assert 'type="file"' in response.text and "Traceback" not in response.text
+    assert kept_rows(app) == (0, 0) and stored_files() == [] and caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda face: saved(face.convert("L")),
+        lambda face: saved(face.convert("CMYK")),
+        lambda face: saved(face.convert("P"), "PNG"),
+        lambda face: saved(face.convert("RGBA"), "PNG"),
+        lambda face: saved(Image.fromarray(np.asarray(face.convert("L"), np.uint16) * 257), "PNG"),
+        lambda face: saved(face, "TIFF"),
+        lambda face: saved(face, "BMP"),
+        lambda face: saved(face, "WEBP"),
+        lambda face: saved(face, "GIF", save_all=True, append_images=[Image.new("RGB", face.size)]),
+    ],
+    ids=["grey", "CMYK", "palette", "alpha", "16 bits", "TIFF", "BMP", "WebP", "animated GIF"],
+)
+def test_every_kind_of_picture_is_judged_whatever_its_name_says(client, astronaut, convert):
+    response = client.upload(convert(astronaut), "wrong.extension")
+    assert response.status_code == 303
+    assert 'class="box"' in client.get(response.location).text
+
+
+def test_a_hostile_file_name_is_only_shown_and_shown_harmless(client, face_jpeg, stored_files):
+    # quotes and line ends cannot stand in a multipart header as they are, everything else can
+    page = client.get(client.upload(face_jpeg, "../../<b onload=x>\u202e\x07.jpg").location).text
+    assert "&lt;b onload=x&gt;.jpg" in page and "<b onload" not in page
+    assert "\u202e" not in page and "\x07" not in page
+    assert all(re.fullmatch(r"(uploads/[0-9a-f]{64}|analyses/[\w-]{22}/[\w.-]+)", name) for name in stored_files())
+
+
+@pytest.mark.parametrize("fields", [{}, {"picture": FileStorage(io.BytesIO(), "")}, {"picture": "not a file"}])
+def test_a_form_without_a_file_says_what_to_do(client, fields):
+    response = client.submit("/analyses", **fields)
+    assert (response.status_code, problem(response)) == (400, "Choose a picture first.")
+
+
+@pytest.mark.parametrize("token", [None, "", "made-up", "of somebody else"])
+@pytest.mark.parametrize("address", ["/analyses", "/samples/real", "/analyses/x/delete"])
+def test_a_form_without_our_token_is_refused(client, app, token, address):
+    if token == "of somebody else":
+        token = re.search(r'name="csrf_token" value="([^"]+)"', app.test_client().get("/").text)[1]
+    client.get("/")
+    response = client.post(address, data={"csrf_token": token} if token is not None else {})
+    assert response.status_code == 400 and "too old or came from elsewhere" in problem(response)
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "status", "words"),
+    [
+        ("GET", "/nowhere", 404, "There is nothing here"),
+        ("GET", "/analyses", 405, "only receives forms"),
+        ("GET", "/samples/real", 405, "only receives forms"),
+        ("GET", "/visualizations/secret.png", 404, "There is nothing here"),
+        ("GET", "/visualizations/..%2f..%2fmodel.png", 404, "There is nothing here"),
+        ("GET", "/static/../app.py", 404, "There is nothing here"),
+    ],
+)
+def test_dead_ends_lead_back(client, method, address, status, words):
+    response = client.open(address, method=method)
+    assert response.status_code == status and words in response.text and 'href="/"' in response.text
+
+
+def test_an_unknown_sample_does_not_exist(client):
+    assert client.submit("/samples/other").status_code == 404
+
+
+def test_a_missing_model_is_said_without_a_traceback(client, app, face_jpeg, monkeypatch):
+    from webapp.analyses import SharedDetector
+
+    monkeypatch.setattr("detector.pipeline.MODEL_FILES", {"onnx": "missing.onnx"})
+    app.extensions["detector"] = SharedDetector()
+    response = client.upload(face_jpeg)
+    assert (response.status_code, problem(response)) == (503, "The model file missing.onnx is missing.")
+
+
+def test_our_own_mistakes_show_no_traceback(client, monkeypatch):
+    monkeypatch.setattr("webapp.pages.read_metrics", lambda folder: 1 / 0)
+    response = client.get("/performance")
+    assert response.status_code == 500 and "Something went wrong on our side" in response.text
+    assert "ZeroDivisionError" not in response.text and "Content-Security-Policy" in response.headers
+
+
+# What every page keeps to
+
+
+def test_every_answer_carries_the_security_headers(client, face_jpeg):
+    location = client.upload(face_jpeg).location
+    for address in ("/", location, f"{location}/picture", "/performance", "/nowhere", "/static/style.css", "/healthz"):
+        headers = client.get(address).headers
+        assert {name: headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
+        assert ("no-store" in headers["Cache-Control"]) is not address.startswith("/static")
+    policy = SECURITY_HEADERS["Content-Security-Policy"]
+    assert "unsafe" not in policy and "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+
+
+def test_pages_hold_nothing_inline_and_nothing_from_elsewhere(client, face_jpeg):
+    location = client.upload(face_jpeg).location
+    for address in ("/", location, "/performance", "/nowhere"):
+        page = client.get(address).text
+        assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:|<script(?![^>]*\ssrc=)", page)
+        assert not re.search(r'(?:src|href|action)="(?:https?:)?//', page)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "setting", "secure"), [("http", "no", False), ("http", "yes", True), ("https", "no", True)]
+)
+def test_the_session_cookie_is_locked_down(make_app, scheme, setting, secure):
+    client = make_app(COOKIE_SECURE=setting).test_client()
+    cookie = client.get("/", base_url=f"{scheme}://localhost").headers["Set-Cookie"]
+    assert "HttpOnly" in cookie and "SameSite=Lax" in cookie
+    assert ("Secure" in cookie) is secure
+
+
+def test_uploading_works_under_https(app, face_jpeg):
+    client = app.test_client()
+    client.environ_base.update({"wsgi.url_scheme": "https", "HTTP_REFERER": "https://localhost/"})
+    assert client.upload(face_jpeg).status_code == 303
+
+
+def test_health_is_cheap_and_leaves_no_cookie(client):
+    response = client.get("/healthz")
+    assert response.json == {"status": "ok"} and "Set-Cookie" not in response.headers

@@ -1,0 +1,90 @@
+"""`gunicorn app:app` and `python app.py` as a person starts them."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from http.cookiejar import CookieJar
+from pathlib import Path
+from urllib.request import HTTPCookieProcessor, Request, build_opener
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+START_S = 60  # a busy machine starts slowly
+
+
+@pytest.fixture
+def environment(tmp_path):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DEEPFAKE_", "GUNICORN_"))}
+    return {**kept, "DEEPFAKE_INSTANCE_PATH": str(tmp_path / "instance"), "WEB_CONCURRENCY": "2"}
+
+
+@pytest.fixture
+def gunicorn(environment, tmp_path):
+    """Start the shipped configuration on a free port; return the address and the log."""
+    log = tmp_path / "log"
+    with open(log, "w") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "app:app"],
+            cwd=ROOT,
+            env=environment,
+            stderr=output,
+        )
+    until = time.monotonic() + START_S
+    while not (found := re.search(r"Listening at: (http://\S+)", log.read_text())):
+        assert server.poll() is None and time.monotonic() < until, log.read_text()
+        time.sleep(0.05)
+    yield found[1], log
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(START_S) == 0
+
+
+def test_gunicorn_serves_the_whole_way_with_two_workers(gunicorn):
+    address, log = gunicorn
+    visitor = build_opener(HTTPCookieProcessor(CookieJar()))
+    with visitor.open(address, timeout=START_S) as page:
+        token = re.search(r'name="csrf_token" value="([^"]+)"', page.read().decode())[1]
+    for _ in range(4):  # whichever worker answers
+        with visitor.open(Request(f"{address}/samples/real", f"csrf_token={token}".encode()), timeout=START_S) as page:
+            assert re.fullmatch(rf"{address}/analyses/[\w-]{{22}}", page.url)
+            assert "NASA" in page.read().decode()
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        (
+            {"DEEPFAKE_MAX_UPLOAD_MB": "lots"},
+            "DEEPFAKE_MAX_UPLOAD_MB must be a whole number from 1 to 200, not 'lots'.",
+        ),
+        ({"DEEPFAKE_DATABASE_URL": "sqlite:////nowhere/at.all"}, "The database does not answer"),
+    ],
+)
+def test_a_server_that_cannot_start_says_why_in_one_line(environment, setting, words):
+    run = subprocess.run(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env={**environment, **setting},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1 and words in run.stderr and len(run.stderr.splitlines()) == 1
+
+
+def test_python_app_py_loads_the_model_and_serves_on_port_5000(environment):
+    script = """if True:
+        import flask, runpy
+        def run(app, **options):
+            print(options, app.extensions["detector"]._detector is not None, app.debug)
+        flask.Flask.run = run
+        runpy.run_path("app.py", run_name="__main__")
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.stdout == "{'host': '127.0.0.1', 'port': 5000} True False\n", run.stderr

@@ -1,0 +1,51 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from detector import Reason, Verdict
+from webapp import wording
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_every_verdict_has_words(verdict):
+    assert wording.headline(str(verdict)) and wording.short_verdict(str(verdict))
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_a_sentence(reason):
+    assert wording.reason_sentence(str(reason)).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0, "under 0.1%"), (0.0004, "under 0.1%"), (0.031, "3.1%"), (0.5, "50%"), (0.954, "95.4%"), (1, "over 99.9%")],
+)
+def test_a_probability_never_claims_certainty(share, words):
+    assert wording.probability(share) == words
+
+
+@pytest.mark.parametrize(
+    ("measured", "share", "words"),
+    [
+        ({"value": 0.031, "low": 0.02, "high": 0.046, "n": 9}, True, "3.1% (2.0% to 4.6%)"),
+        ({"value": 0.912, "low": 0.9, "high": 0.92}, False, "0.912 (0.900 to 0.920)"),
+        ({"value": 0.031, "low": None, "high": None}, True, "3.1%"),
+        (0.5, True, "50.0%"),
+    ],
+)
+def test_an_estimate_shows_its_interval_when_it_has_one(measured, share, words):
+    assert wording.estimate(measured, share=share).replace("\N{NO-BREAK SPACE}", " ") == words
+
+
+@pytest.mark.parametrize(("size", "words"), [(7, "7 bytes"), (12_345, "12 kB"), (3_456_789, "3.5 MB")])
+def test_sizes(size, words):
+    assert wording.megabytes(size) == words
+
+
+@pytest.mark.parametrize(("elapsed_ms", "words"), [(84.4, "84 ms"), (1234, "1.2 s")])
+def test_durations(elapsed_ms, words):
+    assert wording.duration(elapsed_ms) == words
+
+
+def test_moments_are_said_in_utc():
+    assert wording.moment(datetime(2026, 11, 2, 8, 39, tzinfo=UTC)) == "2 November 2026, 08:39 UTC"

@@ -1,0 +1,72 @@
+"""The web application: upload a picture, get an honest verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from flask_wtf import CSRFProtect
+
+from detector import Detector
+from webapp.analyses import MEGABYTE, SharedDetector
+from webapp.config import load_settings
+from webapp.errors import register_errors
+from webapp.headers import SessionCookie, add_security_headers
+from webapp.instance import keep_secret_key, only_one, prepare_folder
+from webapp.models import connect_database
+from webapp.pages import site
+from webapp.schema import bring_up_to_date
+from webapp.storage import Storage
+from webapp.wording import FILTERS
+
+PROJECT = Path(__file__).resolve().parent.parent
+FORM_OVERHEAD_BYTES = 100_000
+
+
+def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector | None = None) -> Flask:
+    """Build the application.
+
+    Args:
+        settings: what shall count instead of the environment, by the names in `config.SETTINGS`.
+        detector: one that is loaded already; None loads the shipped one at the first picture.
+
+    Raises:
+        StartupError: a setting cannot be used.
+    """
+    values = load_settings(settings)
+    folder = prepare_folder(PROJECT / values["INSTANCE_PATH"])
+    app = Flask(
+        __name__,
+        instance_path=str(folder),
+        template_folder=str(PROJECT / "templates"),
+        static_folder=str(PROJECT / "static"),
+    )
+    app.config.update(values)
+    with only_one(folder):
+        app.config["SECRET_KEY"] = values["SECRET_KEY"] or keep_secret_key(folder)
+    app.config.update(
+        SQLALCHEMY_DATABASE_URI=values["DATABASE_URL"] or f"sqlite:///{folder / 'deepfake.sqlite'}",
+        MAX_CONTENT_LENGTH=values["MAX_UPLOAD_MB"] * MEGABYTE + FORM_OVERHEAD_BYTES,
+        SESSION_COOKIE_SECURE=values["COOKIE_SECURE"],
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_HTTPONLY=True,
+        WTF_CSRF_TIME_LIMIT=None,  # as long as the session: a page may lie open over lunch
+        VISUALIZATIONS=PROJECT / "visualizations",
+    )
+    app.session_interface = SessionCookie()
+
+    app.extensions["storage"] = Storage(values["STORAGE_URL"] or str(folder / "storage"))
+    connect_database(app)
+    bring_up_to_date(app)
+    app.extensions["detector"] = SharedDetector(threads=values["THREADS"], detector=detector)
+
+    CSRFProtect(app)
+    app.register_blueprint(site)
+    app.after_request(add_security_headers)
+    register_errors(app)
+    for function in FILTERS:
+        app.add_template_filter(function)
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    return app

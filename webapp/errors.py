@@ -1,0 +1,53 @@
+"""Every error becomes a page here, with a sentence for the person and never a traceback."""
+
+from __future__ import annotations
+
+from flask import Flask, current_app, render_template
+from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from detector import DetectorError, MediaTooLarge, ModelError, UnreadableMedia
+from webapp.analyses import UnsupportedMedia
+from webapp.pages import upload_page
+
+# the first that fits counts
+STATUSES = ((UnsupportedMedia, 415), (UnreadableMedia, 400), (MediaTooLarge, 413), (ModelError, 503))
+PAGES = {
+    400: ("That request was not understood", "Go back to the start and try again."),
+    404: (
+        "There is nothing here",
+        "The page does not exist, the result was deleted, or it belongs to another browser session.",
+    ),
+    405: ("This address is not for visiting", "It only receives forms. Go back to the start and try again."),
+    500: ("Something went wrong on our side", "Nothing of your picture was kept. Please try again."),
+}
+
+
+def register_errors(app: Flask) -> None:
+    """Answer errors with pages."""
+    app.register_error_handler(DetectorError, show_detector_error)
+    app.register_error_handler(RequestEntityTooLarge, show_too_large)
+    app.register_error_handler(CSRFError, show_expired_form)
+    app.register_error_handler(HTTPException, show_http_error)
+
+
+def show_detector_error(error: DetectorError) -> tuple[str, int]:
+    """Say what is wrong with the picture, beside a form to try another."""
+    return upload_page(error=str(error)), next((status for kind, status in STATUSES if isinstance(error, kind)), 400)
+
+
+def show_too_large(error: RequestEntityTooLarge) -> tuple[str, int]:
+    """Refuse a request whose declared size is over the limit."""
+    limit_mb = current_app.config["MAX_UPLOAD_MB"]
+    return upload_page(error=f"The file is too large; at most {limit_mb} MB are accepted."), 413
+
+
+def show_expired_form(error: CSRFError) -> tuple[str, int]:
+    """Refuse a form that this browser session was not given."""
+    return upload_page(error="This form was too old or came from elsewhere. Please send it again from this page."), 400
+
+
+def show_http_error(error: HTTPException) -> tuple[str, int]:
+    """Show what the status means."""
+    title, sentence = PAGES.get(error.code, (error.name, error.description))
+    return render_template("error.html", code=error.code, title=title, sentence=sentence), error.code

@@ -1,0 +1,104 @@
+"""What was measured about the model: visualizations/metrics.json and the plots beside it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from detector import Verdict
+from webapp.wording import count, interval, percent
+
+METRICS_FILE = "metrics.json"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture that scripts/plot.py draws.
+
+    Attributes:
+        name: of the file, without .png.
+        title, description: its caption, and what it shows for somebody who cannot see it.
+    """
+
+    name: str
+    title: str
+    description: str
+
+
+PLOTS = (
+    Plot("roc", "ROC curve", "The share of fakes caught against the share of real pictures wrongly accused."),
+    Plot("auc", "AUC per source", "The area under the ROC curve for each source of held-out pictures, with intervals."),
+    Plot("cm", "Confusion matrix", "How many held-out real pictures and fakes got each of the three verdicts."),
+    Plot("acc", "Accuracy per epoch", "Training and validation accuracy after each pass over the training pictures."),
+)
+
+
+def read_metrics(folder: Path) -> dict[str, Any] | None:
+    """Return what scripts/evaluate.py wrote, None when it is not there or cannot be read."""
+    path = folder / METRICS_FILE
+    try:
+        metrics = _read_json(path, path.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        log.warning("%s is not read: %s", path, error)
+        return None
+    return metrics if isinstance(metrics, dict) else None
+
+
+@lru_cache(maxsize=1)
+def _read_json(path: Path, _modified_ns: int) -> Any:
+    return json.loads(path.read_text())
+
+
+def plots_in(folder: Path) -> list[Plot]:
+    """Return the plots that have been drawn."""
+    return [plot for plot in PLOTS if (folder / f"{plot.name}.png").is_file()]
+
+
+def measures(metrics: Mapping[str, Any] | None, model_sha256: str) -> bool:
+    """Tell whether the figures were measured with this very model."""
+    return metrics is not None and model_sha256 in values_at(metrics, "model").values()
+
+
+def error_sentence(metrics: Mapping[str, Any] | None, verdict: str, model_sha256: str) -> str:
+    """Say how often such a verdict is wrong, or that this was not measured.
+
+    Args:
+        metrics: from `read_metrics`.
+        verdict: of the picture.
+        model_sha256: of the model that gave it.
+    """
+    unknown = "How often such a verdict is wrong has not been measured for this model."
+    if not measures(metrics, model_sha256):
+        return unknown
+    if verdict == Verdict.INCONCLUSIVE:
+        measured = values_at(metrics, "overall", "inconclusive")
+        sentence = "Of {n} held-out pictures, {share} were left undecided like this one{interval}."
+    else:
+        measured = values_at(metrics, "verdicts", verdict, "wrong")
+        sentence = {
+            Verdict.DEEPFAKE: "Of {n} held-out real pictures, {share} were wrongly called a deepfake{interval}.",
+            Verdict.REAL: "Of {n} held-out deepfakes, {share} were wrongly called real{interval}.",
+        }[Verdict(verdict)]
+    if "value" not in measured or "n" not in measured:
+        return unknown
+    range_words = interval({**measured, "n": None})
+    return sentence.format(
+        n=count(measured["n"]), share=percent(measured["value"]), interval=range_words and f" ({range_words})"
+    )
+
+
+def values_at(metrics: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    """Go down into nested mappings; empty where something is missing, so that no page fails over a figure."""
+    values: Any = metrics
+    for key in keys:
+        values = values.get(key) if isinstance(values, Mapping) else None
+    return values if isinstance(values, Mapping) else {}

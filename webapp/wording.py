@@ -1,0 +1,116 @@
+"""What the pages say: verdicts, reasons and numbers in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from detector import Reason, Verdict
+
+HEADLINES = {
+    Verdict.REAL: "This is a Real Image!",
+    Verdict.DEEPFAKE: "This is a Deepfake Image!",
+    Verdict.INCONCLUSIVE: "Inconclusive",
+}
+SHORT_VERDICTS = {
+    Verdict.REAL: "Real",
+    Verdict.DEEPFAKE: "Deepfake",
+    Verdict.INCONCLUSIVE: "Inconclusive",
+}
+REASONS = {
+    Reason.NO_FACE: "No face was found, and the detector has learned from faces only. The whole picture was scored, "
+    "but that score decides nothing.",
+    Reason.TOO_SMALL: "The face is too small in this picture: too few pixels are left to tell a real one from a fake. "
+    "Try a larger copy.",
+    Reason.BETWEEN_THRESHOLDS: "The score lies between the two thresholds, where the model is wrong too often to "
+    "decide.",
+}
+
+
+def headline(verdict: str) -> str:
+    """Return the words a verdict is announced with."""
+    return HEADLINES[Verdict(verdict)]
+
+
+def short_verdict(verdict: str) -> str:
+    """Return a verdict in one word."""
+    return SHORT_VERDICTS[Verdict(verdict)]
+
+
+def reason_sentence(reason: str) -> str:
+    """Return why a verdict was withheld, as a sentence."""
+    return REASONS[Reason(reason)]
+
+
+def percent(share: float) -> str:
+    """Return a share in [0, 1] as a percentage with one decimal."""
+    return f"{share:.1%}"
+
+
+def probability(share: float) -> str:
+    """Return a probability in [0, 1] as a percentage, finer towards the ends and never 0% or 100%."""
+    if share < 0.001:
+        return "under 0.1%"
+    if share > 0.999:
+        return "over 99.9%"
+    return f"{share:.1%}" if share < 0.1 or share > 0.9 else f"{share:.0%}"
+
+
+def estimate(measured: Mapping[str, Any] | float, *, share: bool = True) -> str:
+    """Return a measured value, with its 95% interval if it has one: "3.1% (2.2% to 4.3%)" or "0.912"."""
+    if not isinstance(measured, Mapping):
+        return percent(measured) if share else f"{measured:.3f}"
+    text = estimate(measured["value"], share=share)
+    if measured.get("low") is None or measured.get("high") is None:
+        return text
+    low, high = (estimate(measured[end], share=share) for end in ("low", "high"))
+    return f"{text} ({low}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{high})"
+
+
+def interval(measured: Mapping[str, Any], *, share: bool = True) -> str:
+    """Return what stands behind a measured value: "95% interval 2.2% to 4.3%, n = 1,784"."""
+    parts = []
+    if measured.get("low") is not None and measured.get("high") is not None:
+        low, high = (estimate(measured[end], share=share) for end in ("low", "high"))
+        parts.append(f"95% interval {low} to {high}")
+    if measured.get("n"):
+        parts.append(f"n = {count(measured['n'])}")
+    return ", ".join(parts)
+
+
+def count(number: int) -> str:
+    """Return a number with its thousands set apart."""
+    return f"{number:,}"
+
+
+def megabytes(size_bytes: int) -> str:
+    """Return a file size, such as "3.4 MB" or "12 kB"."""
+    if size_bytes < 1000:
+        return f"{size_bytes} bytes"
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.0f} kB"
+
+
+def duration(elapsed_ms: float) -> str:
+    """Return a processing time, such as "84 ms" or "1.2 s"."""
+    return f"{elapsed_ms / 1000:.1f} s" if elapsed_ms >= 1000 else f"{elapsed_ms:.0f} ms"
+
+
+def moment(when: datetime) -> str:
+    """Return a date and time in UTC, such as "20 November 2026, 08:39 UTC"."""
+    return f"{when.day} {when:%B %Y, %H:%M} UTC"
+
+
+FILTERS = (
+    headline,
+    short_verdict,
+    reason_sentence,
+    percent,
+    probability,
+    estimate,
+    interval,
+    count,
+    megabytes,
+    duration,
+    moment,
+)
