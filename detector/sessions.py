@@ -39,9 +39,12 @@ class Session:
                 network.reshape(list(input_shape))
             self.metadata = _metadata(network)
             self._compiled = runtime.compile_model(network, "CPU", settings)
-            self._requests = threading.local()
         except RuntimeError as error:
             raise ModelError(f"The model file {Path(path).name} cannot be read by OpenVINO.") from error
+        self._requests = threading.local()
+        # OpenVINO's binding hangs when two threads make a process's first inference at once, so it is made here.
+        shape = [1 if side.is_dynamic else side.get_length() for side in self._compiled.inputs[0].partial_shape]
+        self.run(np.zeros(shape, np.float32))
 
     def run(self, batch: np.ndarray) -> list[np.ndarray]:
         """Run the network on one input and return its outputs in the file's order."""

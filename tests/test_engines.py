@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import h5py
 import numpy as np
 import onnx
@@ -8,7 +12,7 @@ from detector.faces import crop_faces
 from detector.pipeline import MODEL_FILES, load_detector
 from detector.spec import ORIGIN_KEY, file_sha256, read_spec
 
-# Keras 3.15 reads TensorFlow's tensors in a way that NumPy 2 speaks against.
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +93,19 @@ def test_the_keras_engine_judges_as_the_fast_one_does(astronaut, real_detector):
 def test_the_origin_is_written_where_any_tool_can_read_it():
     metadata = {entry.key: entry.value for entry in onnx.load(MODEL_FILES["onnx"]).metadata_props}
     assert metadata[ORIGIN_KEY] == file_sha256(MODEL_FILES["keras"])
+
+
+def test_threads_may_make_the_first_inference_together():
+    """OpenVINO's binding hung here once; a process of its own, since only the first inference counts."""
+    source = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "import numpy as np\n"
+        "from detector.pipeline import load_detector\n"
+        "engine = load_detector(threads=1).engine\n"
+        "side = engine.spec.input_size_px\n"
+        "batch = np.zeros((1, side, side, 3), np.uint8)\n"
+        "with ThreadPoolExecutor(4) as pool:\n"
+        "    print(len({float(logits[0]) for logits, _ in pool.map(lambda _: engine.run(batch), range(16))}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "1", done.stderr

@@ -6,8 +6,6 @@ import pytest
 from detector.networks import NETWORKS, build_network
 from detector.results import ModelError
 
-# Keras 3.15 reads TensorFlow's tensors in a way that NumPy 2 speaks against.
-
 
 @pytest.fixture(scope="module")
 def networks():

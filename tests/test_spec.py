@@ -11,8 +11,6 @@ from detector.pipeline import MODEL_FILES, load_detector
 from detector.results import ModelError
 from detector.spec import ORIGIN_KEY, SPEC_KEY, ModelSpec, file_sha256, read_spec, write_spec
 
-# Keras 3.15 reads TensorFlow's tensors in a way that NumPy 2 speaks against.
-
 SPEC = ModelSpec("cnn", 64, 1.3, Calibration(1.25, -0.1, 0.2, 0.875), {"sources": {"drawn real": 4}, "seed": 1})
 
 
