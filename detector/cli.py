@@ -27,16 +27,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
-if TYPE_CHECKING:
-    from detector.pipeline import Detector
-    from detector.results import Detection
+from tqdm import tqdm
+
+from detector import __version__
+from detector.media import IMAGE_SUFFIXES
+from detector.pipeline import MODEL_FILES, Detector, load_detector
+from detector.results import Detection, DetectorError
 
 COLUMNS = ("path", "media", "verdict", "probability", "logit", "faces", "reasons", "elapsed_ms", "error")
 OK, SOME_FAILED, NOTHING_DONE, INTERRUPTED = 0, 1, 2, 130  # exit codes
-
-# What loads the network is imported inside the functions, so that --help answers at once.
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,6 @@ def find_files(paths: Sequence[str]) -> tuple[dict[str, str | None], int]:
         Each path with None, or with the sentence that says why it cannot be entered; and the number of other files
         in the folders.
     """
-    from detector.media import IMAGE_SUFFIXES
-
     found: dict[str, str | None] = {}
     left_out = 0
 
@@ -118,10 +117,6 @@ def scan(arguments: argparse.Namespace) -> int:
         ModelError: the network cannot be loaded.
         OSError: the rows cannot be written.
     """
-    from tqdm import tqdm
-
-    from detector.pipeline import load_detector
-
     files, left_out = find_files(arguments.paths)
     detector = load_detector(engine=arguments.engine, threads=arguments.threads)
     counts: Counter[str] = Counter()
@@ -149,8 +144,6 @@ def scan(arguments: argparse.Namespace) -> int:
 
 
 def _judge(detector: Detector, path: str) -> Row:
-    from detector.results import DetectorError
-
     try:
         return Row(path, detection=detector.detect(path))
     except DetectorError as error:
@@ -195,8 +188,6 @@ def _printable(text: str) -> str:
 
 
 def _output(path: str) -> str:
-    from detector.media import IMAGE_SUFFIXES
-
     if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES:  # `scan --json face.jpg other.jpg` would write over it
         raise argparse.ArgumentTypeError(f"{path!r} looks like a picture; put the paths before this option")
     return path
@@ -209,8 +200,6 @@ def _count(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from detector import __version__
-
     parser = argparse.ArgumentParser(prog="python -m detector", description="Tell real faces from deepfakes.")
     parser.add_argument("--version", action="version", version=f"detector {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -232,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
         help="write a JSON object a line, with every face; without a name, or with -, to the standard output",
     )
     command.add_argument(
-        "--engine", choices=("onnx", "keras"), default="onnx", help="onnx is fast (default), keras the reference"
+        "--engine", choices=tuple(MODEL_FILES), default="onnx", help="onnx is fast (default), keras the reference"
     )
     command.add_argument("--threads", type=_count, metavar="N", help="how many the network may use; default: all cores")
     command.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
@@ -245,8 +234,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.csv and arguments.csv == arguments.json:
         parser.error(f"--csv and --json both write to {arguments.csv!r}")
-    from detector.results import DetectorError
-
     try:
         return scan(arguments)
     except KeyboardInterrupt:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector import pipeline
+from detector import cli
 from detector.cli import COLUMNS, main
 from detector.media import read_image
 from detector.results import Detection, Face, ModelError, Reason, Verdict
@@ -58,7 +58,7 @@ class Judge:
 @pytest.fixture
 def judge(monkeypatch):
     stand_in = Judge()
-    monkeypatch.setattr(pipeline, "load_detector", lambda *args, **options: stand_in)
+    monkeypatch.setattr(cli, "load_detector", lambda *args, **options: stand_in)
     return stand_in
 
 
@@ -243,7 +243,7 @@ def test_the_progress_bar_is_for_terminals(is_terminal, options, drawn, judge, t
 
 def test_options_reach_the_detector(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(pipeline, "load_detector", lambda **options: asked.append(options) or Judge())
+    monkeypatch.setattr(cli, "load_detector", lambda **options: asked.append(options) or Judge())
     main(["scan", str(picture(tmp_path / "a.png")), "--engine", "keras", "--threads", "2"])
     main(["scan", str(tmp_path / "a.png")])
     assert asked == [{"engine": "keras", "threads": 2}, {"engine": "onnx", "threads": None}]
@@ -279,7 +279,7 @@ def test_without_a_model_nothing_is_overwritten(tmp_path, monkeypatch, capsys):
     def refuse(**options):
         raise ModelError("There is no model.")
 
-    monkeypatch.setattr(pipeline, "load_detector", refuse)
+    monkeypatch.setattr(cli, "load_detector", refuse)
     table = tmp_path / "out.csv"
     table.write_text("yesterday's rows")
     assert main(["scan", str(picture(tmp_path / "a.png")), "--csv", str(table)]) == 2
@@ -314,10 +314,10 @@ except SystemExit as end:
 @pytest.mark.parametrize(
     ("argv", "shown"), [(["--version"], "detector 0."), (["--help"], "scan"), (["scan", "--help"], "--csv")]
 )
-def test_help_loads_no_network(argv, shown):
+def test_help_loads_no_tensorflow(argv, shown):
     *lines, last = python("-c", LOADED, "detector", *argv, check=True).stdout.splitlines()
     code, *modules = last.split()
-    assert code == "0" and shown in "\n".join(lines) and not {"tensorflow", "keras", "tqdm"} & set(modules)
+    assert code == "0" and shown in "\n".join(lines) and not {"tensorflow", "keras"} & set(modules)
 
 
 def test_tensorflow_stays_out(astronaut):
