@@ -15,7 +15,7 @@ from detector.results import Detection, Face, ModelError, Reason, UnreadableMedi
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL_FILES = {"onnx": ROOT / "models" / "face.onnx", "keras": ROOT / "model.h5"}
-MIN_FACE_PX = 40  # longer side of a face box; below it training had no faces, so no verdict
+MIN_FACE_PX = 40  # longer side of a face box: the smallest face in training (81 px) after the halving of TIERS
 MAX_FACES = 64  # the largest are judged; a crowd costs time and says little about one person
 
 
