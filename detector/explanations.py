@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from detector.calibration import Calibration
+from detector.calibration import Calibration, sigmoid
 
-NEUTRAL = 0.5  # heat of a place that speaks neither way
+MAP_TEMPERATURE = 4.0  # a single place speaks that much louder than the mean of all; without it most faces are all red
 # Heat from neutral to full: transparent, then amber, then red, as (heat, R, G, B, alpha).
 COLOURS = np.array([[0.5, 255, 200, 60, 0], [0.7, 255, 160, 40, 120], [1.0, 214, 32, 32, 215]], np.float32)
 
@@ -15,7 +15,7 @@ COLOURS = np.array([[0.5, 255, 200, 60, 0], [0.7, 255, 160, 40, 120], [1.0, 214,
 def activation_heatmap(class_map: np.ndarray, calibration: Calibration) -> np.ndarray:
     """Turn a class activation map into heat.
 
-    The scale is fixed, the calibrated probability each place would give alone, so that two pictures' maps can be
+    The scale is fixed, the calibrated logit of each place over MAP_TEMPERATURE, so that two pictures' maps can be
     compared; a map is never stretched to its own maximum.
 
     Args:
@@ -27,7 +27,8 @@ def activation_heatmap(class_map: np.ndarray, calibration: Calibration) -> np.nd
     Source:
         Zhou et al., "Learning Deep Features for Discriminative Localization", arXiv 1512.04150.
     """
-    return calibration.probability(class_map).astype(np.float32)
+    logits = calibration.slope * class_map + calibration.intercept
+    return sigmoid(logits / MAP_TEMPERATURE).astype(np.float32)
 
 
 def colour_heatmap(heatmap: np.ndarray, size_px: int = 256) -> np.ndarray:

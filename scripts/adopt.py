@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests import ROOT, cut_groups, locate_faces, read_manifest
-from train import CROP_MARGIN, TUNE_SHARE, calibrate, save_model
+from train import CROP_MARGIN, TUNE_SEED, TUNE_SHARE, calibrate, save_model
 
 from detector.results import ModelError
 from detector.spec import ModelSpec
@@ -24,7 +24,6 @@ from detector.spec import ModelSpec
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 PIXEL_RANGES = {"0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.0), "0..255": (1.0, 0.0)}  # scale and offset
-SEED = 1  # of the cut into fit and tune; only tune is used
 
 
 def wrap(path: Path, pixels: str, positive: str) -> Any:
@@ -72,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
         raise SystemExit(str(error)) from error
     size_px = network.input_shape[1]
     train = [example for example in read_manifest(options.manifest) if example.split == "train"]
-    _, tune = cut_groups(train, TUNE_SHARE, SEED)
+    _, tune = cut_groups(train, TUNE_SHARE, TUNE_SEED)
     calibration = calibrate(network, tune, locate_faces(tune), size_px)
     origin = {"adopted_from": options.model.name, "tune": len(tune), "date": date.today().isoformat()}
     save_model(options.out, network, ModelSpec("adopted", size_px, CROP_MARGIN, calibration, origin))

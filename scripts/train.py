@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -42,11 +42,12 @@ from detector.synthesis import TIERS, damage, self_blend
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 TUNE_SHARE = 0.1  # of the training groups
+TUNE_SEED = 1  # fixed: a run that starts from another run's weights must be tuned on what neither has learned from
 CROP_MARGIN = 1.3  # side of the crop over the longer side of the face box
 MARGIN_JITTER = (0.85, 1.2)  # times CROP_MARGIN, so that framing says nothing
 SHIFT_JITTER = 0.04  # of the crop's side
 CUTOUT_CHANCE = 0.15  # of hiding a random rectangle
-LEARNING_RATE = 1e-3  # peak, AdamW
+LEARNING_RATE = 1e-3  # peak by default, AdamW
 WARM_UP = 0.04  # share of all steps
 WEIGHT_DECAY = 1e-4
 LABEL_SMOOTHING = 0.05
@@ -71,14 +72,16 @@ class Settings:
     batch: int
     self_blend: float
     seed: int
+    learning_rate: float = LEARNING_RATE
+    emphasis: dict[str, float] = field(default_factory=dict)
 
 
 class Stream:
     """Training batches, each a function of the settings and its number alone, so that a run can go on anywhere.
 
-    Half of a batch is real, half fake. Sources weigh as the square root of their pictures within each half, so that
-    a large one does not drown a small one. A share of the fakes are self-blends of reals of the same batch, cut and
-    damaged alike, so that the blend is all that tells them apart.
+    Half of a batch is real, half fake. Sources weigh as the square root of their pictures within each half, times the
+    emphasis they are given, so that a large one does not drown a small one. A share of the fakes are self-blends of
+    reals of the same batch, cut and damaged alike, so that the blend is all that tells them apart.
     """
 
     def __init__(self, examples: list[Example], faces: list[LocatedFace], settings: Settings):
@@ -88,7 +91,8 @@ class Stream:
     def _weighted(self, label: int) -> tuple[np.ndarray, np.ndarray]:
         indices = np.array([i for i, example in enumerate(self.examples) if example.label == label])
         counts = Counter(self.examples[i].source for i in indices)
-        weights = np.array([counts[self.examples[i].source] ** -0.5 for i in indices])
+        sources = [self.examples[i].source for i in indices]
+        weights = np.array([self.settings.emphasis.get(source, 1.0) * counts[source] ** -0.5 for source in sources])
         return indices, weights / weights.sum()
 
     def batches(self, start: int, stop: int, pool: ThreadPoolExecutor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -169,7 +173,7 @@ def train(settings: Settings, run: Path) -> tuple[Any, list[Example], list[Locat
     import keras
 
     examples = [e for e in read_manifest(Path(settings.manifest)) if e.split == "train"]
-    fit, tune = cut_groups(examples, TUNE_SHARE, settings.seed)
+    fit, tune = cut_groups(examples, TUNE_SHARE, TUNE_SEED)
     fit_faces, tune_faces = locate_faces(fit), locate_faces(tune)
     shown = np.random.default_rng(settings.seed).permutation(len(tune))[:MAX_TUNE]
     crops = tune_crops([tune[i] for i in shown], [tune_faces[i] for i in shown], settings.input_size_px)
@@ -234,7 +238,10 @@ def compile_model(settings: Settings, steps: int) -> Any:
     total = steps * settings.epochs
     warm_up = max(1, int(total * WARM_UP))
     rate = keras.optimizers.schedules.CosineDecay(
-        LEARNING_RATE / 25, max(1, total - warm_up), warmup_target=LEARNING_RATE, warmup_steps=warm_up
+        settings.learning_rate / 25,
+        max(1, total - warm_up),
+        warmup_target=settings.learning_rate,
+        warmup_steps=warm_up,
     )
     model = keras.Model(network.input, network.output["logit"])
     model.compile(
@@ -339,6 +346,16 @@ def _even(text: str) -> int:
     return int(text)
 
 
+def _emphasis(text: str) -> tuple[str, float]:
+    source, _, factor = text.rpartition("=")
+    try:
+        if source and float(factor) > 0:
+            return source, float(factor)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not of the form SOURCE=FACTOR with a factor above 0")
+
+
 def main(argv: list[str] | None = None) -> None:
     """Train, calibrate, write the model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -353,6 +370,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=_even, default=32, help="half real, half fake (default 32)")
     parser.add_argument("--self-blend", type=float, default=0.25, help="share of the fakes blended from reals on line")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE, help="at its peak (default 1e-3)")
+    parser.add_argument(
+        "--emphasis", type=_emphasis, nargs="*", default=[], metavar="SOURCE=FACTOR", help="show a source more often"
+    )
     parser.add_argument(
         "--run", type=Path, default=ROOT / "runs" / "face", help="folder of the run (default runs/face)"
     )
@@ -370,6 +391,8 @@ def main(argv: list[str] | None = None) -> None:
         batch=options.batch,
         self_blend=options.self_blend,
         seed=options.seed,
+        learning_rate=options.learning_rate,
+        emphasis=dict(options.emphasis),
     )
     options.run.mkdir(parents=True, exist_ok=True)
     kept = options.run / "settings.json"

@@ -2,13 +2,15 @@ import numpy as np
 import pytest
 
 from detector.calibration import Calibration
-from detector.explanations import NEUTRAL, activation_heatmap, colour_heatmap
+from detector.explanations import MAP_TEMPERATURE, activation_heatmap, colour_heatmap
+
+NEUTRAL = 0.5
 
 CALIBRATION = Calibration(1.5, -0.75, 0.2, 0.8)  # neutral at a logit of 0.5
 
 
-def test_heat_is_the_probability_a_place_would_give_alone():
-    class_map = np.array([[-20.0, 0.5], [1.0, 20.0]], np.float32)
+def test_heat_is_the_tempered_probability_a_place_would_give_alone():
+    class_map = np.array([[-80.0, 0.5], [0.5 + 0.5 * MAP_TEMPERATURE, 80.0]], np.float32)
     heat = activation_heatmap(class_map, CALIBRATION)
     assert heat.shape == (2, 2) and heat.dtype == np.float32
     np.testing.assert_allclose(heat, [[0, NEUTRAL], [CALIBRATION.probability(1.0), 1]], atol=1e-6)

@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from detector import Reason, Verdict
+from detector.synthesis import TIERS
 from webapp import wording
 
 
@@ -49,3 +50,8 @@ def test_durations(elapsed_ms, words):
 
 def test_moments_are_said_in_utc():
     assert wording.moment(datetime(2026, 11, 2, 8, 39, tzinfo=UTC)) == "2 November 2026, 08:39 UTC"
+
+
+def test_every_delivery_has_words():
+    assert set(TIERS) == set(wording.DELIVERIES)
+    assert wording.delivery("another") == "another"

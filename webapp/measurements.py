@@ -36,7 +36,11 @@ PLOTS = (
     Plot("roc", "ROC curve", "The share of fakes caught against the share of real pictures wrongly accused."),
     Plot("auc", "AUC per source", "The area under the ROC curve for each source of held-out pictures, with intervals."),
     Plot("cm", "Confusion matrix", "How many held-out real pictures and fakes got each of the three verdicts."),
-    Plot("acc", "Accuracy per epoch", "Training and validation accuracy after each pass over the training pictures."),
+    Plot(
+        "acc",
+        "Accuracy per epoch",
+        "Accuracy after each epoch, on pictures it learns from and on tuning pictures.",
+    ),
 )
 
 

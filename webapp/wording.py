@@ -26,6 +26,12 @@ REASONS = {
     Reason.BETWEEN_THRESHOLDS: "The score lies between the two thresholds, where the model is wrong too often to "
     "decide.",
 }
+DELIVERIES = {
+    "stored": "as stored",
+    "jpeg50": "saved as JPEG of quality 50",
+    "half": "halved in size and doubled again",
+    "blur1": "blurred (sigma 1 pixel)",
+}
 
 
 def headline(verdict: str) -> str:
@@ -41,6 +47,11 @@ def short_verdict(verdict: str) -> str:
 def reason_sentence(reason: str) -> str:
     """Return why a verdict was withheld, as a sentence."""
     return REASONS[Reason(reason)]
+
+
+def delivery(name: str) -> str:
+    """Return how a picture arrived in words; a name that is not known as it is."""
+    return DELIVERIES.get(name, name)
 
 
 def percent(share: float) -> str:
@@ -105,6 +116,7 @@ FILTERS = (
     headline,
     short_verdict,
     reason_sentence,
+    delivery,
     percent,
     probability,
     estimate,
