@@ -10,7 +10,7 @@ import manifests
 import numpy as np
 import pytest
 import train
-from manifests import Example, locate_faces, read_manifest, write_manifest
+from manifests import Example, LocatedFace, locate_faces, read_manifest, write_manifest
 from PIL import Image
 
 from detector.faces import crop_faces
@@ -253,3 +253,30 @@ def test_an_export_that_fails_leaves_the_old_file(fault, whole_run, tmp_path, mo
     with pytest.raises(SystemExit, match=seen):
         export.main(["--model", str(source), "--out", str(target)])
     assert target.read_bytes() == b"yesterday's" and list(target.parent.iterdir()) == [target]
+
+
+def shares(sources, emphasis=None):
+    """Return how often each source is drawn among the reals of many batches."""
+    examples = [Example(Path("x"), 0, source, "camera", str(i), "train") for i, source in enumerate(sources)]
+    examples.append(Example(Path("x"), 1, "fakes", "ours", "fake", "train"))
+    settings = replace(SETTINGS, batch=64, self_blend=0.0, emphasis=emphasis or {})
+    stream = train.Stream(examples, [LocatedFace(np.zeros(4), None)] * len(examples), settings)
+    drawn = [examples[index].source for step in range(100) for index, *_ in stream._tasks(step)[:32]]
+    return {source: drawn.count(source) / len(drawn) for source in set(sources)}
+
+
+def test_sources_weigh_as_the_root_of_their_pictures():
+    found = shares(["large"] * 90 + ["small"] * 10)
+    assert found == pytest.approx({"large": 0.75, "small": 0.25}, abs=0.03)
+
+
+def test_an_emphasis_shows_a_source_more_often():
+    found = shares(["large"] * 90 + ["small"] * 10, {"small": 3.0})
+    assert found == pytest.approx({"large": 0.5, "small": 0.5}, abs=0.03)
+
+
+@pytest.mark.parametrize("emphasis", ["ffhq", "=2", "ffhq=0", "ffhq=much"])
+def test_an_emphasis_that_makes_no_sense_is_refused(emphasis, manifest, capsys):
+    with pytest.raises(SystemExit):
+        train.main(["--manifest", str(manifest), "--emphasis", emphasis])
+    assert "SOURCE=FACTOR" in capsys.readouterr().err
