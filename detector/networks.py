@@ -25,7 +25,7 @@ def build_network(network: str, input_size_px: int, *, weights: str | Path = "no
         network: a name of NETWORKS; "mobilenet" is MobileNet v1 up to its twelfth block (arXiv 1704.04861), "cnn" the
             small three-convolution network many student projects use, with this head instead of theirs.
         input_size_px: side of the square input.
-        weights: "none" for random ones, "imagenet" to download them, or a .weights.h5 file for the body.
+        weights: "none" for random ones, "imagenet" to download them, or what `load_body` reads.
         dropout: rate before the head.
 
     Returns:
@@ -70,14 +70,19 @@ def _body(network: str, shape: tuple[int, int, int], weights: str | Path) -> ker
 
 
 def load_body(body: keras.Model, path: str | Path) -> None:
-    """Load a .weights.h5 file into a body, with a sentence when it does not fit.
+    """Load a body's .weights.h5 file, or the body of a whole model.h5 of ours, with a sentence when it does not fit.
 
     Raises:
         ModelError: the file is missing or belongs to another network.
     """
+    import keras
+
     if not Path(path).is_file():
         raise ModelError(f"The weights file {path} is missing.")
     try:
+        if not str(path).endswith(".weights.h5"):
+            body.set_weights(keras.models.load_model(path, compile=False).get_layer("body").get_weights())
+            return
         with warnings.catch_warnings():
             # Of some layers that are missing in the file Keras only warns, and leaves them random.
             warnings.simplefilter("error", UserWarning)

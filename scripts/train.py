@@ -362,7 +362,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--manifest", type=Path, default=ROOT / "data" / "synthetic_data" / "manifest.csv")
     parser.add_argument("--network", choices=NETWORKS, default="mobilenet")
     parser.add_argument(
-        "--weights", default="none", help="imagenet (downloads), none, or a .weights.h5 file of the body"
+        "--weights", default="none", help="imagenet (downloads), none, a .weights.h5 file of the body, or a model.h5"
     )
     parser.add_argument("--size", type=int, default=192, help="side of the network's input in pixels (default 192)")
     parser.add_argument("--epochs", type=_at_least_one, default=8)

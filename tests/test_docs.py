@@ -1,12 +1,14 @@
 """The README names every setting, address and option, and the commands it shows exist."""
 
 import argparse
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from detector.cli import _parser
+from detector.spec import file_sha256
 from webapp.config import PREFIX, SETTINGS, settings_table
 
 ROOT = Path(__file__).parents[1]
@@ -58,3 +60,18 @@ def test_script_is_told_how_to_run(script):
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!http)([^)#]+)", (ROOT / page).read_text()):
         assert (ROOT / target).exists(), target
+
+
+def test_figures_belong_to_the_shipped_model():
+    """metrics.json, the model card and models/README.md name the files that are there."""
+    model, exported = (file_sha256(ROOT / name) for name in ("model.h5", "models/face.onnx"))
+    measured = json.loads((ROOT / "visualizations" / "metrics.json").read_text())["model"]
+    assert (measured["sha256_h5"], measured["sha256_file"]) == (model, exported)
+    for page in ("MODEL_CARD.md", "models/README.md"):
+        text = (ROOT / page).read_text()
+        assert model in text and exported in text
+
+
+def test_the_readme_quotes_what_was_measured():
+    overall = json.loads((ROOT / "visualizations" / "metrics.json").read_text())["overall"]
+    assert f"{overall['auc']['value']:.3f} ({overall['auc']['low']:.3f} to {overall['auc']['high']:.3f})" in README

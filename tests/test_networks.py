@@ -64,3 +64,17 @@ def test_weights_that_do_not_fit_are_refused(networks, tmp_path):
 def test_an_unknown_network_is_named_with_those_there_are():
     with pytest.raises(ModelError, match="'resnet'; choose from mobilenet, cnn"):
         build_network("resnet", 64)
+
+
+def test_a_body_starts_from_a_whole_model(tmp_path):
+    first = build_network("cnn", 64)
+    first.save(tmp_path / "model.h5")
+    second = build_network("cnn", 64, weights=tmp_path / "model.h5")
+    for ours, theirs in zip(second.get_layer("body").get_weights(), first.get_layer("body").get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_whole_model_of_another_network_is_refused(tmp_path):
+    build_network("cnn", 64).save(tmp_path / "model.h5")
+    with pytest.raises(ModelError, match="do not fit"):
+        build_network("mobilenet", 64, weights=tmp_path / "model.h5")
