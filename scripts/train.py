@@ -1,6 +1,6 @@
 """Train a network on a manifest of pictures, calibrate it, and write model.h5.
 
-    python scripts/train.py                                       # data/synthetic_data/manifest.csv, small defaults
+    python scripts/train.py                       # data/synthetic_data/manifest.csv, from model.h5, small defaults
     python scripts/train.py --manifest FACES.csv --weights BODY.weights.h5 --epochs 14 --epoch-samples 12800
 
 The manifest's `val` pictures are never looked at. Its `train` pictures are cut by group into fit (what the network
@@ -36,11 +36,12 @@ from detector.media import read_image
 from detector.metrics import roc_auc
 from detector.networks import NETWORKS, build_network
 from detector.results import ModelError
-from detector.spec import ModelSpec, file_sha256, write_spec
+from detector.spec import ModelSpec, file_sha256, read_spec, write_spec
 from detector.synthesis import TIERS, damage, self_blend
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+MODEL = ROOT / "model.h5"
 TUNE_SHARE = 0.1  # of the training groups
 TUNE_SEED = 1  # fixed: a run that starts from another run's weights must be tuned on what neither has learned from
 CROP_MARGIN = 1.3  # side of the crop over the longer side of the face box
@@ -51,7 +52,7 @@ LEARNING_RATE = 1e-3  # peak by default, AdamW
 WARM_UP = 0.04  # share of all steps
 WEIGHT_DECAY = 1e-4
 LABEL_SMOOTHING = 0.05
-AVERAGE_MOMENTUM = 0.998  # exponential moving average of the weights, a step
+AVERAGE_MOMENTUM = 0.998  # exponential moving average of the weights, a step; less in a short run
 LOOKAHEAD = 4  # batches made ahead of the network
 MAX_FALSE_ALARMS = 0.03  # share of real tuning pictures called deepfakes, in the worst delivery
 MAX_MISSES = 0.05  # share of fake tuning pictures called real, in the worst delivery
@@ -243,11 +244,11 @@ def compile_model(settings: Settings, steps: int) -> Any:
         warmup_target=settings.learning_rate,
         warmup_steps=warm_up,
     )
+    # An average over more than a tenth of the run would still be full of the weights it began with.
+    momentum = min(AVERAGE_MOMENTUM, total / (total + 10))
     model = keras.Model(network.input, network.output["logit"])
     model.compile(
-        keras.optimizers.AdamW(
-            rate, weight_decay=WEIGHT_DECAY, clipnorm=1.0, use_ema=True, ema_momentum=AVERAGE_MOMENTUM
-        ),
+        keras.optimizers.AdamW(rate, weight_decay=WEIGHT_DECAY, clipnorm=1.0, use_ema=True, ema_momentum=momentum),
         loss=keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=LABEL_SMOOTHING),
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
     )
@@ -334,6 +335,14 @@ def _write_history(rows: list[dict[str, float]], path: Path) -> None:
         writer.writerows(rows)
 
 
+def _own_weights(network: str) -> str:
+    """Return the project's own model where it can be the beginning: a few pictures do not teach from nothing."""
+    try:
+        return str(MODEL) if read_spec(MODEL).network == network else "none"
+    except ModelError:
+        return "none"
+
+
 def _at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
@@ -362,7 +371,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--manifest", type=Path, default=ROOT / "data" / "synthetic_data" / "manifest.csv")
     parser.add_argument("--network", choices=NETWORKS, default="mobilenet")
     parser.add_argument(
-        "--weights", default="none", help="imagenet (downloads), none, a .weights.h5 file of the body, or a model.h5"
+        "--weights",
+        help="imagenet (downloads), none, a .weights.h5 file of the body, or a model.h5 "
+        "(default: the project's own model.h5 where it is of this network, else none)",
     )
     parser.add_argument("--size", type=int, default=192, help="side of the network's input in pixels (default 192)")
     parser.add_argument("--epochs", type=_at_least_one, default=8)
@@ -377,14 +388,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--run", type=Path, default=ROOT / "runs" / "face", help="folder of the run (default runs/face)"
     )
-    parser.add_argument("--out", type=Path, default=ROOT / "model.h5")
+    parser.add_argument("--out", type=Path, default=MODEL)
     options = parser.parse_args(argv)
 
+    weights = options.weights or _own_weights(options.network)
     settings = Settings(
         manifest=str(options.manifest.resolve()),
         manifest_sha256=file_sha256(options.manifest) if options.manifest.is_file() else "",
         network=options.network,
-        weights=options.weights if options.weights in ("none", "imagenet") else str(Path(options.weights).resolve()),
+        weights=weights if weights in ("none", "imagenet") else str(Path(weights).resolve()),
         input_size_px=options.size,
         epochs=options.epochs,
         epoch_samples=options.epoch_samples,
