@@ -53,6 +53,7 @@ $(VENV)/serve.stamp: requirements-serve.txt $(PY)
 	@touch $@
 
 $(VENV)/train.stamp: requirements.txt $(VENV)/serve.stamp
+	@$(PY) -c 'import sys; sys.exit("TensorFlow has no wheel for Python 3.14 yet: make clean test PYTHON=python3.13" if sys.version_info >= (3, 14) else 0)'
 	@echo "Installing what training and evaluation need (TensorFlow, 2 GB more)"
 	@$(PIP) --no-deps -r requirements.txt
 	@touch $@

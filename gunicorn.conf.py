@@ -7,8 +7,8 @@ MAX_WORKERS = 2  # each holds a model
 
 bind = "127.0.0.1:5000"
 workers = int(os.environ.get("WEB_CONCURRENCY") or min(CORES, MAX_WORKERS))
-threads = 4  # a slow upload does not hold up the others; pictures are still judged one at a time
-timeout = 60  # a worker that has been silent for so many seconds is replaced
+threads = 32  # one for each request being read or judged; pictures are still judged one at a time
+timeout = 60  # a worker whose own loop has been silent for so many seconds is replaced; slow clients are not cut off
 graceful_timeout = 30
 keepalive = 5
 control_socket_disable = True  # it would put a socket into the home folder

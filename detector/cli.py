@@ -148,6 +148,8 @@ def _judge(detector: Detector, path: str) -> Row:
         return Row(path, detection=detector.detect(path))
     except DetectorError as error:
         return Row(path, error=str(error))
+    except MemoryError:
+        return Row(path, error="There is not enough memory for this picture.")
 
 
 def _open_writers(arguments: argparse.Namespace, stack: ExitStack) -> list[Callable[[Row], None]]:

@@ -27,18 +27,21 @@ class Estimate:
         return asdict(self)
 
 
-def bootstrap(statistic: Callable[..., float], groups: np.ndarray, *columns: np.ndarray, seed: int = 0) -> Estimate:
-    """Estimate a statistic with a percentile interval over resampled groups.
+def bootstrap(
+    statistic: Callable[..., float], groups: np.ndarray, *columns: np.ndarray, seed: int = 0, pivot: bool = False
+) -> Estimate:
+    """Estimate a statistic with an interval over resampled groups.
 
     Args:
         statistic: takes the columns, returns a number; resamples on which it raises ValueError (one class missing) are
             drawn again.
         groups: (N,) what belongs together is drawn together.
         columns: arrays (N,).
+        pivot: mirror the percentiles at the value, for a statistic that is biased upward on resamples.
 
     Source:
-        Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, percentile intervals; Field and Welsh, 2007,
-        for resampling whole clusters.
+        Efron and Tibshirani, "An Introduction to the Bootstrap", 1993; Field and Welsh, 2007, for resampling whole
+        clusters.
     """
     rng = np.random.default_rng(seed)
     _, places = np.unique(groups, return_inverse=True)
@@ -55,28 +58,63 @@ def bootstrap(statistic: Callable[..., float], groups: np.ndarray, *columns: np.
             break
     value = float(statistic(*columns))
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) if values else (value, value)
+    if pivot:
+        low, high = max(0.0, 2 * value - high), 2 * value - low
     return Estimate(value, float(low), float(high), len(groups))
 
 
-def share(hits: np.ndarray, groups: np.ndarray, *, seed: int = 0) -> Estimate:
-    """Estimate how often something holds.
+def share(hits: np.ndarray, groups: np.ndarray) -> Estimate:
+    """Estimate how often something holds, with Wilson's interval, which is honest about 0 of n as well.
 
-    The interval is a bootstrap over groups. Where every example agrees a bootstrap would claim certainty, so there it
-    is Wilson's interval over the number of groups.
+    What counts as n there is the number of examples over their design effect, and at most the number of groups.
 
     Args:
         hits: (N,) booleans.
         groups: (N,) what belongs together.
+
+    Source:
+        Wilson, 1927; Korn and Graubard, 1998, for the effective n of clustered examples.
     """
     hits = np.asarray(hits, float)
     if len(hits) == 0:
         raise ValueError("a share needs at least one example")
-    if 0 < hits.sum() < len(hits):
-        return bootstrap(lambda drawn: float(drawn.mean()), groups, hits, seed=seed)
-    count, value, z = len(np.unique(groups)), float(hits.mean()), NORMAL_QUANTILE
-    centre = (value + z * z / (2 * count)) / (1 + z * z / count)
-    reach = z * np.sqrt(value * (1 - value) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return Estimate(value, max(0.0, centre - reach), min(1.0, centre + reach), len(hits))
+    value, (_, places) = float(hits.mean()), np.unique(groups, return_inverse=True)
+    group_count = int(places.max()) + 1
+    independent = float(group_count)
+    if 0 < value < 1:
+        # Variance of the mean when whole groups vary together, over that of independent examples.
+        residuals = np.bincount(places, hits - value)
+        design_effect = np.sum(residuals**2) / (len(hits) * value * (1 - value))
+        independent = min(independent, len(hits) / max(1.0, design_effect))
+    return Estimate(value, *_wilson(value, independent), len(hits))
+
+
+def auc(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> Estimate:
+    """Estimate the area under the ROC curve by a bootstrap over groups.
+
+    Where the classes are perfectly apart every resample agrees and a bootstrap would claim certainty; there the
+    interval is Wilson's, over the groups of the smaller class.
+
+    Args:
+        labels: (N,) 1 = fake.
+        scores: (N,) larger means more suspicious.
+        groups: (N,) what belongs together.
+
+    Raises:
+        ValueError: one of the classes is missing.
+    """
+    estimate = bootstrap(roc_auc, groups, labels, scores)
+    if 0 < estimate.value < 1:
+        return estimate
+    smaller = min(len(np.unique(groups[labels == label])) for label in (0, 1))
+    return Estimate(estimate.value, *_wilson(estimate.value, smaller), estimate.n)
+
+
+def _wilson(value: float, n: float) -> tuple[float, float]:
+    z = NORMAL_QUANTILE
+    centre = (value + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z * np.sqrt(value * (1 - value) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, float(centre - reach)), min(1.0, float(centre + reach))
 
 
 def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:

@@ -51,7 +51,10 @@ class Session:
         # A request for each thread, so that threads of one server may share the session.
         if not hasattr(self._requests, "own"):
             self._requests.own = self._compiled.create_infer_request()
-        outputs = self._requests.own.infer([batch])
+        try:
+            outputs = self._requests.own.infer([batch])
+        except RuntimeError as error:
+            raise ModelError(f"The network could not be run on a batch of shape {batch.shape}.") from error
         return [outputs[output] for output in self._compiled.outputs]
 
 

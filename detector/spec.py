@@ -21,11 +21,11 @@ class ModelSpec:
     """What must be known to feed a network and to read its logit.
 
     Attributes:
-        network: architecture name, a key of `networks.NETWORKS`.
+        network: architecture name, one of `networks.NETWORKS`, or "adopted".
         input_size_px: side of the square input; the network takes RGB in 0 to 255 as float32 and scales it itself.
         crop_margin: side of the face crop over the longer side of the face box.
         calibration: logit to probability and probability to verdict.
-        training: where the weights come from: sources with counts, samples seen, seed, date.
+        training: where the weights come from: sources with counts, curve, settings, date.
     """
 
     network: str

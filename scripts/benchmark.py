@@ -130,14 +130,14 @@ def start_server(data: bytes) -> dict[str, float]:
             if "probability" not in page.lower():
                 raise SystemExit("The server answered without a verdict.")
             workers = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-            peak_kb = max(_peak_kb(pid) for pid in workers)
+            peak_kib = max(_peak_kib(pid) for pid in workers)
         finally:
             server.terminate()
             server.wait()
-    return {"start to first verdict, s": seconds, "peak memory of the worker, MB": peak_kb / 1e3}
+    return {"start to first verdict, s": seconds, "peak memory of the worker, MB": peak_kib * 1024 / 1e6}
 
 
-def _peak_kb(pid: str) -> int:
+def _peak_kib(pid: str) -> int:
     return int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
 
 
@@ -181,7 +181,7 @@ def main(argv: list[str] | None = None) -> None:
     if options.runtimes:
         theirs |= other_runtimes(judge, options.threads)
     turns = take_turns({"network": ours["network"], "whole": ours["whole"], **theirs}, options.rounds)
-    times |= {name: turns[name] for name in theirs}
+    times |= {f"{name}, in turns": values for name, values in turns.items()}
 
     spec = judge.engine.spec
     picture = f"{SIDE_PX} x {SIDE_PX} JPEG of {len(data) / 1e3:.0f} kB"

@@ -25,7 +25,7 @@ from sklearn.metrics import brier_score_loss
 from tqdm import tqdm
 
 from detector.media import read_image
-from detector.metrics import bootstrap, calibration_error, equal_error_rate, roc_auc, share
+from detector.metrics import auc, bootstrap, calibration_error, equal_error_rate, share
 from detector.pipeline import MODEL_FILES, Detector, load_detector
 from detector.results import DetectorError, Verdict
 from detector.spec import file_sha256
@@ -72,7 +72,7 @@ def measure(rows: list[dict[str, Any]]) -> dict[str, Any]:
     table = Table(rows)
     decided, wrong = table.decided, table.wrong
     return {
-        "auc": table.estimate(roc_auc, table.label, table.logit),
+        "auc": table.auc(),
         "accuracy_decided": table.estimate(_balanced_accuracy, table.label, wrong, chosen=decided),
         "false_alarms": table.share(table.verdict == Verdict.DEEPFAKE, chosen=table.label == 0),
         "misses": table.share(table.verdict == Verdict.REAL, chosen=table.label == 1),
@@ -80,7 +80,7 @@ def measure(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "face_found": table.share(table.faces > 0),
         "eer": table.estimate(equal_error_rate, table.label, table.logit),
         "brier": table.estimate(brier_score_loss, table.label, table.probability),
-        "ece": table.estimate(calibration_error, table.label, table.probability),
+        "ece": table.estimate(calibration_error, table.label, table.probability, pivot=True),
     }
 
 
@@ -97,8 +97,8 @@ def measure_sources(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "source": source,
                 "label": label,
                 "n": int(own.sum()),
-                "auc": table.estimate(roc_auc, table.label, table.logit, chosen=own | others),
-                "auc_within_source": table.estimate(roc_auc, table.label, table.logit, chosen=table.source == source),
+                "auc": table.auc(chosen=own | others),
+                "auc_within_source": table.auc(chosen=table.source == source),
                 "wrong": table.share(table.wrong, chosen=own),
                 "inconclusive": table.share(~table.decided, chosen=own),
             }
@@ -117,12 +117,20 @@ class Table:
         self.decided = self.verdict != Verdict.INCONCLUSIVE
         self.wrong = self.decided & ((self.verdict == Verdict.DEEPFAKE) != (self.label == 1))
 
-    def estimate(self, statistic, *columns: np.ndarray, chosen: np.ndarray | slice = slice(None)) -> dict | None:
+    def auc(self, *, chosen: np.ndarray | slice = slice(None)) -> dict | None:
+        """Estimate the area under the ROC curve; None where a label is missing."""
+        if len(np.unique(self.label[chosen])) < 2:
+            return None
+        return auc(self.label[chosen], self.logit[chosen], self.group[chosen]).to_dict()
+
+    def estimate(
+        self, statistic, *columns: np.ndarray, chosen: np.ndarray | slice = slice(None), pivot: bool = False
+    ) -> dict | None:
         """Estimate a statistic that needs both labels; the first column is the labels."""
         columns = tuple(column[chosen] for column in columns)
         if len(np.unique(columns[0])) < 2:
             return None
-        return bootstrap(statistic, self.group[chosen], *columns).to_dict()
+        return bootstrap(statistic, self.group[chosen], *columns, pivot=pivot).to_dict()
 
     def share(self, hits: np.ndarray, *, chosen: np.ndarray | slice = slice(None)) -> dict | None:
         """Estimate how often something holds."""

@@ -49,12 +49,16 @@ def plot_accuracy(metrics: dict[str, Any]) -> Figure:
         [row["train_accuracy"] for row in curve],
         "o-",
         color=GREY,
-        label="fit (damaged pictures, running weights)",
+        label=f"fit, n {metrics['training'].get('fit')} (damaged pictures, running weights)",
     )
     axes.plot(
-        epochs, [row["tune_accuracy"] for row in curve], "o-", color=INK, label="tune (as served, averaged weights)"
+        epochs,
+        [row["tune_accuracy"] for row in curve],
+        "o-",
+        color=INK,
+        label=f"tune, n {metrics['training'].get('tune')} (undamaged, averaged weights)",
     )
-    axes.set(title="Accuracy per epoch", xlabel="epoch", ylabel="accuracy", xticks=epochs)
+    axes.set(title="Accuracy per epoch, uncalibrated", xlabel="epoch", ylabel="accuracy", xticks=epochs)
     axes.legend(loc="lower right")
     return figure
 

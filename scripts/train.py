@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import logging
 import os
@@ -67,6 +68,7 @@ class Settings:
     manifest_sha256: str
     network: str
     weights: str
+    weights_sha256: str
     input_size_px: int
     epochs: int
     epoch_samples: int
@@ -150,7 +152,10 @@ def _cut_out(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def tune_crops(examples: list[Example], faces: list[LocatedFace], size_px: int, deliver=None) -> np.ndarray:
-    """Cut the pictures as the server would, (N, S, S, 3) uint8; `deliver` damages the whole picture first."""
+    """Cut the largest face of each picture as the server does, (N, S, S, 3) uint8; `deliver` damages the picture first.
+
+    The faces are those found in the stored picture: a delivery in which the finder fails is not felt here.
+    """
     crops = []
     for example, face in zip(examples, faces, strict=True):
         image = read_image(example.path)
@@ -335,6 +340,11 @@ def _write_history(rows: list[dict[str, float]], path: Path) -> None:
         writer.writerows(rows)
 
 
+def _sha256(path: str | Path) -> str:
+    """Return a file's SHA-256, or nothing for what is not a file and is refused or downloaded later."""
+    return file_sha256(path) if Path(path).is_file() else ""
+
+
 def _own_weights(network: str) -> str:
     """Return the project's own model where it can be the beginning: a few pictures do not teach from nothing."""
     try:
@@ -385,18 +395,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--emphasis", type=_emphasis, nargs="*", default=[], metavar="SOURCE=FACTOR", help="show a source more often"
     )
-    parser.add_argument(
-        "--run", type=Path, default=ROOT / "runs" / "face", help="folder of the run (default runs/face)"
-    )
+    parser.add_argument("--run", type=Path, help="folder of the run (default: one of these settings' own in runs)")
     parser.add_argument("--out", type=Path, default=MODEL)
     options = parser.parse_args(argv)
 
     weights = options.weights or _own_weights(options.network)
     settings = Settings(
         manifest=str(options.manifest.resolve()),
-        manifest_sha256=file_sha256(options.manifest) if options.manifest.is_file() else "",
+        manifest_sha256=_sha256(options.manifest),
         network=options.network,
         weights=weights if weights in ("none", "imagenet") else str(Path(weights).resolve()),
+        weights_sha256=_sha256(weights),
         input_size_px=options.size,
         epochs=options.epochs,
         epoch_samples=options.epoch_samples,
@@ -406,15 +415,17 @@ def main(argv: list[str] | None = None) -> None:
         learning_rate=options.learning_rate,
         emphasis=dict(options.emphasis),
     )
-    options.run.mkdir(parents=True, exist_ok=True)
-    kept = options.run / "settings.json"
-    if kept.is_file() and json.loads(kept.read_text()) != asdict(settings):
-        raise SystemExit(f"{options.run} holds a run with other settings; give another --run or remove it.")
-    _replace(kept, lambda part: part.write_text(json.dumps(asdict(settings), indent=2)))
+    asked = json.dumps(asdict(settings), indent=2)
+    run = options.run or ROOT / "runs" / f"{settings.network}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
+    run.mkdir(parents=True, exist_ok=True)
+    kept = run / "settings.json"
+    if kept.is_file() and kept.read_text() != asked:
+        raise SystemExit(f"{run} holds a run with other settings; give another --run or remove it.")
+    _replace(kept, lambda part: part.write_text(asked))
     cv2.setNumThreads(1)  # the pool below is the parallelism
 
     try:
-        network, tune, faces, account = train(settings, options.run)
+        network, tune, faces, account = train(settings, run)
     except ModelError as error:
         raise SystemExit(str(error)) from error
     calibration = calibrate(network, tune, faces, settings.input_size_px)

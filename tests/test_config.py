@@ -48,7 +48,8 @@ def test_an_unknown_override_is_refused():
     ("settings", "words"),
     [
         ({"DATABASE_URL": "nosuch://host/name"}, "DEEPFAKE_DATABASE_URL cannot be used"),
-        ({"DATABASE_URL": "sqlite:////nowhere/at/all.sqlite"}, "The database does not answer"),
+        ({"DATABASE_URL": "sqlite:////nowhere/at/all.sqlite"}, "The database cannot be used"),
+        ({"DATABASE_URL": f"sqlite:///{__file__}"}, "The database cannot be used"),
         ({"STORAGE_URL": "nosuch://bucket"}, "DEEPFAKE_STORAGE_URL cannot be used"),
         ({"INSTANCE_PATH": __file__}, "cannot be made"),
     ],

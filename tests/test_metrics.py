@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from detector.metrics import bootstrap, calibration_error, equal_error_rate, roc_auc, share
+from detector.metrics import auc, bootstrap, calibration_error, equal_error_rate, roc_auc, share
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -54,3 +54,27 @@ def test_calibration_error_sees_overconfidence():
     labels = (rng.random(20_000) < truth).astype(int)
     assert calibration_error(labels, truth) < 0.02
     assert calibration_error(labels, np.clip(truth * 2 - 0.5, 0, 1)) > 0.08
+
+
+@pytest.mark.parametrize("groups", [np.arange(40), np.arange(40) // 4])
+def test_more_errors_never_lower_a_bound(groups):
+    estimates = [share(np.arange(40) < hits, groups) for hits in range(41)]
+    assert estimates == sorted(estimates, key=lambda estimate: estimate.value)
+    if len(np.unique(groups)) == 40:
+        assert all(np.diff([estimate.low for estimate in estimates]) >= 0)
+        assert all(np.diff([estimate.high for estimate in estimates]) >= 0)
+    assert all(0 <= estimate.low < estimate.high <= 1 for estimate in estimates)
+
+
+def test_a_perfect_auc_is_not_certainty():
+    labels = np.repeat([0, 1], [157, 81])
+    estimate = auc(labels, labels.astype(float), np.arange(238))
+    assert (estimate.value, estimate.high) == (1, 1) and 0.94 < estimate.low < 0.97
+
+
+def test_an_upward_biased_statistic_gets_an_interval_around_it():
+    rng = np.random.default_rng(0)
+    truth = rng.random(400)
+    labels = (rng.random(400) < truth).astype(int)
+    estimate = bootstrap(calibration_error, np.arange(400), labels, truth, pivot=True)
+    assert 0 <= estimate.low <= estimate.value <= estimate.high

@@ -329,3 +329,28 @@ def test_uploading_works_under_https(app, face_jpeg):
 def test_health_is_cheap_and_leaves_no_cookie(client):
     response = client.get("/healthz")
     assert response.json == {"status": "ok"} and "Set-Cookie" not in response.headers
+
+
+def test_two_tabs_of_a_new_browser_are_one_visitor(app, face_jpeg):
+    client = app.test_client()
+    page = client.get("/")
+    token = re.search(r'name="csrf_token" value="([^"]+)"', page.text)[1]
+    cookie = page.headers["Set-Cookie"].partition(";")[0]
+    found = []
+    for _ in range(2):  # each tab sends the cookie it was given with the page
+        tab = app.test_client(use_cookies=False)
+        fields = {"csrf_token": token, "picture": (io.BytesIO(face_jpeg), "face.jpg")}
+        found.append(tab.post("/analyses", data=fields, headers={"Cookie": cookie}).location)
+    assert found[0] != found[1]
+    assert [client.get(address).status_code for address in found] == [200, 200]
+
+
+@pytest.mark.parametrize("number", ["1", "9" * 3000])
+def test_a_heat_map_of_a_face_that_is_not_there_is_not_found(client, face_jpeg, number):
+    address = client.upload(face_jpeg).location
+    assert client.get(f"{address}/faces/{number}/heatmap").status_code == 404
+
+
+def test_a_wrong_method_says_which_are_right(client):
+    answer = client.put("/")
+    assert answer.status_code == 405 and "GET" in answer.headers["Allow"] and "<h1>" in answer.text

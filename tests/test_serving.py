@@ -61,7 +61,7 @@ def test_gunicorn_serves_the_whole_way_with_two_workers(gunicorn):
             {"DEEPFAKE_MAX_UPLOAD_MB": "lots"},
             "DEEPFAKE_MAX_UPLOAD_MB must be a whole number from 1 to 200, not 'lots'.",
         ),
-        ({"DEEPFAKE_DATABASE_URL": "sqlite:////nowhere/at.all"}, "The database does not answer"),
+        ({"DEEPFAKE_DATABASE_URL": "sqlite:////nowhere/at.all"}, "The database cannot be used"),
     ],
 )
 def test_a_server_that_cannot_start_says_why_in_one_line(environment, setting, words):

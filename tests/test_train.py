@@ -18,7 +18,7 @@ from detector.pipeline import load_detector
 from detector.spec import file_sha256, read_spec
 from detector.synthesis import adjust_light
 
-SETTINGS = train.Settings("", "", "cnn", "none", 64, epochs=2, epoch_samples=24, batch=8, self_blend=0.5, seed=1)
+SETTINGS = train.Settings("", "", "cnn", "none", "", 64, epochs=2, epoch_samples=24, batch=8, self_blend=0.5, seed=1)
 COMMAND = ["--network=cnn", "--size=64", "--epochs=2", "--epoch-samples=24", "--batch=8", "--self-blend=0.5"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask, current_app, render_template
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.wrappers import Response
 
 from detector import DetectorError, MediaTooLarge, ModelError, UnreadableMedia
 from webapp.analyses import UnsupportedMedia
@@ -19,7 +20,7 @@ PAGES = {
         "The page does not exist, the result was deleted, or it belongs to another browser session.",
     ),
     405: ("This address is not for visiting", "It only receives forms. Go back to the start and try again."),
-    500: ("Something went wrong on our side", "Nothing of your picture was kept. Please try again."),
+    500: ("Something went wrong on our side", "Please try again."),
 }
 
 
@@ -47,7 +48,10 @@ def show_expired_form(error: CSRFError) -> tuple[str, int]:
     return upload_page(error="This form was too old or came from elsewhere. Please send it again from this page."), 400
 
 
-def show_http_error(error: HTTPException) -> tuple[str, int]:
-    """Show what the status means."""
+def show_http_error(error: HTTPException) -> Response:
+    """Show what the status means, with the headers it asks for (such as Allow)."""
     title, sentence = PAGES.get(error.code, (error.name, error.description))
-    return render_template("error.html", code=error.code, title=title, sentence=sentence), error.code
+    response = error.get_response()
+    response.data = render_template("error.html", code=error.code, title=title, sentence=sentence)
+    response.content_type = "text/html; charset=utf-8"
+    return response

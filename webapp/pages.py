@@ -33,6 +33,7 @@ site = Blueprint("pages", __name__)
 @site.get("/")
 def upload() -> str:
     """Offer the form, the samples and the visitor's latest results."""
+    _visitor()  # already here, so that two tabs of a new browser send their pictures as one visitor
     return upload_page()
 
 
@@ -96,7 +97,10 @@ def thumbnail(analysis_id: str) -> Response:
 @site.get("/analyses/<analysis_id>/faces/<int:face>/heatmap")
 def heatmap(analysis_id: str, face: int) -> Response:
     """Send the heat map over a face's crop box, a partly transparent PNG."""
-    return _send(_own(analysis_id), analyses.heatmap_name(face))
+    analysis = _own(analysis_id)
+    if face >= len(analysis.result["faces"]):
+        abort(404)
+    return _send(analysis, analyses.heatmap_name(face))
 
 
 @site.post("/analyses/<analysis_id>/delete")
@@ -132,7 +136,7 @@ def health() -> Response:
 
 
 def _visitor() -> str:
-    """Return this browser session's random name, giving it one with its first picture."""
+    """Return this browser session's random name, giving it one when it has none."""
     return session.setdefault("visitor", new_token())
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flask import Flask
 from sqlalchemy import inspect, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 
 from webapp.config import StartupError
 from webapp.instance import only_one
@@ -27,7 +27,7 @@ def bring_up_to_date(app: Flask) -> None:
     Flask-Migrate is imported only when there is work or for `flask db`, because it takes a quarter of a second.
 
     Raises:
-        StartupError: the database does not answer.
+        StartupError: the database cannot be reached or is none.
     """
     if os.environ.get("FLASK_RUN_FROM_CLI") == "true":
         _register_migrate(app)
@@ -38,8 +38,8 @@ def bring_up_to_date(app: Flask) -> None:
 
                 _register_migrate(app)
                 upgrade()
-    except OperationalError as error:
-        raise StartupError(f"The database does not answer: {error.orig}.") from error
+    except DatabaseError as error:
+        raise StartupError(f"The database cannot be used: {error.orig}.") from error
 
 
 def current_revision() -> str | None:
