@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from manifests import ROOT, Example, read_manifest
+from manifests import ROOT, Example, read_manifest, replace_file
 from sklearn.metrics import brier_score_loss
 from tqdm import tqdm
 
@@ -65,6 +65,14 @@ def score(judge: Detector, examples: list[Example], folder: Path) -> list[dict[s
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         scored = tqdm(pool.map(score_one, examples), total=len(examples), desc="judging", unit="picture")
         return [row for rows in scored for row in rows]
+
+
+def write_scores(rows: list[dict[str, Any]], path: Path) -> None:
+    """Write the rows as CSV with COLUMNS."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def measure(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -234,13 +242,8 @@ def main(argv: list[str] | None = None) -> None:
         "training": spec.training,
     }
     options.out.mkdir(parents=True, exist_ok=True)
-    part = options.out / "scores.csv.part"
-    with open(part, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    part.replace(options.out / "scores.csv")
-    (options.out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    replace_file(options.out / "scores.csv", partial(write_scores, rows))
+    replace_file(options.out / "metrics.json", lambda part: part.write_text(json.dumps(metrics, indent=1) + "\n"))
     print_table(metrics)
 
 

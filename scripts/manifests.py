@@ -11,7 +11,7 @@ import csv
 import hashlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,13 +75,27 @@ def read_manifest(path: Path) -> list[Example]:
 
 def write_manifest(path: Path, examples: Iterable[Example]) -> None:
     """Write a manifest in one go: a reader sees the old one or the new one."""
-    part = path.with_name(path.name + ".part")
-    with open(part, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for example in examples:
-            relative = Path(os.path.relpath(example.path, path.parent)).as_posix()
-            writer.writerow([relative, example.label, *(getattr(example, name) for name in COLUMNS[2:])])
+
+    def write(part: Path) -> None:
+        with open(part, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for example in examples:
+                relative = Path(os.path.relpath(example.path, path.parent)).as_posix()
+                writer.writerow([relative, example.label, *(getattr(example, name) for name in COLUMNS[2:])])
+
+    replace_file(path, write)
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under another name and move it into place, so that no stop leaves half of it.
+
+    Args:
+        path: where the file belongs.
+        write: writes it to the path it is given, which keeps the suffix.
+    """
+    part = path.with_name(f"part-{path.name}")
+    write(part)
     part.replace(path)
 
 
@@ -117,7 +131,6 @@ def locate_faces(examples: list[Example], *, threads: int = 2) -> list[LocatedFa
 
     Pictures that cannot be read stop the run: a training set with holes is a mistake to be seen.
     """
-    finder = FaceFinder(threads=1)
     CACHE.mkdir(exist_ok=True)
     cache = CACHE / "faces.npz"
     known = _read_cache(cache)
@@ -136,15 +149,14 @@ def locate_faces(examples: list[Example], *, threads: int = 2) -> list[LocatedFa
 
     missing = [index for index, key in enumerate(keys) if key not in known]
     if missing:
+        finder = FaceFinder(threads=1)
         try:
             with ThreadPoolExecutor(threads) as pool:
                 rows = tqdm(pool.map(locate, missing), total=len(missing), desc="finding faces", unit="picture")
                 for index, row in zip(missing, rows, strict=True):
                     known[keys[index]] = row
         finally:  # a run that is stopped keeps what it has found
-            part = cache.with_suffix(".part.npz")
-            np.savez(part, **known)
-            part.replace(cache)
+            replace_file(cache, lambda part: np.savez(part, **known))
     return [LocatedFace(known[key][:4], known[key][4:].reshape(5, 2) if known[key].size > 4 else None) for key in keys]
 
 

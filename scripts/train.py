@@ -28,7 +28,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from manifests import ROOT, Example, LocatedFace, cut_groups, face_square, locate_faces, read_manifest
+from manifests import ROOT, Example, LocatedFace, cut_groups, face_square, locate_faces, read_manifest, replace_file
 from tqdm import tqdm
 
 from detector.calibration import Calibration, choose_thresholds, fit_line
@@ -180,7 +180,8 @@ def train(settings: Settings, run: Path) -> tuple[Any, list[Example], list[Locat
 
     examples = [e for e in read_manifest(Path(settings.manifest)) if e.split == "train"]
     fit, tune = cut_groups(examples, TUNE_SHARE, TUNE_SEED)
-    fit_faces, tune_faces = locate_faces(fit), locate_faces(tune)
+    faces = locate_faces([*fit, *tune])
+    fit_faces, tune_faces = faces[: len(fit)], faces[len(fit) :]
     shown = np.random.default_rng(settings.seed).permutation(len(tune))[:MAX_TUNE]
     crops = tune_crops([tune[i] for i in shown], [tune_faces[i] for i in shown], settings.input_size_px)
     labels = np.array([tune[i].label for i in shown])
@@ -213,10 +214,10 @@ def train(settings: Settings, run: Path) -> tuple[Any, list[Example], list[Locat
                 row["tune_accuracy"] = float(np.mean((logits > 0) == labels))
                 row["tune_auc"] = roc_auc(labels, logits)
                 if row["tune_auc"] >= max((r["tune_auc"] for r in rows), default=0):
-                    _replace(best, model.save_weights)
+                    replace_file(best, model.save_weights)
             rows.append(row)
-            _replace(history, partial(_write_history, rows))
-            _replace(checkpoint, model.save)
+            replace_file(history, partial(_write_history, rows))
+            replace_file(checkpoint, model.save)
             progress.write(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
 
     model.load_weights(best)
@@ -313,14 +314,7 @@ def save_model(path: Path, network, spec: ModelSpec) -> None:
         network.save(part, include_optimizer=False)
         write_spec(part, spec)
 
-    _replace(path, write)
-
-
-def _replace(path: Path, write) -> None:
-    """Write a file under another name and move it into place, so that no stop leaves half of it."""
-    part = path.with_name(f"part-{path.name}")
-    write(part)
-    part.replace(path)
+    replace_file(path, write)
 
 
 def _read_history(path: Path) -> list[dict[str, float]]:
@@ -421,7 +415,7 @@ def main(argv: list[str] | None = None) -> None:
     kept = run / "settings.json"
     if kept.is_file() and kept.read_text() != asked:
         raise SystemExit(f"{run} holds a run with other settings; give another --run or remove it.")
-    _replace(kept, lambda part: part.write_text(asked))
+    replace_file(kept, lambda part: part.write_text(asked))
     cv2.setNumThreads(1)  # the pool below is the parallelism
 
     try:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
@@ -14,6 +15,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
 from detector import load_detector
+from detector.faces import FaceFinder
 from webapp import create_app
 from webapp.analyses import SharedDetector
 from webapp.models import db
@@ -38,6 +40,17 @@ class Browser(FlaskClient):
 def astronaut():
     """NASA's portrait of Eileen Collins, 512 x 512, one face."""
     return Image.open(metadata.distribution("scikit-image").locate_file("skimage/data/astronaut.png")).convert("RGB")
+
+
+@pytest.fixture(scope="session")
+def portrait(astronaut):
+    """The same as (512, 512, 3) uint8 RGB."""
+    return np.asarray(astronaut)
+
+
+@pytest.fixture(scope="session")
+def finder():
+    return FaceFinder(threads=2)
 
 
 @pytest.fixture(scope="session")

@@ -20,16 +20,6 @@ WITHOUT_A_FACE = [
 
 
 @pytest.fixture(scope="module")
-def portrait(astronaut):
-    return np.asarray(astronaut)
-
-
-@pytest.fixture(scope="module")
-def finder():
-    return FaceFinder(threads=2)
-
-
-@pytest.fixture(scope="module")
 def face(finder, portrait):
     return finder.find_faces(portrait)[0]
 

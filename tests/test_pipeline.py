@@ -8,7 +8,7 @@ from PIL import Image
 
 from detector.calibration import Calibration
 from detector.engines import Engine
-from detector.faces import FaceFinder, resize
+from detector.faces import resize
 from detector.pipeline import MAX_FACES, Detector, load_detector
 from detector.results import Reason, UnreadableMedia, Verdict
 from detector.spec import ModelSpec
@@ -32,16 +32,6 @@ class BrightnessEngine(Engine):
 
 def resize_all(maps, size):
     return maps.reshape(len(maps), size, maps.shape[1] // size, size, maps.shape[2] // size).mean((2, 4))
-
-
-@pytest.fixture(scope="module")
-def portrait(astronaut):
-    return np.asarray(astronaut)
-
-
-@pytest.fixture(scope="module")
-def finder():
-    return FaceFinder(threads=2)
 
 
 @pytest.fixture
