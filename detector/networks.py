@@ -2,28 +2,71 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from detector.results import ModelError
 
 if TYPE_CHECKING:
     import keras
 
-NETWORKS = ("mobilenet", "cnn")
+# Per channel, what takes RGB in 0 to 255 to the range the published weights of an architecture were trained on.
+SIGNED = (1 / 127.5, -1.0)
+STANDARD = tuple(1 / (255 * std) for std in (0.229, 0.224, 0.225)), (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225)
+CENTRED = (1.0, (-123.68, -116.779, -103.939))
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A body out of `keras.applications`.
+
+    Attributes:
+        application: the function that builds it.
+        scaling: scale and offset of the pixels, for all channels or for each.
+        bgr: whether its ImageNet weights take the channels in that order; they are turned when they are taken over.
+        last: the layer it ends with; None keeps all of it.
+        options: further arguments of the function.
+    """
+
+    application: str
+    scaling: tuple[Any, Any] = SIGNED
+    bgr: bool = False
+    last: str | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+ARCHITECTURES = {
+    "mobilenet": Architecture("MobileNet", last="conv_pw_12_relu"),
+    "mobilenet_v2": Architecture("MobileNetV2"),
+    # Its own scaling is a Normalization layer, whose constants the export leaves as extra inputs.
+    "efficientnetv2b0": Architecture("EfficientNetV2B0", STANDARD, options=(("include_preprocessing", False),)),
+    "xception": Architecture("Xception"),
+    "vgg19": Architecture("VGG19", CENTRED, bgr=True),
+    "inception_v3": Architecture("InceptionV3"),
+    "resnet50": Architecture("ResNet50", CENTRED, bgr=True),
+    "densenet121": Architecture("DenseNet121", STANDARD),
+}
+NETWORKS = ("cnn", *ARCHITECTURES)
+CNN_CHANNELS = (32, 64, 128)
+# How a decoder doubles its picture, and how many times an autoencoder with it halves and doubles.
+DECODERS = {"nearest": 3, "transposed": 2, "shuffle": 3}
+AUTOENCODER_CHANNELS = 24  # of the first convolution; each halving doubles them, up to four times
+CODE_CHANNELS = 2  # of the code in the middle, doubled with each halving
 
 
 def build_network(network: str, input_size_px: int, *, weights: str | Path = "none", dropout: float = 0.2):
-    """Build a network with the outputs `logit` (N, 1) and `class_map` (N, h, w, 1).
+    """Build a network with the outputs `logit` (N, 1) and, except for "cnn", `class_map` (N, h, w, 1).
 
     The head is a 1x1 convolution to one channel and then the mean over the map, so the map says what each place
     adds to the logit and its mean is the logit (Zhou et al., arXiv 1512.04150).
 
     Args:
         network: a name of NETWORKS; "mobilenet" is MobileNet v1 up to its twelfth block (arXiv 1704.04861), "cnn" the
-            small three-convolution network many student projects use, with this head instead of theirs.
+            three convolutions and two dense layers many student projects use, which have no class map.
         input_size_px: side of the square input.
         weights: "none" for random ones, "imagenet" to download them, or what `load_body` reads.
         dropout: rate before the head.
@@ -36,37 +79,84 @@ def build_network(network: str, input_size_px: int, *, weights: str | Path = "no
     """
     import keras
 
-    shape = (input_size_px, input_size_px, 3)
-    body = _body(network, shape, weights)
+    if network not in NETWORKS:
+        raise ModelError(f"There is no network called {network!r}; choose from {', '.join(NETWORKS)}.")
+    layers, shape = keras.layers, (input_size_px, input_size_px, 3)
     pixels = keras.Input(shape, name="pixels")
-    features = body(keras.layers.Rescaling(1 / 127.5, -1.0, name="scale")(pixels))
-    features = keras.layers.SpatialDropout2D(dropout, name="dropout")(features)
-    class_map = keras.layers.Conv2D(1, 1, dtype="float32", name="class_map")(features)
-    logit = keras.layers.GlobalAveragePooling2D(dtype="float32", name="logit")(class_map)
+    if network == "cnn":
+        features = _cnn_body(shape, weights)(layers.Rescaling(1 / 255, name="scale")(pixels))
+        features = layers.Dense(CNN_CHANNELS[-1], activation="relu", name="hidden")(layers.Flatten()(features))
+        features = layers.Dropout(dropout, name="dropout")(features)
+        return keras.Model(pixels, {"logit": layers.Dense(1, dtype="float32", name="logit")(features)}, name=network)
+
+    architecture = ARCHITECTURES[network]
+    scaled = layers.Rescaling(*architecture.scaling, name="scale")(pixels)
+    features = _pretrained_body(architecture, shape, weights)(scaled)
+    features = layers.SpatialDropout2D(dropout, name="dropout")(features)
+    class_map = layers.Conv2D(1, 1, dtype="float32", name="class_map")(features)
+    logit = layers.GlobalAveragePooling2D(dtype="float32", name="logit")(class_map)
     return keras.Model(pixels, {"logit": logit, "class_map": class_map}, name=network)
 
 
-def _body(network: str, shape: tuple[int, int, int], weights: str | Path) -> keras.Model:
+def average_networks(networks: list[keras.Model]) -> keras.Model:
+    """Join networks into one whose logit, and whose class map where all have one, is the mean of theirs.
+
+    Raises:
+        ModelError: their inputs differ in size.
+    """
     import keras
 
-    if network == "mobilenet":
-        whole = keras.applications.MobileNet(
-            include_top=False, weights="imagenet" if weights == "imagenet" else None, input_shape=shape
-        )
-        body = keras.Model(whole.input, whole.get_layer("conv_pw_12_relu").output, name="body")
-    elif network == "cnn" and weights == "imagenet":
-        raise ModelError("There are no ImageNet weights for the network cnn; use --weights none.")
-    elif network == "cnn":
-        layers = keras.layers
-        body = keras.Sequential([keras.Input(shape)], name="body")
-        for channels in (32, 64, 128):
-            body.add(layers.Conv2D(channels, 3, padding="same", activation="relu"))
-            body.add(layers.MaxPooling2D())
-    else:
-        raise ModelError(f"There is no network called {network!r}; choose from {', '.join(NETWORKS)}.")
-    if weights not in ("none", "imagenet"):
-        load_body(body, weights)
-    return body
+    sizes = {network.input_shape[1] for network in networks}
+    if len(sizes) > 1:
+        raise ModelError(f"Networks that are averaged must take one size of input; these take {sorted(sizes)} pixels.")
+    pixels = keras.Input(networks[0].input_shape[1:], name="pixels")
+    members = []
+    for number, network in enumerate(networks):
+        member = keras.Model(network.input, network.output, name=f"member{number}")
+        members.append(member(pixels))
+    outputs = {"logit": _mean([member["logit"] for member in members], "logit")}
+    if all("class_map" in member for member in members):
+        # Maps of several grids are repeated to a common one, which keeps each one's mean and so the logit.
+        side = math.lcm(*(member["class_map"].shape[1] for member in members))
+        maps = [keras.layers.UpSampling2D(side // m["class_map"].shape[1])(m["class_map"]) for m in members]
+        outputs["class_map"] = _mean(maps, "class_map")
+    return keras.Model(pixels, outputs, name="ensemble")
+
+
+def build_autoencoder(decoder: str, size_px: int):
+    """Build a small autoencoder, whose reconstructions carry the traces of the way its decoder enlarges pictures.
+
+    Args:
+        decoder: a name of DECODERS: "nearest" repeats pixels and convolves, as latent diffusion does; "transposed" is a
+            transposed convolution, as in early GANs; "shuffle" turns channels into pixels.
+        size_px: side of the square pictures, a multiple of 8.
+
+    Returns:
+        keras.Model from (N, S, S, 3) float32 RGB in 0 to 255 to the same.
+    """
+    import keras
+
+    layers, halvings = keras.layers, DECODERS[decoder]
+    widths = [min(AUTOENCODER_CHANNELS << halving, 4 * AUTOENCODER_CHANNELS) for halving in range(halvings + 1)]
+
+    def convolve(values, width: int, **options):
+        return layers.Conv2D(width, 3, padding="same", activation="relu", **options)(values)
+
+    pixels = keras.Input((size_px, size_px, 3), name="pixels")
+    values = convolve(layers.Rescaling(1 / 127.5, -1.0)(pixels), widths[0])
+    for width in widths[1:]:
+        values = convolve(values, width, strides=2)
+    values = layers.Conv2D(CODE_CHANNELS << halvings, 1, name="code")(values)
+    values = convolve(values, widths[-1])
+    for width in widths[-2::-1]:
+        if decoder == "nearest":
+            values = convolve(layers.UpSampling2D()(values), width)
+        elif decoder == "transposed":
+            values = layers.Conv2DTranspose(width, 4, strides=2, padding="same", activation="relu")(values)
+        else:
+            values = keras.ops.depth_to_space(convolve(values, 4 * width), 2)
+    values = layers.Conv2D(3, 3, padding="same")(values)
+    return keras.Model(pixels, layers.Rescaling(127.5, 127.5, name="reconstruction")(values), name=decoder)
 
 
 def load_body(body: keras.Model, path: str | Path) -> None:
@@ -90,3 +180,44 @@ def load_body(body: keras.Model, path: str | Path) -> None:
     except (ValueError, OSError, KeyError, UserWarning) as error:
         reason = re.split(r"[.\n]", str(error))[0]
         raise ModelError(f"The weights in {Path(path).name} do not fit the network's body: {reason}.") from error
+
+
+def _pretrained_body(architecture: Architecture, shape: tuple[int, int, int], weights: str | Path) -> keras.Model:
+    import keras
+
+    whole = getattr(keras.applications, architecture.application)(
+        include_top=False,
+        weights="imagenet" if weights == "imagenet" else None,
+        input_shape=shape,
+        **dict(architecture.options),
+    )
+    end = whole.get_layer(architecture.last).output if architecture.last else whole.output
+    body = keras.Model(whole.input, end, name="body")
+    if weights == "imagenet" and architecture.bgr:
+        first = next(layer for layer in body.layers if layer.weights)
+        kernel, *rest = first.get_weights()
+        first.set_weights([kernel[:, :, ::-1], *rest])
+    elif weights not in ("none", "imagenet"):
+        load_body(body, weights)
+    return body
+
+
+def _cnn_body(shape: tuple[int, int, int], weights: str | Path) -> keras.Model:
+    import keras
+
+    if weights == "imagenet":
+        raise ModelError("There are no ImageNet weights for the network cnn; use --weights none.")
+    body = keras.Sequential([keras.Input(shape)], name="body")
+    for channels in CNN_CHANNELS:
+        body.add(keras.layers.Conv2D(channels, 3, padding="same", activation="relu"))
+        body.add(keras.layers.MaxPooling2D())
+    if weights != "none":
+        load_body(body, weights)
+    return body
+
+
+def _mean(values: list, name: str):
+    import keras
+
+    # Average wants two; one network is its own mean.
+    return keras.layers.Average(name=name)(values) if len(values) > 1 else keras.layers.Identity(name=name)(values[0])
