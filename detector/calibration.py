@@ -95,16 +95,20 @@ def choose_thresholds(
     Returns:
         threshold_real <= threshold_fake. Where the two rates leave no gap both are the point halfway between.
     """
-    threshold_fake = max(_upper_bound(p[labels == 0], max_false_alarms) for p, labels in tiers)
+    threshold_fake = max(lowest_threshold(p[labels == 0], max_false_alarms) for p, labels in tiers)
     # The mirror image by sign and not by 1 - p, which rounds and may land on the fake it has to stay below.
-    threshold_real = min(-_upper_bound(-p[labels == 1], max_misses) for p, labels in tiers)
+    threshold_real = min(-lowest_threshold(-p[labels == 1], max_misses) for p, labels in tiers)
     if threshold_real >= threshold_fake:
         threshold_real = threshold_fake = (threshold_real + threshold_fake) / 2
     return float(threshold_real), float(threshold_fake)
 
 
-def _upper_bound(values: np.ndarray, share: float) -> float:
-    """Return the lowest threshold that at most `share` of the values reach."""
+def lowest_threshold(values: np.ndarray, share: float) -> float:
+    """Return the lowest threshold that at most `share` of the values (N,) reach.
+
+    Raises:
+        ValueError: there are no values.
+    """
     if len(values) == 0:
         raise ValueError("thresholds need examples of both classes")
     allowed = int(share * len(values))

@@ -15,8 +15,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from manifests import ROOT, cut_groups, locate_faces, read_manifest
-from train import CROP_MARGIN, TUNE_SEED, TUNE_SHARE, calibrate, save_model
+from calibrate import UNCALIBRATED, calibrate, save_model
+from manifests import ROOT, cut_tune, read_manifest
+from train import CROP_MARGIN
 
 from detector.results import ModelError
 from detector.spec import ModelSpec
@@ -70,11 +71,10 @@ def main(argv: list[str] | None = None) -> None:
     except ModelError as error:
         raise SystemExit(str(error)) from error
     size_px = network.input_shape[1]
-    train = [example for example in read_manifest(options.manifest) if example.split == "train"]
-    _, tune = cut_groups(train, TUNE_SHARE, TUNE_SEED)
-    calibration = calibrate(network, tune, locate_faces(tune), size_px)
+    _, tune = cut_tune(read_manifest(options.manifest))
     origin = {"adopted_from": options.model.name, "tune": len(tune), "date": date.today().isoformat()}
-    save_model(options.out, network, ModelSpec("adopted", size_px, CROP_MARGIN, calibration, origin))
+    save_model(options.out, network, ModelSpec("adopted", size_px, CROP_MARGIN, UNCALIBRATED, origin))
+    calibrate(options.out, tune)
     print(f"wrote {options.out}; next: python scripts/export.py")
 
 

@@ -28,6 +28,8 @@ from detector.results import DetectorError  # noqa: E402
 
 COLUMNS = ("path", "label", "source", "generator", "group", "split")
 CACHE = ROOT / ".cache"
+TUNE_SHARE = 0.1  # of the training groups
+TUNE_SEED = 1  # fixed: a run that starts from another run's weights must be tuned on what neither has learned from
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,11 @@ def cut_groups(examples: list[Example], share: float, seed: int) -> tuple[list[E
         if groups <= second:
             second.discard(max(movable, key=draws.get))
     return [e for e in examples if e.group not in second], [e for e in examples if e.group in second]
+
+
+def cut_tune(examples: list[Example]) -> tuple[list[Example], list[Example]]:
+    """Cut the train split of a manifest into what networks learn from (fit) and what settings are chosen on (tune)."""
+    return cut_groups([example for example in examples if example.split == "train"], TUNE_SHARE, TUNE_SEED)
 
 
 def locate_faces(examples: list[Example], *, threads: int = 2) -> list[LocatedFace]:

@@ -14,8 +14,8 @@ import argparse
 import csv
 import hashlib
 import json
-import logging
 import os
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,35 +28,33 @@ from typing import Any
 
 import cv2
 import numpy as np
-from manifests import ROOT, Example, LocatedFace, cut_groups, face_square, locate_faces, read_manifest, replace_file
+from calibrate import UNCALIBRATED, calibrate, save_model
+from manifests import ROOT, Example, LocatedFace, cut_tune, face_square, locate_faces, read_manifest, replace_file
 from tqdm import tqdm
 
-from detector.calibration import Calibration, choose_thresholds, fit_line
 from detector.faces import crop_faces, cut_square, resize
 from detector.media import read_image
 from detector.metrics import roc_auc
 from detector.networks import NETWORKS, build_network
 from detector.results import ModelError
-from detector.spec import ModelSpec, file_sha256, read_spec, write_spec
-from detector.synthesis import TIERS, damage, self_blend
+from detector.spec import ModelSpec, file_sha256, read_spec
+from detector.synthesis import Reconstructor, damage, graft, self_blend
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 MODEL = ROOT / "model.h5"
-TUNE_SHARE = 0.1  # of the training groups
-TUNE_SEED = 1  # fixed: a run that starts from another run's weights must be tuned on what neither has learned from
+MODELS = ROOT / "models"
 CROP_MARGIN = 1.3  # side of the crop over the longer side of the face box
 MARGIN_JITTER = (0.85, 1.2)  # times CROP_MARGIN, so that framing says nothing
 SHIFT_JITTER = 0.04  # of the crop's side
 CUTOUT_CHANCE = 0.15  # of hiding a random rectangle
 LEARNING_RATE = 1e-3  # peak by default, AdamW
 WARM_UP = 0.04  # share of all steps
-WEIGHT_DECAY = 1e-4
-LABEL_SMOOTHING = 0.05
+SELF_BLEND = 0.3  # share of the fakes
+RECONSTRUCT = 0.15  # share of the fakes
+GRAFT_CHANCE = 0.2  # of the blends, made with another person's face instead of the face's own
 AVERAGE_MOMENTUM = 0.998  # exponential moving average of the weights, a step; less in a short run
 LOOKAHEAD = 4  # batches made ahead of the network
-MAX_FALSE_ALARMS = 0.03  # share of real tuning pictures called deepfakes, in the worst delivery
-MAX_MISSES = 0.05  # share of fake tuning pictures called real, in the worst delivery
 MAX_TUNE = 1600  # pictures scored after each epoch
 
 
@@ -75,27 +73,54 @@ class Settings:
     batch: int
     self_blend: float
     seed: int
-    learning_rate: float = LEARNING_RATE
+    reconstruct: float = 0.0
+    damaged: bool = True
+    balanced: bool = True
+    leave_out: tuple[str, ...] = ()
     emphasis: dict[str, float] = field(default_factory=dict)
+    learning_rate: float = LEARNING_RATE
+    weight_decay: float = 1e-4
+    label_smoothing: float = 0.05
+    dropout: float = 0.2
+
+
+@dataclass(frozen=True)
+class View:
+    """One place of a batch.
+
+    Attributes:
+        index: of the example.
+        seed: of its framing and damage; a real and the fake made of it share it, so that the fake's traces are all
+            that tells them apart.
+        fake: what is made of a real example: "" nothing, "blend", "graft" or "reconstruction".
+        donor: index of the example a graft takes its face from.
+    """
+
+    index: int
+    seed: tuple[int, ...]
+    fake: str = ""
+    donor: int = 0
 
 
 class Stream:
     """Training batches, each a function of the settings and its number alone, so that a run can go on anywhere.
 
     Half of a batch is real, half fake. Sources weigh as the square root of their pictures within each half, times the
-    emphasis they are given, so that a large one does not drown a small one. A share of the fakes are self-blends of
-    reals of the same batch, cut and damaged alike, so that the blend is all that tells them apart.
+    emphasis they are given, so that a large one does not drown a small one. A share of the fakes are made of reals of
+    the same batch, cut and damaged alike.
     """
 
     def __init__(self, examples: list[Example], faces: list[LocatedFace], settings: Settings):
         self.examples, self.faces, self.settings = examples, faces, settings
         self._pools = [self._weighted(label) for label in (0, 1)]
+        self._reconstructor = Reconstructor(MODELS) if settings.reconstruct else None
 
     def _weighted(self, label: int) -> tuple[np.ndarray, np.ndarray]:
         indices = np.array([i for i, example in enumerate(self.examples) if example.label == label])
         counts = Counter(self.examples[i].source for i in indices)
+        power = -0.5 if self.settings.balanced else 0.0
         sources = [self.examples[i].source for i in indices]
-        weights = np.array([self.settings.emphasis.get(source, 1.0) * counts[source] ** -0.5 for source in sources])
+        weights = np.array([self.settings.emphasis.get(source, 1.0) * counts[source] ** power for source in sources])
         return indices, weights / weights.sum()
 
     def batches(self, start: int, stop: int, pool: ThreadPoolExecutor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -104,41 +129,70 @@ class Stream:
         for step in range(start, stop):
             for ahead in range(step, min(step + LOOKAHEAD, stop)):
                 if ahead not in waiting:
-                    waiting[ahead] = [pool.submit(self._view, *task) for task in self._tasks(ahead)]
-            views = [future.result() for future in waiting.pop(step)]
-            yield np.stack([view for view, _ in views]), np.array([[label] for _, label in views], np.float32)
+                    waiting[ahead] = [pool.submit(self._show, view) for view in self._views(ahead)]
+            shown = [future.result() for future in waiting.pop(step)]
+            yield np.stack([crop for crop, _ in shown]), np.array([[label] for _, label in shown], np.float32)
 
-    def _tasks(self, step: int) -> list[tuple[int, list[int], bool]]:
-        """Return (example, seed of its view, whether it is self-blended) for each place of a batch."""
-        rng = np.random.default_rng([self.settings.seed, step])
+    def _views(self, step: int) -> list[View]:
+        """Return what stands at each place of a batch."""
+        seed = self.settings.seed
+        rng = np.random.default_rng([seed, step])
         half = self.settings.batch // 2
         reals, fakes = (rng.choice(indices, half, p=weights) for indices, weights in self._pools)
-        blended = [i for i in range(half) if self.faces[reals[i]].landmarks is not None]
-        blended = blended[: rng.binomial(half, self.settings.self_blend)]
-        tasks = [(int(index), [self.settings.seed, step, i], False) for i, index in enumerate(reals)]
-        tasks += [(int(reals[i]), [self.settings.seed, step, i], True) for i in blended]
-        for i in range(half - len(blended)):
-            tasks.append((int(fakes[i]), [self.settings.seed, step, half + i], False))
-        return tasks
+        seeds = [(seed, step, place) for place in range(2 * half)]
+        views = [View(int(index), seeds[place]) for place, index in enumerate(reals)]
 
-    def _view(self, index: int, seed: list[int], blended: bool) -> tuple[np.ndarray, int]:
-        image, face = read_image(self.examples[index].path), self.faces[index]
-        rng = np.random.default_rng(seed)
+        kinds = rng.choice(
+            ["blend", "reconstruction", ""],
+            half,
+            p=[
+                self.settings.self_blend,
+                self.settings.reconstruct,
+                1 - self.settings.self_blend - self.settings.reconstruct,
+            ],
+        )
+        for place, kind in enumerate(kinds):
+            parent, donor = int(reals[place]), int(rng.choice(reals))
+            if kind == "blend" and self.faces[parent].landmarks is None:
+                kind = ""
+            if kind == "blend" and rng.random() < GRAFT_CHANCE and self._may_give(donor, parent):
+                kind = "graft"
+            if kind:
+                views.append(View(parent, seeds[place], str(kind), donor))
+            else:
+                views.append(View(int(fakes[place]), seeds[half + place]))
+        return views
+
+    def _may_give(self, donor: int, parent: int) -> bool:
+        return self.faces[donor].landmarks is not None and self.examples[donor].group != self.examples[parent].group
+
+    def _show(self, view: View) -> tuple[np.ndarray, int]:
+        image, face = read_image(self.examples[view.index].path), self.faces[view.index]
+        rng = np.random.default_rng(view.seed)
         square = face_square(face, CROP_MARGIN * rng.uniform(*MARGIN_JITTER), image.shape[1], image.shape[0])
         shift = np.rint(rng.uniform(-SHIFT_JITTER, SHIFT_JITTER, 2) * square[2]).astype(int)
         square = (square[0] + int(shift[0]), square[1] + int(shift[1]), square[2], square[3])
         crop = cut_square(image, square)
-        label = self.examples[index].label
-        if blended:
-            # A generator of its own, so that the damage below is the same for the real and its blend.
-            crop, _ = self_blend(crop, face.landmarks - np.array(square[:2]), np.random.default_rng([*seed, 1]))
-            label = 1
+        if view.fake:
+            # A generator of its own, so that the damage below is the same for the real and its fake.
+            crop = self._make_fake(view, crop, np.array(square[:2]), np.random.default_rng([*view.seed, 1]))
         if rng.random() < 0.5:
             crop = np.ascontiguousarray(crop[:, ::-1])
-        crop = resize(damage(crop, rng), self.settings.input_size_px, self.settings.input_size_px)
+        if self.settings.damaged:
+            crop = damage(crop, rng)
+        crop = resize(crop, self.settings.input_size_px, self.settings.input_size_px)
         if rng.random() < CUTOUT_CHANCE:
             crop = _cut_out(crop, rng)
-        return crop, label
+        return crop, 1 if view.fake else self.examples[view.index].label
+
+    def _make_fake(self, view: View, crop: np.ndarray, corner: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if view.fake == "reconstruction":
+            return self._reconstructor.reconstruct(crop, rng)
+        landmarks = self.faces[view.index].landmarks - corner
+        if view.fake == "graft":
+            donor = read_image(self.examples[view.donor].path)
+            return graft(crop, landmarks, donor, self.faces[view.donor].landmarks, rng)[0]
+        return self_blend(crop, landmarks, rng)[0]
 
 
 def _cut_out(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -151,15 +205,11 @@ def _cut_out(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return crop
 
 
-def tune_crops(examples: list[Example], faces: list[LocatedFace], size_px: int, deliver=None) -> np.ndarray:
-    """Cut the largest face of each picture as the server does, (N, S, S, 3) uint8; `deliver` damages the picture first.
-
-    The faces are those found in the stored picture: a delivery in which the finder fails is not felt here.
-    """
+def tune_crops(examples: list[Example], faces: list[LocatedFace], size_px: int) -> np.ndarray:
+    """Cut the largest face of each picture as the server does, (N, S, S, 3) uint8."""
     crops = []
     for example, face in zip(examples, faces, strict=True):
         image = read_image(example.path)
-        image = deliver(image) if deliver else image
         crops.append(crop_faces(image, [face_square(face, CROP_MARGIN, image.shape[1], image.shape[0])], size_px)[0])
     return np.stack(crops)
 
@@ -167,24 +217,23 @@ def tune_crops(examples: list[Example], faces: list[LocatedFace], size_px: int, 
 def logits_of(model, crops: np.ndarray) -> np.ndarray:
     """Return the logits (N,) of crops (N, S, S, 3)."""
     batches = [crops[i : i + 32].astype(np.float32) for i in range(0, len(crops), 32)]
-    return np.concatenate([np.asarray(model(batch, training=False))[:, 0] for batch in batches])
+    return np.concatenate([model.predict_on_batch(batch)[:, 0] for batch in batches])
 
 
-def train(settings: Settings, run: Path) -> tuple[Any, list[Example], list[LocatedFace], dict[str, Any]]:
+def train(settings: Settings, run: Path) -> tuple[Any, list[Example], dict[str, Any]]:
     """Train until the last epoch, keeping in `run` a checkpoint, the curves and the best averaged weights.
 
     Returns:
-        The network with its best weights, the tuning examples, their faces and an account of the run.
+        The network with its best weights, the tuning examples and an account of the run.
     """
     import keras
 
-    examples = [e for e in read_manifest(Path(settings.manifest)) if e.split == "train"]
-    fit, tune = cut_groups(examples, TUNE_SHARE, TUNE_SEED)
-    faces = locate_faces([*fit, *tune])
-    fit_faces, tune_faces = faces[: len(fit)], faces[len(fit) :]
-    shown = np.random.default_rng(settings.seed).permutation(len(tune))[:MAX_TUNE]
-    crops = tune_crops([tune[i] for i in shown], [tune_faces[i] for i in shown], settings.input_size_px)
-    labels = np.array([tune[i].label for i in shown])
+    examples = [e for e in read_manifest(Path(settings.manifest)) if not e.generator.startswith(settings.leave_out)]
+    fit, tune = cut_tune(examples)
+    fit_faces = locate_faces(fit)
+    shown = [tune[i] for i in np.random.default_rng(settings.seed).permutation(len(tune))[:MAX_TUNE]]
+    crops = tune_crops(shown, locate_faces(shown), settings.input_size_px)
+    labels = np.array([example.label for example in shown])
 
     steps = max(1, settings.epoch_samples // settings.batch)
     checkpoint, history, best = run / "checkpoint.keras", run / "history.csv", run / "best.weights.h5"
@@ -221,19 +270,22 @@ def train(settings: Settings, run: Path) -> tuple[Any, list[Example], list[Locat
             progress.write(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
 
     model.load_weights(best)
-    outputs = {name: model.get_layer(name).output for name in ("logit", "class_map")}
+    names = [layer.name for layer in model.layers]
+    outputs = {name: model.get_layer(name).output for name in ("logit", "class_map") if name in names}
     network = keras.Model(model.input, outputs, name=settings.network)
     sources = Counter(f"{e.source} {'fake' if e.label else 'real'}" for e in fit)
-    names = {"manifest": Path(settings.manifest).name, "weights": Path(settings.weights).name}
+    files = {"manifest": Path(settings.manifest).name, "weights": Path(settings.weights).name}
     account = {
         "sources": dict(sorted(sources.items())),
         "fit": len(fit),
         "tune": len(tune),
         "curve": [{name: round(value, 4) for name, value in row.items()} for row in rows],
         "date": date.today().isoformat(),
-        "settings": {**asdict(settings), **names},
+        "commit": _commit(),
+        "settings": {**asdict(settings), **files},
+        "before": _training_before(settings.weights),
     }
-    return network, tune, tune_faces, account
+    return network, tune, account
 
 
 def compile_model(settings: Settings, steps: int) -> Any:
@@ -241,7 +293,9 @@ def compile_model(settings: Settings, steps: int) -> Any:
     import keras
 
     keras.utils.set_random_seed(settings.seed)
-    network = build_network(settings.network, settings.input_size_px, weights=settings.weights)
+    network = build_network(
+        settings.network, settings.input_size_px, weights=settings.weights, dropout=settings.dropout
+    )
     total = steps * settings.epochs
     warm_up = max(1, int(total * WARM_UP))
     rate = keras.optimizers.schedules.CosineDecay(
@@ -254,8 +308,10 @@ def compile_model(settings: Settings, steps: int) -> Any:
     momentum = min(AVERAGE_MOMENTUM, total / (total + 10))
     model = keras.Model(network.input, network.output["logit"])
     model.compile(
-        keras.optimizers.AdamW(rate, weight_decay=WEIGHT_DECAY, clipnorm=1.0, use_ema=True, ema_momentum=momentum),
-        loss=keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=LABEL_SMOOTHING),
+        keras.optimizers.AdamW(
+            rate, weight_decay=settings.weight_decay, clipnorm=1.0, use_ema=True, ema_momentum=momentum
+        ),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
     )
     return model
@@ -270,51 +326,6 @@ def averaged_weights(model: Any) -> Iterator[None]:
         yield
     finally:
         model.set_weights(current)
-
-
-def calibrate(network, tune: list[Example], faces: list[LocatedFace], size_px: int) -> Calibration:
-    """Fit the probability and choose the thresholds on the tuning pictures, and print how.
-
-    The line is fitted on every delivery at once, each source and label weighing as the square root of its pictures;
-    the thresholds hold their error rates in the worst delivery.
-    """
-    import keras
-
-    labels = np.array([example.label for example in tune])
-    counts = Counter((example.source, example.label) for example in tune)
-    weights = np.array([counts[example.source, example.label] ** -0.5 for example in tune])
-    for label in (0, 1):  # both classes count the same
-        weights[labels == label] *= len(tune) / 2 / weights[labels == label].sum()
-    model = keras.Model(network.input, network.output["logit"])
-    logits = {}
-    for tier, deliver in tqdm(TIERS.items(), desc="scoring tuning pictures", unit="delivery"):
-        crops = tune_crops(tune, faces, size_px, deliver)
-        logits[tier] = logits_of(model, crops)
-
-    slope, intercept = fit_line(
-        np.concatenate(list(logits.values())), np.tile(labels, len(TIERS)), np.tile(weights, len(TIERS))
-    )
-    line = Calibration(slope, intercept, 0.0, 1.0)
-    tiers = [(line.probability(values), labels) for values in logits.values()]
-    low, high = choose_thresholds(tiers, max_false_alarms=MAX_FALSE_ALARMS, max_misses=MAX_MISSES)
-    print(f"P(fake) = sigmoid({slope:.4f} * logit {intercept:+.4f}); real up to {low:.4f}, deepfake from {high:.4f}")
-    for tier, (probabilities, _) in zip(logits, tiers, strict=True):
-        alarms, misses = np.mean(probabilities[labels == 0] >= high), np.mean(probabilities[labels == 1] <= low)
-        between = np.mean((probabilities > low) & (probabilities < high))
-        rates = f"reals called deepfake {alarms:.3f}, fakes called real {misses:.3f}, inconclusive {between:.3f}"
-        print(f"  {tier:10s} n {len(labels)}: {rates}")
-    return Calibration(slope, intercept, low, high)
-
-
-def save_model(path: Path, network, spec: ModelSpec) -> None:
-    """Write a network and its spec as one .h5 file, in one go."""
-
-    def write(part: Path) -> None:
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Keras calls .h5 legacy on every save; it is asked for here
-        network.save(part, include_optimizer=False)
-        write_spec(part, spec)
-
-    replace_file(path, write)
 
 
 def _read_history(path: Path) -> list[dict[str, float]]:
@@ -339,6 +350,26 @@ def _sha256(path: str | Path) -> str:
     return file_sha256(path) if Path(path).is_file() else ""
 
 
+def _commit() -> str:
+    """Return the commit the code stood at, with a mark where it was changed since; nothing outside a repository."""
+    try:
+        asked = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return asked.stdout.strip()
+
+
+def _training_before(weights: str) -> dict[str, Any] | None:
+    """Return the account of the model a run started from, None where it started from less."""
+    return read_spec(weights).training if weights.endswith(".h5") and not weights.endswith(".weights.h5") else None
+
+
 def _own_weights(network: str) -> str:
     """Return the project's own model where it can be the beginning: a few pictures do not teach from nothing."""
     try:
@@ -357,6 +388,15 @@ def _even(text: str) -> int:
     if _at_least_one(text) % 2:
         raise argparse.ArgumentTypeError(f"{text} is odd; half of a batch is real, half is fake")
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        if 0 <= float(text) <= 1:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to 1")
 
 
 def _emphasis(text: str) -> tuple[str, float]:
@@ -383,15 +423,30 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=_at_least_one, default=8)
     parser.add_argument("--epoch-samples", type=_at_least_one, default=640, help="pictures an epoch (default 640)")
     parser.add_argument("--batch", type=_even, default=32, help="half real, half fake (default 32)")
-    parser.add_argument("--self-blend", type=float, default=0.25, help="share of the fakes blended from reals on line")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE, help="at its peak (default 1e-3)")
+    parser.add_argument(
+        "--self-blend", type=_share, default=SELF_BLEND, help="share of the fakes blended from reals on line"
+    )
+    parser.add_argument(
+        "--reconstruct", type=_share, default=RECONSTRUCT, help="share of the fakes rebuilt by autoencoders"
+    )
+    parser.add_argument("--undamaged", action="store_true", help="leave out recompression, scaling, blur and light")
+    parser.add_argument("--unbalanced", action="store_true", help="show every picture as often as any other")
+    parser.add_argument(
+        "--leave-out", nargs="*", default=[], metavar="GENERATOR", help="fakes never seen: generators that begin so"
+    )
     parser.add_argument(
         "--emphasis", type=_emphasis, nargs="*", default=[], metavar="SOURCE=FACTOR", help="show a source more often"
     )
+    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE, help="at its peak (default 1e-3)")
+    parser.add_argument("--weight-decay", type=float, default=1e-4, help="of AdamW; 0 makes it Adam (default 1e-4)")
+    parser.add_argument("--label-smoothing", type=_share, default=0.05)
+    parser.add_argument("--dropout", type=_share, default=0.2, help="before the last layer (default 0.2)")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--run", type=Path, help="folder of the run (default: one of these settings' own in runs)")
     parser.add_argument("--out", type=Path, default=MODEL)
     options = parser.parse_args(argv)
+    if options.self_blend + options.reconstruct > 1:
+        parser.error("--self-blend and --reconstruct are shares of the same fakes; together they are at most 1")
 
     weights = options.weights or _own_weights(options.network)
     settings = Settings(
@@ -406,8 +461,15 @@ def main(argv: list[str] | None = None) -> None:
         batch=options.batch,
         self_blend=options.self_blend,
         seed=options.seed,
-        learning_rate=options.learning_rate,
+        reconstruct=options.reconstruct,
+        damaged=not options.undamaged,
+        balanced=not options.unbalanced,
+        leave_out=tuple(options.leave_out),
         emphasis=dict(options.emphasis),
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        label_smoothing=options.label_smoothing,
+        dropout=options.dropout,
     )
     asked = json.dumps(asdict(settings), indent=2)
     run = options.run or ROOT / "runs" / f"{settings.network}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
@@ -419,13 +481,12 @@ def main(argv: list[str] | None = None) -> None:
     cv2.setNumThreads(1)  # the pool below is the parallelism
 
     try:
-        network, tune, faces, account = train(settings, run)
+        network, tune, account = train(settings, run)
     except ModelError as error:
         raise SystemExit(str(error)) from error
-    calibration = calibrate(network, tune, faces, settings.input_size_px)
-    save_model(
-        options.out, network, ModelSpec(settings.network, settings.input_size_px, CROP_MARGIN, calibration, account)
-    )
+    spec = ModelSpec(settings.network, settings.input_size_px, CROP_MARGIN, UNCALIBRATED, account)
+    save_model(options.out, network, spec)
+    calibrate(options.out, tune)
     print(f"wrote {options.out}; next: python scripts/export.py")
 
 

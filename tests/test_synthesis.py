@@ -2,8 +2,21 @@ import numpy as np
 import pytest
 
 from detector import synthesis
-from detector.results import UnreadableMedia
-from detector.synthesis import TIERS, adjust_light, damage, make_sample_fake, recompress, rescale, self_blend
+from detector.pipeline import ROOT
+from detector.results import ModelError, UnreadableMedia
+from detector.synthesis import (
+    AREAS,
+    FACE,
+    TIERS,
+    Reconstructor,
+    adjust_light,
+    damage,
+    graft,
+    make_sample_fake,
+    recompress,
+    rescale,
+    self_blend,
+)
 
 # Where the finder sees eyes, nose tip and mouth corners in the 300 x 300 cut of the portrait.
 LANDMARKS = np.array([[83, 92], [128, 94], [103, 117], [85, 136], [122, 137]], np.float32)
@@ -28,6 +41,17 @@ def test_a_seed_decides_everything(picture):
     assert not np.array_equal(damaged[0], damaged[2])
 
 
+@pytest.fixture
+def without_gradients(monkeypatch):
+    monkeypatch.setattr(synthesis, "GRADIENT_CHANCE", 0.0)
+
+
+@pytest.fixture
+def whole_faces(monkeypatch):
+    monkeypatch.setattr(synthesis, "_choose_area", lambda rng: FACE)
+
+
+@pytest.mark.usefixtures("without_gradients")
 def test_outside_the_mask_a_blend_is_one_view_and_inside_it_is_another(picture):
     kept = 0
     for seed in range(24):
@@ -43,6 +67,7 @@ def test_outside_the_mask_a_blend_is_one_view_and_inside_it_is_another(picture):
     assert 4 < kept < 20  # a forger changes the background about as often as not
 
 
+@pytest.mark.usefixtures("without_gradients", "whole_faces")
 def test_the_mask_is_soft_and_lies_on_the_face(picture):
     for seed in range(24):
         _, mask = blend(picture, seed)
@@ -145,3 +170,96 @@ def test_the_sample_fake_is_made_of_the_face_and_always_the_same(astronaut):
     assert changes[80:170, 190:260].mean() > 1
     with pytest.raises(UnreadableMedia, match="No face was found"):
         make_sample_fake(np.full((200, 200, 3), 90, np.uint8), 7)
+
+
+def test_areas_are_chosen_as_often_as_they_say():
+    assert sum(area.chance for area in AREAS) == pytest.approx(1)
+    rng = np.random.default_rng(0)
+    chosen = [synthesis._choose_area(rng) for _ in range(2000)]
+    for area in AREAS:
+        assert chosen.count(area) / 2000 == pytest.approx(area.chance, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("area", "place"),
+    [
+        (AREAS[2], [103, 137]),
+        (AREAS[3], [105, 93]),
+        (AREAS[4], [83, 93]),
+        (AREAS[5], [128, 93]),
+        (AREAS[6], [103, 117]),
+    ],
+    ids=["mouth", "eyes", "left eye", "right eye", "nose"],
+)
+def test_an_area_lies_on_its_part_of_the_face(area, place, picture):
+    masks = [synthesis._area_mask((300, 300), LANDMARKS, area, np.random.default_rng(seed)) for seed in range(12)]
+    y, x = np.argwhere(np.mean(masks, axis=0) > 0.4).mean(0)
+    np.testing.assert_allclose([x, y], place, atol=9)
+    whole = synthesis._area_mask((300, 300), LANDMARKS, FACE, np.random.default_rng(0))
+    assert np.mean(masks[0] > 0.5) < np.mean(whole > 0.5) * 0.5
+
+
+@pytest.mark.usefixtures("whole_faces", "without_gradients")
+def test_a_graft_shows_the_donor_inside_and_the_face_outside(picture):
+    donor = picture[:, ::-1][20:280, 10:290]
+    marks = LANDMARKS[[1, 0, 2, 4, 3]] * [-1, 1] + [299, 0] - [10, 20]
+    for seed in range(8):
+        fake, mask = graft(picture, LANDMARKS, donor, marks, np.random.default_rng(seed))
+        np.testing.assert_array_equal(fake[mask == 0], picture[mask == 0])
+        assert np.abs(fake.astype(int) - picture)[mask > 0.2].mean() > 1
+        inside = mask > mask.max() / 2
+        assert np.abs(fake[inside].mean(0) - picture[inside].mean(0)).max() < 25  # matched in colour
+    twice = [graft(picture, LANDMARKS, donor, marks, np.random.default_rng(5))[0] for _ in range(2)]
+    np.testing.assert_array_equal(*twice)
+
+
+@pytest.mark.parametrize("marks", [LANDMARKS * 0 + 50, LANDMARKS + 5000, LANDMARKS * 30])
+def test_a_donor_s_landmarks_may_lie_anywhere(marks, picture):
+    for seed in range(6):
+        fake, _ = graft(picture, LANDMARKS, picture[:, ::-1], marks.astype(np.float32), np.random.default_rng(seed))
+        assert fake.shape == picture.shape and fake.dtype == np.uint8
+
+
+def test_gradients_hide_the_seam(picture, monkeypatch):
+    monkeypatch.setattr(synthesis, "GRADIENT_CHANCE", 1.0)
+    darker = (picture * 0.6).astype(np.uint8)
+    mask = synthesis._area_mask((300, 300), LANDMARKS, FACE, np.random.default_rng(1))
+    fake, _ = synthesis._blend(darker, picture, mask, np.random.default_rng(0))
+    inside = mask > 0.9
+    assert np.abs(fake.astype(int) - picture)[inside].mean() < np.abs(darker.astype(int) - picture)[inside].mean() / 3
+
+
+@pytest.fixture(scope="module")
+def reconstructor():
+    return Reconstructor(ROOT / "models")
+
+
+@pytest.mark.parametrize("shape", [(300, 300), (224, 224), (97, 97), (9, 8), (40, 63)], ids=str)
+def test_a_reconstruction_is_near_its_picture(shape, picture, reconstructor):
+    image = np.ascontiguousarray(picture[: shape[0], : shape[1]])
+    for seed in range(4):
+        rebuilt = reconstructor.reconstruct(image, np.random.default_rng(seed))
+        np.testing.assert_array_equal(rebuilt, reconstructor.reconstruct(image, np.random.default_rng(seed)))
+        assert rebuilt.dtype == np.uint8 and max(rebuilt.shape) <= 224
+        if max(shape) <= 224:
+            assert rebuilt.shape == image.shape
+            assert 0.05 < np.abs(rebuilt.astype(int) - image).mean() < 20
+            assert not np.array_equal(rebuilt, image)
+
+
+def test_every_decoder_is_used(picture, reconstructor):
+    made = {reconstructor.reconstruct(picture[:64, :64], np.random.default_rng(seed)).tobytes() for seed in range(8)}
+    assert len(made) == 8 and len(reconstructor._sessions) == 3
+
+
+def test_aligned_frequencies_have_the_energy_of_the_picture(picture):
+    canvas = picture[:224, :224].astype(np.float32)
+    dull = synthesis.blur(picture[:224, :224], 1.0).astype(np.float32)
+    aligned = synthesis._align_spectrum(dull, canvas, strength=1.0)
+    np.testing.assert_allclose(synthesis._align_spectrum(dull, canvas, strength=0.0), dull, atol=0.01)
+    assert np.abs(np.diff(aligned, axis=1)).mean() > np.abs(np.diff(dull, axis=1)).mean() * 1.3
+
+
+def test_without_autoencoders_a_sentence_says_how_to_get_them(tmp_path):
+    with pytest.raises(ModelError, match=r"train_autoencoders\.py"):
+        Reconstructor(tmp_path)

@@ -19,7 +19,9 @@ from detector.spec import file_sha256, read_spec
 from detector.synthesis import adjust_light
 
 SETTINGS = train.Settings("", "", "cnn", "none", "", 64, epochs=2, epoch_samples=24, batch=8, self_blend=0.5, seed=1)
-COMMAND = ["--network=cnn", "--size=64", "--epochs=2", "--epoch-samples=24", "--batch=8", "--self-blend=0.5"]
+COMMAND = ["--network=cnn", "--size=64", "--epochs=2", "--epoch-samples=24", "--batch=8"]
+COMMAND += ["--self-blend=0.4", "--reconstruct=0.2"]
+MADE = replace(SETTINGS, self_blend=0.5, reconstruct=0.3)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -183,7 +185,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(stop, whole_run, m
     assert replace(first, calibration=None) == replace(second, calibration=None)
 
 
-@pytest.mark.parametrize("option", [("--seed", "2"), ("--size", "96"), ("--self-blend", "0.1"), ("--epochs", "3")])
+@pytest.mark.parametrize("option", [("--seed", "2"), ("--size", "96"), ("--reconstruct", "0.1"), ("--undamaged",)])
 def test_other_settings_in_the_same_folder_are_refused(option, whole_run, manifest):
     before = {path.name: path.read_bytes() for path in whole_run.iterdir() if path.is_file()}
     with pytest.raises(SystemExit, match="holds a run with other settings; give another --run"):
@@ -220,14 +222,41 @@ def test_half_of_a_batch_is_fake(material):
         assert labels.shape == (8, 1) and labels.ravel().tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
-def test_a_blend_differs_from_its_real_in_nothing_but_the_blend(material, monkeypatch):
-    monkeypatch.setattr(train, "self_blend", lambda crop, landmarks, rng: (crop if rng.random() < 2 else None, None))
-    for pixels, _ in batches(material, replace(SETTINGS, self_blend=1.0), 0, 6):
+@pytest.mark.parametrize("kind", ["blend", "graft", "reconstruction"])
+def test_a_fake_differs_from_its_real_in_nothing_but_its_traces(kind, material, monkeypatch):
+    def leave(crop, *more):
+        more[-1].random()  # what making a fake draws must not change the damage that comes after
+        return (crop, None) if kind != "reconstruction" else crop
+
+    if kind == "reconstruction":
+        monkeypatch.setattr(train.Reconstructor, "reconstruct", lambda self, crop, rng: leave(crop, rng))
+        shares = {"self_blend": 0.0, "reconstruct": 1.0}
+    else:
+        monkeypatch.setattr(train, "self_blend", leave)
+        monkeypatch.setattr(train, "graft", leave)
+        monkeypatch.setattr(train, "GRAFT_CHANCE", float(kind == "graft"))
+        shares = {"self_blend": 1.0}
+    for pixels, _ in batches(material, replace(SETTINGS, **shares), 0, 6):
         np.testing.assert_array_equal(pixels[:4], pixels[4:])
+
+
+def test_every_kind_of_fake_is_made_of_a_real(material):
+    examples, faces = material
+    views = [view for step in range(40) for view in train.Stream(examples, faces, MADE)._views(step)]
+    assert {view.fake for view in views} == {"", "blend", "graft", "reconstruction"}
+    assert all(examples[view.index].label == 0 for view in views if view.fake)
+    assert all(examples[view.donor].group != examples[view.index].group for view in views if view.fake == "graft")
+
+
+def test_a_reconstruction_looks_like_its_real(material):
+    for pixels, labels in batches(material, replace(SETTINGS, self_blend=0.0, reconstruct=1.0, damaged=False), 0, 2):
+        difference = np.abs(pixels[:4].astype(int) - pixels[4:]).mean((1, 2, 3))
+        assert np.all((difference > 0.1) & (difference < 12)) and labels[4:].all()
 
 
 def test_a_blend_is_made_where_the_face_lies_in_the_crop(material, monkeypatch):
     seen = []
+    monkeypatch.setattr(train, "GRAFT_CHANCE", 0.0)
     monkeypatch.setattr(
         train, "self_blend", lambda crop, marks, rng: seen.append(marks / crop.shape[0]) or (crop, None)
     )
@@ -255,19 +284,29 @@ def test_an_export_that_fails_leaves_the_old_file(fault, whole_run, tmp_path, mo
     assert target.read_bytes() == b"yesterday's" and list(target.parent.iterdir()) == [target]
 
 
-def shares(sources, emphasis=None):
+def shares(sources, emphasis=None, **options):
     """Return how often each source is drawn among the reals of many batches."""
     examples = [Example(Path("x"), 0, source, "camera", str(i), "train") for i, source in enumerate(sources)]
     examples.append(Example(Path("x"), 1, "fakes", "ours", "fake", "train"))
-    settings = replace(SETTINGS, batch=64, self_blend=0.0, emphasis=emphasis or {})
+    settings = replace(SETTINGS, batch=64, self_blend=0.0, emphasis=emphasis or {}, **options)
     stream = train.Stream(examples, [LocatedFace(np.zeros(4), None)] * len(examples), settings)
-    drawn = [examples[index].source for step in range(100) for index, *_ in stream._tasks(step)[:32]]
+    drawn = [examples[view.index].source for step in range(100) for view in stream._views(step)[:32]]
     return {source: drawn.count(source) / len(drawn) for source in set(sources)}
 
 
 def test_sources_weigh_as_the_root_of_their_pictures():
     found = shares(["large"] * 90 + ["small"] * 10)
     assert found == pytest.approx({"large": 0.75, "small": 0.25}, abs=0.03)
+
+
+def test_unbalanced_every_picture_weighs_the_same():
+    found = shares(["large"] * 90 + ["small"] * 10, balanced=False)
+    assert found == pytest.approx({"large": 0.9, "small": 0.1}, abs=0.03)
+
+
+def test_generators_are_left_out_of_everything(manifest, tmp_path):
+    with pytest.raises(SystemExit, match="2 different fake pictures are needed, 0 found"):
+        train_in(tmp_path, manifest, "--leave-out", "our")
 
 
 def test_an_emphasis_shows_a_source_more_often():

@@ -1,0 +1,133 @@
+"""Train the same small run once whole and once without each of its parts, and say what each part is worth.
+
+    python scripts/ablate.py --manifest FACES.csv --weights BODY.weights.h5     # about six minutes a run on two cores
+
+Face swaps and StyleGAN pictures are left out of all of these runs and judged all the same: what a part is worth is what
+it does to fakes of a kind that was never seen. Everything is judged on the tuning pictures. Writes
+visualizations/ablations.csv, which scripts/plot.py draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from calibrate import UNCALIBRATED, save_model
+from evaluate import SWAPS, Table, family_of, score
+from export import export
+from manifests import ROOT, Example, cut_tune, read_manifest, replace_file
+from train import CROP_MARGIN, RECONSTRUCT, SELF_BLEND, Settings, train
+
+from detector.pipeline import load_detector
+from detector.spec import ModelSpec, file_sha256
+from detector.synthesis import TIERS
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+LEFT_OUT = ("face-swap", "stylegan")  # generators that begin so
+EPOCHS, EPOCH_SAMPLES = 2, 16_000
+SIZE_PX = 128
+# What each run changes in the settings of the first.
+RUNS: dict[str, dict[str, Any]] = {
+    "whole": {},
+    "without self-blends": {"self_blend": 0.0},
+    "without reconstructions": {"reconstruct": 0.0},
+    "without damage": {"damaged": False},
+    "without balanced sources": {"balanced": False},
+    "at 96 pixels": {"input_size_px": 96},
+    "at 160 pixels": {"input_size_px": 160},
+}
+COLUMNS = ("name", "figure", "value", "low", "high", "n")
+
+
+def judge(settings: Settings, run: Path, tune: list[Example]) -> list[dict[str, Any]]:
+    """Train a run and score the tuning pictures with it, or read what an earlier call made of the same settings."""
+    run.mkdir(parents=True, exist_ok=True)
+    asked, kept, scores = json.dumps(asdict(settings)), run / "settings.json", run / "scores.json"
+    if kept.is_file() and kept.read_text() != asked:
+        raise SystemExit(f"{run} holds a run with other settings; remove it.")
+    replace_file(kept, lambda part: part.write_text(asked))
+    if not scores.is_file():
+        network, _, account = train(settings, run)
+        spec = ModelSpec(settings.network, settings.input_size_px, CROP_MARGIN, UNCALIBRATED, account)
+        save_model(run / "model.h5", network, spec)
+        export(run / "model.h5", run / "face.onnx")
+        rows = score(load_detector(run / "face.onnx", threads=1), tune, Path(settings.manifest).parent)
+        replace_file(scores, lambda part: part.write_text(json.dumps(rows)))
+    return json.loads(scores.read_text())
+
+
+def measure(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return AUCs: of the fakes like those seen, of those left out, and of all in the delivery that costs most."""
+    stored = [row for row in rows if row["delivery"] == "stored"]
+    table = Table(stored)
+    families = np.array([family_of(row["generator"]) for row in stored])
+    real, swap, stylegan = table.label == 0, families == SWAPS, families == "StyleGAN"
+    figures = {
+        "diffusion, seen": table.auc(chosen=real | ~(swap | stylegan)),
+        "StyleGAN, never seen": table.auc(chosen=real | stylegan),
+        "swaps, never seen": table.auc(chosen=real | swap),
+    }
+    tiers = [Table([row for row in rows if row["delivery"] == tier]).auc() for tier in TIERS]
+    return {**figures, "all, worst delivery": min(tiers, key=lambda estimate: estimate["value"])}
+
+
+def write_figures(figures: dict[str, dict[str, dict[str, Any]]], path: Path) -> None:
+    """Write a row for each run and figure."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for name, measured in figures.items():
+            for figure, estimate in measured.items():
+                writer.writerow({"name": name, "figure": figure, **{key: estimate[key] for key in COLUMNS[2:]}})
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run what is asked for, print and write its figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--weights", required=True, help="imagenet, none or a .weights.h5 file of the body")
+    parser.add_argument("--network", default="mobilenet")
+    parser.add_argument("--only", nargs="*", choices=RUNS, default=list(RUNS), help="some of the runs")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "ablation")
+    parser.add_argument("--out", type=Path, default=ROOT / "visualizations" / "ablations.csv")
+    options = parser.parse_args(argv)
+    is_file = options.weights not in ("none", "imagenet")
+    settings = Settings(
+        manifest=str(options.manifest.resolve()),
+        manifest_sha256=file_sha256(options.manifest),
+        network=options.network,
+        weights=str(Path(options.weights).resolve()) if is_file else options.weights,
+        weights_sha256=file_sha256(options.weights) if is_file else "",
+        input_size_px=SIZE_PX,
+        epochs=EPOCHS,
+        epoch_samples=EPOCH_SAMPLES,
+        batch=32,
+        self_blend=SELF_BLEND,
+        reconstruct=RECONSTRUCT,
+        leave_out=LEFT_OUT,
+        seed=1,
+    )
+    cv2.setNumThreads(1)  # the pools are the parallelism
+    _, tune = cut_tune(read_manifest(options.manifest))
+    figures = {}
+    print("| run | " + " | ".join(["figure, AUC (95 % interval)", "n"]) + " |\n| --- | --- | --- |")
+    for name in options.only:
+        rows = judge(replace(settings, **RUNS[name]), options.runs / name.replace(" ", "_"), tune)
+        figures[name] = measure(rows)
+        for figure, found in figures[name].items():
+            shown = f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+            print(f"| {name} | {figure}: {shown} | {found['n']} |", flush=True)
+        replace_file(options.out, partial(write_figures, figures))
+
+
+if __name__ == "__main__":
+    main()

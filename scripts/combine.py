@@ -1,0 +1,61 @@
+"""Join several trained models into one whose logit is the mean of theirs, and calibrate it.
+
+    python scripts/combine.py ONE.h5 OTHER.h5 --manifest FACES.csv
+
+The models must take crops of the same size, cut alike. Export and evaluate afterwards, as after training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from calibrate import UNCALIBRATED, calibrate, save_model
+from manifests import ROOT, cut_tune, read_manifest
+
+from detector.engines import KerasEngine
+from detector.networks import average_networks
+from detector.results import DetectorError, ModelError
+from detector.spec import ModelSpec
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def combine(paths: list[Path]) -> tuple[object, ModelSpec]:
+    """Load models and average them; returns the network and its spec, not calibrated.
+
+    Raises:
+        ModelError: a model cannot be read, or they want different crops.
+    """
+    engines = [KerasEngine(path) for path in paths]
+    if len({engine.spec.crop_margin for engine in engines}) > 1:
+        raise ModelError("Models that are joined must be trained on crops of the same margin.")
+    network = average_networks([engine.network for engine in engines])
+    last = engines[-1].spec
+    members = [{"sha256": engine.model_sha256, **engine.spec.training} for engine in engines]
+    account = {
+        name: last.training[name] for name in ("sources", "fit", "tune", "curve", "date") if name in last.training
+    }
+    spec = ModelSpec("ensemble", last.input_size_px, last.crop_margin, UNCALIBRATED, {**account, "members": members})
+    return network, spec
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Join, calibrate, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", type=Path, nargs="+", help="model.h5 files that train.py wrote")
+    parser.add_argument("--manifest", type=Path, default=ROOT / "data" / "synthetic_data" / "manifest.csv")
+    parser.add_argument("--out", type=Path, default=ROOT / "model.h5")
+    options = parser.parse_args(argv)
+    _, tune = cut_tune(read_manifest(options.manifest))
+    try:
+        save_model(options.out, *combine(options.models))
+        calibrate(options.out, tune)
+    except DetectorError as error:
+        raise SystemExit(str(error)) from error
+    print(f"wrote {options.out}; next: python scripts/export.py")
+
+
+if __name__ == "__main__":
+    main()

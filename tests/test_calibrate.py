@@ -1,0 +1,71 @@
+import calibrate
+import numpy as np
+import pytest
+
+from detector.calibration import Calibration
+from detector.results import Verdict
+from detector.synthesis import TIERS
+
+
+def drawn_rows(*, odd_source_shift=0.0, seed=0, pictures=400):
+    """Scores of as many reals as fakes in every delivery; the reals of one source score higher than the others."""
+    rng, rows = np.random.default_rng(seed), []
+    for index in range(pictures):
+        label, source = index % 2, ("plain", "odd")[index % 8 == 0]
+        logit = rng.normal(3.0 if label else -1.0, 1.5) + odd_source_shift * (source == "odd")
+        for tier in TIERS:
+            score = logit + rng.normal(0, 0.3) + (tier == "blur1") * 0.5
+            rows.append({"path": str(index), "label": label, "source": source, "delivery": tier, "logit": score})
+    return rows
+
+
+def rates(calibration, rows, tier, *, label, verdict, source=None):
+    chosen = [r for r in rows if r["delivery"] == tier and r["label"] == label and source in (None, r["source"])]
+    return np.mean([calibration.judge(calibration.probability(row["logit"])) == verdict for row in chosen])
+
+
+def test_the_stated_rates_hold_in_every_delivery():
+    rows = drawn_rows()
+    fitted = calibrate.fit(rows)
+    alarms = [rates(fitted, rows, tier, label=0, verdict=Verdict.DEEPFAKE) for tier in TIERS]
+    misses = [rates(fitted, rows, tier, label=1, verdict=Verdict.REAL) for tier in TIERS]
+    assert max(alarms) == pytest.approx(calibrate.MAX_FALSE_ALARMS) and max(misses) <= calibrate.MAX_MISSES
+    assert alarms[list(TIERS).index("blur1")] == max(alarms)
+
+
+def test_a_source_of_reals_that_scores_high_moves_the_threshold(monkeypatch):
+    rows = drawn_rows(odd_source_shift=3.0)
+    fitted = calibrate.fit(rows)
+    worst = max(rates(fitted, rows, tier, label=0, verdict=Verdict.DEEPFAKE, source="odd") for tier in TIERS)
+    assert worst <= calibrate.MAX_SOURCE_FALSE_ALARMS
+    monkeypatch.setattr(calibrate, "MIN_SOURCE", 1000)  # too few to listen to
+    careless = calibrate.fit(rows)
+    assert careless.threshold_fake < fitted.threshold_fake
+    worst = max(rates(careless, rows, tier, label=0, verdict=Verdict.DEEPFAKE, source="odd") for tier in TIERS)
+    assert worst > calibrate.MAX_SOURCE_FALSE_ALARMS
+
+
+def test_the_probability_is_right_on_average():
+    rows = drawn_rows(pictures=2000)
+    fitted = calibrate.fit(rows)
+    probability = fitted.probability(np.array([row["logit"] for row in rows]))
+    assert probability.mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_deliveries_of_a_picture_are_no_more_certain_than_the_picture():
+    rows = [{"path": str(i), "label": i % 2, "source": "s", "delivery": tier, "logit": 4.0 * (i % 2) - 2}
+            for i in range(6) for tier in TIERS]  # fmt: skip
+    assert calibrate.fit(rows).probability(2.0) < 0.85  # as for three pictures of a kind, not twelve
+
+
+def test_an_uncalibrated_model_decides_nothing():
+    probabilities = calibrate.UNCALIBRATED.probability(np.linspace(-20, 20, 9))
+    assert {calibrate.UNCALIBRATED.judge(p) for p in probabilities} == {Verdict.INCONCLUSIVE}
+
+
+def test_what_the_thresholds_do_is_printed(capsys):
+    rows = drawn_rows(odd_source_shift=1.0)
+    calibrate.print_calibration(Calibration(1.0, 0.0, 0.2, 0.9), rows)
+    printed = capsys.readouterr().out
+    assert "real up to 0.2000, deepfake from 0.9000" in printed and all(tier in printed for tier in TIERS)
+    assert "of odd)" in printed and "n 400" in printed

@@ -1,0 +1,38 @@
+import calibrate
+import combine
+import numpy as np
+import pytest
+
+from detector.engines import KerasEngine
+from detector.networks import build_network
+from detector.results import ModelError
+from detector.spec import ModelSpec, file_sha256
+
+
+@pytest.fixture
+def models(tmp_path):
+    import keras
+
+    for seed, margin in enumerate((1.3, 1.3, 2.0)):
+        keras.utils.set_random_seed(seed)
+        spec = ModelSpec("mobilenet", 64, margin, calibrate.UNCALIBRATED, {"sources": {"s real": 3}, "seed": seed})
+        calibrate.save_model(tmp_path / f"{seed}.h5", build_network("mobilenet", 64), spec)
+    return [tmp_path / f"{seed}.h5" for seed in range(3)]
+
+
+def test_the_joined_logit_is_the_mean_also_after_saving(models, tmp_path):
+    calibrate.save_model(tmp_path / "joined.h5", *combine.combine(models[:2]))
+    joined = KerasEngine(tmp_path / "joined.h5")
+    crops = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    logits = [KerasEngine(path).run(crops)[0] for path in models[:2]]
+    found, maps = joined.run(crops)
+    np.testing.assert_allclose(found, np.mean(logits, axis=0), atol=1e-6)
+    np.testing.assert_allclose(maps.mean((1, 2)), found, atol=1e-5)
+    assert joined.spec.network == "ensemble" and joined.spec.training["sources"] == {"s real": 3}
+    assert [member["seed"] for member in joined.spec.training["members"]] == [0, 1]
+    assert joined.spec.training["members"][1]["sha256"] == file_sha256(models[1])
+
+
+def test_models_of_other_crops_are_refused(models):
+    with pytest.raises(ModelError, match="same margin"):
+        combine.combine(models[1:])
