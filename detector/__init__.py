@@ -10,8 +10,11 @@ from detector.explanations import colour_heatmap
 from detector.media import IMAGE_SUFFIXES, encode_jpeg, encode_png, read_image, sniff
 from detector.pipeline import Detector, load_detector
 from detector.results import (
+    SCORE_EDGES,
+    WRONG_ABOUT,
     Detection,
     DetectorError,
+    ErrorRate,
     Face,
     MediaTooLarge,
     ModelError,
@@ -24,9 +27,12 @@ from detector.synthesis import make_sample_fake
 __version__ = "0.1.0"
 __all__ = [
     "IMAGE_SUFFIXES",
+    "SCORE_EDGES",
+    "WRONG_ABOUT",
     "Detection",
     "Detector",
     "DetectorError",
+    "ErrorRate",
     "Face",
     "MediaTooLarge",
     "ModelError",

@@ -7,9 +7,13 @@ suffix (`IMAGE_SUFFIXES`); names that begin with a dot are passed over, links to
 
 The CSV is UTF-8 with the columns of `COLUMNS`, a row a file, written as they come. `probability` is P(deepfake) in
 [0, 1], empty only where `error` says why nothing could be scored; `faces` is how many; `reasons` are joined by `;`.
+Of `real_n` held-out real pictures with a face of this size the share `real_share` (95 % interval `real_low` to
+`real_high`) scored as high or higher, of `fake_n` fakes the share `fake_share` as low or lower; empty where no face
+was judged or the model was not measured.
 It is meant for programs, so `path` is exact, even where a spreadsheet would take it for a formula (= + - @ in
 front): import it there as text. Only bytes of a name that are no Unicode are written out, as \udcXX.
-`--json` writes JSON Lines, one object a file: what `Detection.to_dict` holds, with `path` and `error`.
+`--json` writes JSON Lines, one object a file: what `Detection.to_dict` holds, with `path` and `error`; the shares
+are in its `error_rates`.
 
 Exit codes: 0 every file was judged; 1 at least one was not; 2 nothing was scanned (wrong options, no model) or the
 rows could not be written; 130 stopped by Ctrl-C, the rows so far are kept.
@@ -34,9 +38,12 @@ from tqdm import tqdm
 from detector import __version__
 from detector.media import IMAGE_SUFFIXES
 from detector.pipeline import MODEL_FILES, Detector, load_detector
-from detector.results import Detection, DetectorError
+from detector.results import WRONG_ABOUT, Detection, DetectorError, ErrorRate
 
-COLUMNS = ("path", "media", "verdict", "probability", "logit", "faces", "reasons", "elapsed_ms", "error")
+RATE_COLUMNS = tuple(f"{kind}_{figure}" for kind in ("real", "fake") for figure in ("share", "low", "high", "n"))
+COLUMNS = (
+    "path", "media", "verdict", "probability", "logit", "faces", "reasons", *RATE_COLUMNS, "elapsed_ms", "error",
+)  # fmt: skip
 OK, SOME_FAILED, NOTHING_DONE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 
 
@@ -50,14 +57,16 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object of the file; a value that is not there is null."""
+        missing = dict.fromkeys(name for name in COLUMNS if name not in RATE_COLUMNS)
         found = self.detection.to_dict() if self.detection else {}
-        return {**dict.fromkeys(COLUMNS), **found, "path": self.path, "error": self.error}
+        return {**missing, **found, "path": self.path, "error": self.error}
 
     def to_csv(self) -> list[str]:
         """Return the values of `COLUMNS`."""
         if self.detection is None:
             return [self.path, *[""] * (len(COLUMNS) - 2), self.error or ""]
         seen = self.detection
+        rates = {rate.kind: rate for rate in seen.error_rates}
         return [
             self.path,
             seen.media,
@@ -66,6 +75,7 @@ class Row:
             f"{seen.logit:.6g}",
             str(len(seen.faces)),
             ";".join(seen.reasons),
+            *(value for kind in ("real", "fake") for value in _rate_values(rates.get(kind))),
             f"{seen.elapsed_ms:.1f}",
             "",
         ]
@@ -76,8 +86,10 @@ class Row:
             return f"{'error':<12}  {'-':>6}  {'-':>7}  {_printable(self.path)}: {_printable(self.error or '')}"
         seen = self.detection
         reasons = f" ({', '.join(seen.reasons)})" if seen.reasons else ""
+        rates = [_rate_words(rate) for rate in seen.error_rates if rate.kind in WRONG_ABOUT[seen.verdict]]
         faces = f"{len(seen.faces)} face{'' if len(seen.faces) == 1 else 's'}"
-        return f"{seen.verdict:<12}  {seen.probability:>6.3f}  {faces:>7}  {_printable(self.path)}{reasons}"
+        judged = f"{seen.verdict:<12}  {seen.probability:>6.3f}  {faces:>7}  {_printable(self.path)}{reasons}"
+        return " - ".join([judged, *rates])
 
 
 def find_files(paths: Sequence[str]) -> tuple[dict[str, str | None], int]:
@@ -150,6 +162,19 @@ def _judge(detector: Detector, path: str) -> Row:
         return Row(path, error=str(error))
     except MemoryError:
         return Row(path, error="There is not enough memory for this picture.")
+
+
+def _rate_values(rate: ErrorRate | None) -> list[str]:
+    """Return the values of a kind's RATE_COLUMNS."""
+    if rate is None:
+        return [""] * (len(RATE_COLUMNS) // 2)
+    return [*(f"{value:.4f}" for value in (rate.share, rate.low, rate.high)), str(rate.n)]
+
+
+def _rate_words(rate: ErrorRate) -> str:
+    where = "high" if rate.kind == "real" else "low"
+    shown = f"{rate.share:.1%} ({rate.low:.1%} to {rate.high:.1%})"
+    return f"{shown} of {rate.n:,} held-out {rate.kind}s of this size scored this {where}"
 
 
 def _open_writers(arguments: argparse.Namespace, stack: ExitStack) -> list[Callable[[Row], None]]:

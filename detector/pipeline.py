@@ -10,11 +10,13 @@ import numpy as np
 from detector.engines import Engine, FastEngine, KerasEngine
 from detector.explanations import activation_heatmap
 from detector.faces import FaceFinder, FoundFace, crop_faces, crop_square, whole_square
+from detector.held_out import HeldOutScores, read_held_out
 from detector.media import read_image
 from detector.results import Detection, Face, ModelError, Reason, UnreadableMedia, Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL_FILES = {"onnx": ROOT / "models" / "face.onnx", "keras": ROOT / "model.h5"}
+HELD_OUT_FILE = ROOT / "models" / "face.held_out.json"  # what the shipped model made of held-out pictures
 MIN_FACE_PX = 40  # longer side of a face box: the smallest face in training (81 px) after the halving of TIERS
 MAX_FACES = 64  # the largest are judged; a crowd costs time and says little about one person
 
@@ -24,10 +26,12 @@ class Detector:
 
     Attributes:
         engine: the network, with its spec.
+        held_out: how this very model scored held-out pictures; None when that was not measured.
     """
 
-    def __init__(self, engine: Engine, finder: FaceFinder):
+    def __init__(self, engine: Engine, finder: FaceFinder, held_out: HeldOutScores | None = None):
         self.engine = engine
+        self.held_out = held_out
         self._finder = finder
 
     def detect(self, source: str | Path | bytes | np.ndarray) -> Detection:
@@ -63,18 +67,21 @@ class Detector:
         verdict = Verdict.INCONCLUSIVE if reasons else spec.calibration.judge(probability)
         if verdict is Verdict.INCONCLUSIVE and not reasons:
             reasons = (Reason.BETWEEN_THRESHOLDS,)
+        faces.sort(key=lambda face: (not _is_large_enough(face), -face.logit))
+        is_measured = judged and self.held_out is not None
         return Detection(
             media="image",
             verdict=verdict,
             probability=probability,
             logit=logit,
-            faces=tuple(sorted(faces, key=lambda face: (not _is_large_enough(face), -face.logit))),
+            faces=tuple(faces),
             reasons=reasons,
             width_px=width,
             height_px=height,
             elapsed_ms=(time.perf_counter() - started) * 1e3,
             model_sha256=self.engine.model_sha256,
             image=image,
+            error_rates=self.held_out.error_rates(probability, faces[0].size_px) if is_measured else (),
         )
 
     def _face(
@@ -94,7 +101,7 @@ class Detector:
 
 
 def load_detector(path: str | Path | None = None, *, engine: str = "onnx", threads: int | None = None) -> Detector:
-    """Load the network and the face finder.
+    """Load the network, the face finder and, if it is of this model, the table of held-out scores.
 
     Args:
         path: the model file; None takes the one that comes with the project, models/face.onnx or model.h5.
@@ -102,13 +109,21 @@ def load_detector(path: str | Path | None = None, *, engine: str = "onnx", threa
         threads: inference threads of the fast engine and the face finder; None takes every core.
 
     Raises:
-        ModelError: unknown engine, or a file that is missing or foreign.
+        ModelError: unknown engine, a model file that is missing or foreign, or a damaged table of held-out scores.
     """
     if engine not in MODEL_FILES:
         raise ModelError(f"There is no engine called {engine!r}; choose from {', '.join(MODEL_FILES)}.")
     path = Path(path or MODEL_FILES[engine])
     network = FastEngine(path, threads=threads) if engine == "onnx" else KerasEngine(path)
-    return Detector(network, FaceFinder(threads=threads))
+    return Detector(network, FaceFinder(threads=threads), _held_out_scores(network.model_sha256))
+
+
+def _held_out_scores(model_sha256: str) -> HeldOutScores | None:
+    """Return the table that ships with the weights, None when there is none or it tells of another model."""
+    if not HELD_OUT_FILE.is_file():
+        return None
+    held_out = read_held_out(HELD_OUT_FILE)
+    return held_out if held_out.model_sha256 == model_sha256 else None
 
 
 def _checked(image: np.ndarray) -> np.ndarray:
@@ -121,4 +136,4 @@ def _checked(image: np.ndarray) -> np.ndarray:
 
 
 def _is_large_enough(face: Face) -> bool:
-    return max(face.box[2:]) >= MIN_FACE_PX
+    return face.size_px >= MIN_FACE_PX

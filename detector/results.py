@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
+
+# Of the steps in which scores are counted: about even in log-odds, so that both ends, where most scores lie, are seen.
+SCORE_EDGES = (
+    0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5,
+    0.65, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1,
+)  # fmt: skip
 
 
 class Verdict(StrEnum):
@@ -15,6 +21,13 @@ class Verdict(StrEnum):
     REAL = "real"
     DEEPFAKE = "deepfake"
     INCONCLUSIVE = "inconclusive"
+
+
+WRONG_ABOUT = {  # which kinds of held-out pictures tell how easily such a verdict is wrong
+    Verdict.REAL: ("fake",),
+    Verdict.DEEPFAKE: ("real",),
+    Verdict.INCONCLUSIVE: ("real", "fake"),
+}
 
 
 class Reason(StrEnum):
@@ -51,6 +64,11 @@ class Face:
     probability: float
     heatmap: np.ndarray | None = field(default=None, repr=False)
 
+    @property
+    def size_px(self) -> int:
+        """The longer side of the box."""
+        return max(self.box[2:])
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, without the heat map."""
         return {
@@ -61,6 +79,33 @@ class Face:
             "logit": self.logit,
             "probability": self.probability,
         }
+
+
+@dataclass(frozen=True)
+class ErrorRate:
+    """How often held-out pictures of one kind, with a face of the same size, scored at least as wrongly.
+
+    Attributes:
+        kind: "real": the share of the reals that scored as high or higher; "fake": of the fakes that scored as low or
+            lower.
+        n: how many of this kind and size were held out.
+        share, low, high: the share and its 95 % interval.
+        min_px, max_px: the size: longer side of the face box; `max_px` is the first that is too large, None for no end.
+        histogram: how many of the n scored in each step of SCORE_EDGES.
+    """
+
+    kind: str
+    n: int
+    share: float
+    low: float
+    high: float
+    min_px: int
+    max_px: int | None
+    histogram: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {**asdict(self), "histogram": list(self.histogram)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +124,8 @@ class Detection:
         elapsed_ms: decoding, face finding and network together.
         model_sha256: of the model.h5 the logit comes from, whichever engine ran.
         image: (H, W, 3) uint8 RGB, the upright picture that was judged; not part of `to_dict`.
+        error_rates: of held-out reals and of held-out fakes with a face of this size, how many scored so; empty where
+            no face was judged or the model was not measured.
     """
 
     media: str
@@ -92,6 +139,7 @@ class Detection:
     elapsed_ms: float
     model_sha256: str
     image: np.ndarray = field(repr=False)
+    error_rates: tuple[ErrorRate, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, without pixels and heat maps."""
@@ -102,6 +150,7 @@ class Detection:
             "logit": self.logit,
             "faces": [face.to_dict() for face in self.faces],
             "reasons": [str(reason) for reason in self.reasons],
+            "error_rates": [rate.to_dict() for rate in self.error_rates],
             "width_px": self.width_px,
             "height_px": self.height_px,
             "elapsed_ms": round(self.elapsed_ms, 1),

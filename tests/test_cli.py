@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import files
 from pathlib import Path
 
@@ -11,12 +12,19 @@ import pytest
 from PIL import Image
 
 from detector import cli
-from detector.cli import COLUMNS, main
+from detector.cli import COLUMNS, RATE_COLUMNS, main
 from detector.media import read_image
-from detector.results import Detection, Face, ModelError, Reason, Verdict
+from detector.results import Detection, ErrorRate, Face, ModelError, Reason, Verdict
 
 ROOT = Path(__file__).parents[1]
-HEADER = "path,media,verdict,probability,logit,faces,reasons,elapsed_ms,error"
+HEADER = (
+    "path,media,verdict,probability,logit,faces,reasons,real_share,real_low,real_high,real_n,"
+    "fake_share,fake_low,fake_high,fake_n,elapsed_ms,error"
+)
+RATES = (
+    ErrorRate("real", 1204, 0.0213, 0.0142, 0.0311, 96, 160, (1100, 104)),
+    ErrorRate("fake", 987, 0.05, 0.04, 0.0625, 96, 160, (50, 937)),
+)
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +60,7 @@ class Judge:
             elapsed_ms=12.345,
             model_sha256="0" * 64,
             image=image,
+            error_rates=RATES if width >= 200 else (),
         )
 
 
@@ -96,10 +105,13 @@ def test_a_folder_becomes_a_table(judge, folder, tmp_path, capsys):
         "logit": "-1.5",
         "faces": "2",
         "reasons": "",
+        **{"real_share": "0.0213", "real_low": "0.0142", "real_high": "0.0311", "real_n": "1204"},
+        **{"fake_share": "0.0500", "fake_low": "0.0400", "fake_high": "0.0625", "fake_n": "987"},
         "elapsed_ms": "12.3",
         "error": "",
     }
     assert real["path"] == str(folder / "a" / "deep" / "c.JPG") and real["verdict"] == "real"
+    assert real["real_share"] == real["fake_n"] == "" and real["elapsed_ms"] == "12.3"
     assert broken.pop("path") == str(folder / "broken.jpg") and "cannot be decoded" in broken.pop("error")
     assert set(broken.values()) == {""}
     out, err = capsys.readouterr()
@@ -116,6 +128,18 @@ def test_files_named_one_by_one_are_always_tried(judge, tmp_path, capsys):
     assert len(lines) == 2  # a file is judged once
     assert lines[0].split() == ["real", "0.123", "2", "faces", *str(plain).split()]
     assert lines[1].startswith("inconclusive") and lines[1].endswith(f"{narrow} (no_face, too_small)")
+
+
+@pytest.mark.parametrize(("verdict", "kinds"), [("deepfake", [0]), ("real", [1]), ("inconclusive", [0, 1])])
+def test_a_line_says_how_easily_such_a_verdict_is_wrong(verdict, kinds, judge, tmp_path, monkeypatch, capsys):
+    detect, name = judge.detect, str(picture(tmp_path / "wide.png", (200, 48)))
+    monkeypatch.setattr(judge, "detect", lambda path: replace(detect(path), verdict=Verdict(verdict)))
+    main(["scan", name])
+    words = (
+        "2.1% (1.4% to 3.1%) of 1,204 held-out reals of this size scored this high",
+        "5.0% (4.0% to 6.2%) of 987 held-out fakes of this size scored this low",
+    )
+    assert capsys.readouterr().out.splitlines()[0].endswith(" - ".join([name, *(words[i] for i in kinds)]))
 
 
 def test_reasons_are_joined_by_semicolons(judge, tmp_path):
@@ -196,7 +220,9 @@ def test_json_holds_every_face(judge, folder, tmp_path, capsys):
     fake, broken, real = map(json.loads, capsys.readouterr().out.splitlines())
     assert fake["faces"][1]["box"] == [1, 2, 30, 40] and fake["error"] is None and fake["width_px"] == 200
     assert fake["probability"] == 0.123456789 and fake["reasons"] == []
-    assert set(COLUMNS) <= set(broken) and broken["probability"] is None and "decoded" in broken["error"]
+    assert fake["error_rates"][1] == RATES[1].to_dict() and fake["error_rates"][1]["histogram"] == [50, 937]
+    assert set(HEADER.split(",")) - set(broken) == set(HEADER.split(",")) - set(fake) == set(RATE_COLUMNS)
+    assert broken["probability"] is None and "decoded" in broken["error"]
     both = ["--csv", str(tmp_path / "out.csv"), "--json", str(tmp_path / "out.jsonl")]
     assert main(["scan", str(folder), *both]) == 1
     assert capsys.readouterr().out == ""

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from detector import Verdict
-from webapp.measurements import error_sentence, plots_in, read_metrics
+from webapp.measurements import PLOTS, error_sentence, plots_in, read_metrics
 
 MODEL = "5" * 64
 
@@ -129,6 +129,25 @@ def test_plots_are_shown_once_they_are_drawn(client, figures):
     assert (answer.status_code, answer.mimetype, answer.data) == (200, "image/png", b"\x89PNG picture")
     assert client.get("/visualizations/secret.png").status_code == 404
     assert client.get("/visualizations/auc.png").status_code == 404
+
+
+def test_further_plots_wait_until_they_are_asked_for(client, figures):
+    folder = figures(METRICS)
+    assert "<details>" not in client.get("/performance").text
+    for plot in PLOTS:
+        (folder / f"{plot.name}.png").write_bytes(b"\x89PNG picture")
+    first, more = client.get("/performance").text.split("<details>")
+    asked_for = {"acc", "cm", "roc", "auc"}  # by name, of every detector of this kind
+    assert {plot.name for plot in PLOTS if f'src="/visualizations/{plot.name}.png"' in first} == asked_for
+    assert {plot.name for plot in PLOTS if f'src="/visualizations/{plot.name}.png"' in more} == (
+        {plot.name for plot in PLOTS} - asked_for
+    )
+    assert (first + more).count('loading="lazy"') == len(PLOTS)
+
+
+def test_the_readme_of_the_plots_names_each(pytestconfig):
+    page = (pytestconfig.rootpath / "visualizations" / "README.md").read_text()
+    assert all(f"`{plot.name}.png`" in page for plot in PLOTS)
 
 
 def test_new_figures_are_read_without_a_restart(figures):

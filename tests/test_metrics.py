@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from detector.metrics import auc, bootstrap, calibration_error, equal_error_rate, roc_auc, share
+from detector.metrics import (
+    auc,
+    bootstrap,
+    calibration_error,
+    equal_error_rate,
+    perfect_calibration_error,
+    roc_auc,
+    share,
+)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -72,9 +80,26 @@ def test_a_perfect_auc_is_not_certainty():
     assert (estimate.value, estimate.high) == (1, 1) and 0.94 < estimate.low < 0.97
 
 
-def test_an_upward_biased_statistic_gets_an_interval_around_it():
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("seed", range(3))
+def test_an_upward_biased_statistic_gets_an_interval_around_it(seed):
+    rng = np.random.default_rng(seed)
     truth = rng.random(400)
     labels = (rng.random(400) < truth).astype(int)
     estimate = bootstrap(calibration_error, np.arange(400), labels, truth, pivot=True)
     assert 0 <= estimate.low <= estimate.value <= estimate.high
+
+
+def test_perfect_probabilities_stay_under_their_bound_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    truth = rng.beta(0.5, 0.5, 500)
+    bound = perfect_calibration_error(truth)
+    errors = np.array([calibration_error(rng.random(500) < truth, truth) for _ in range(400)])
+    assert 0.92 <= np.mean(errors <= bound) <= 0.98  # 0.95 expected
+    assert bound == perfect_calibration_error(truth) > perfect_calibration_error(np.tile(truth, 4))
+
+
+def test_overconfidence_is_told_from_perfect():
+    rng = np.random.default_rng(0)
+    truth = rng.random(2000)
+    claimed = np.clip(truth * 1.4 - 0.2, 0, 1)
+    assert calibration_error(rng.random(2000) < truth, claimed) > perfect_calibration_error(claimed)

@@ -2,14 +2,18 @@ import io
 import re
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 from werkzeug.datastructures import FileStorage
 
+from detector import SCORE_EDGES
+from detector.held_out import HeldOutScores
 from webapp.headers import SECURITY_HEADERS
 from webapp.models import Analysis, Upload, db
+from webapp.pages import score_step
 
 
 def saved(picture, format="JPEG", **options):
@@ -68,6 +72,94 @@ def test_an_upload_leads_to_its_verdict(client, judge_as, face_jpeg, real_detect
     assert ("lies between the two thresholds" in page) is (verdict == "inconclusive")
     assert "me.jpg" in page and re.search(r"Processing time</dt><dd>\d+ ms|Processing time</dt><dd>\d\.\d s", page)
     assert "has not been measured" in page or "held-out" in page
+
+
+# What is said beside a verdict
+
+
+@pytest.fixture
+def held_out(monkeypatch, real_detector):
+    """Give the detector a table of 300 reals, of which 30 score 1, and 200 fakes, of which 50 score 0."""
+    scores = np.repeat([0.0, 1.0, 0.0, 1.0], [270, 30, 50, 150])
+    table = HeldOutScores.from_scores(
+        labels=np.repeat([0, 1], [300, 200]),
+        probabilities=scores,
+        face_px=np.full(500, 120),
+        groups=np.arange(500),
+        split="val",
+        model_sha256=real_detector.engine.model_sha256,
+    )
+    monkeypatch.setattr(real_detector, "held_out", table)
+
+
+def words_of(page):
+    return re.sub(r"\s+", " ", page.replace("\N{NO-BREAK SPACE}", " "))
+
+
+REALS = "Of 300 held-out real pictures with a face of this size, 10.0% (7.1% to 13.9%) scored this high or higher."
+FAKES = "Of 200 held-out deepfakes with a face of this size, 25.0% (19.5% to 31.4%) scored this low or lower."
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said", "unsaid"),
+    [("deepfake", [REALS], [FAKES]), ("real", [FAKES], [REALS]), ("inconclusive", [REALS, FAKES], [])],
+)
+def test_a_verdict_says_how_easily_it_is_wrong(client, judge_as, held_out, face_jpeg, verdict, said, unsaid):
+    judge_as(verdict)
+    page = words_of(client.get(client.upload(face_jpeg).location).text)
+    assert all(f"<p>{sentence}</p>" in page for sentence in said)
+    assert not any(f"<p>{sentence}</p>" in page for sentence in unsaid)
+    assert "a face of any number of pixels" in page
+
+
+def test_a_picture_shows_where_the_score_lies_among_held_out_ones(client, judge_as, held_out, face_jpeg, real_detector):
+    judge_as("inconclusive")
+    page = client.get(client.upload(face_jpeg).location).text
+    drawing = re.search(r'<svg class="scale histograms".*?</ul>', page, re.S)[0]
+    label = words_of(re.search('aria-label="(.*?)"', drawing)[1])
+    assert REALS in label and FAKES in label
+    bars = {
+        kind: re.findall(
+            r'<rect (class="counted" )?x="([\d.]+)"', re.search(f'<svg class="{kind}".*?</svg>', drawing, re.S)[0]
+        )
+        for kind in ("real", "fake")
+    }
+    steps = len(SCORE_EDGES) - 1
+    assert bars["real"] == [("", "0"), ("", f"{steps - 1}"), ('class="counted" ', f"{steps - 1}")]
+    assert bars["fake"] == [("", "0"), ('class="counted" ', "0"), ("", f"{steps - 1}")]
+    heights = [float(height) for height in re.findall(r'height="([\d.]+)"/>', drawing)]
+    assert heights[0] == 46 and heights[1] == pytest.approx(46 * 0.1 / 0.9, abs=0.01)  # 270 and 30 of 300
+    place = score_step(real_detector.detect(face_jpeg).probability)
+    assert f'class="marker" x="{round(100 * place / steps, 2)}%"' in drawing
+    assert "Real pictures this high or higher: 10.0%" in drawing and "Deepfakes this low or lower: 25.0%" in drawing
+
+
+@pytest.mark.parametrize("kept", [{}, {"error_rates": []}], ids=["of an earlier version", "not measured"])
+def test_a_result_without_error_rates_is_still_shown(client, app, held_out, face_jpeg, kept):
+    location = client.upload(face_jpeg).location
+    with app.app_context():
+        analysis = db.session.query(Analysis).one()
+        analysis.result = {name: value for name, value in analysis.result.items() if name != "error_rates"} | kept
+        db.session.commit()
+    page = client.get(location)
+    assert page.status_code == 200 and "histograms" not in page.text and "of this size" not in page.text
+    assert "has not been measured" in page.text or "held-out" in page.text
+
+
+@pytest.mark.parametrize(("verdict", "said"), [("deepfake", True), ("real", False)])
+def test_with_a_table_of_one_kind_only_that_one_is_told(
+    client, judge_as, real_detector, held_out, face_jpeg, verdict, said
+):
+    sizes = tuple(size for size in real_detector.held_out.sizes if size.kind == "real")
+    real_detector.held_out = replace(real_detector.held_out, sizes=sizes)
+    judge_as(verdict)
+    page = words_of(client.get(client.upload(face_jpeg).location).text)
+    assert (REALS in page) is ("This size is a face" in page) is said and "histograms" not in page
+
+
+def test_places_among_the_steps_of_scores():
+    assert [score_step(edge) for edge in SCORE_EDGES] == pytest.approx(range(len(SCORE_EDGES)))
+    assert score_step(0.03) == pytest.approx(5 + 1 / 3) and score_step(0.9995) == pytest.approx(len(SCORE_EDGES) - 1.5)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from PIL import Image
 from detector.calibration import Calibration
 from detector.engines import Engine
 from detector.faces import resize
+from detector.held_out import HeldOutScores
 from detector.pipeline import MAX_FACES, Detector, load_detector
-from detector.results import Reason, UnreadableMedia, Verdict
+from detector.results import ModelError, Reason, UnreadableMedia, Verdict
 from detector.spec import ModelSpec
 
 
@@ -206,3 +207,56 @@ def test_a_face_too_small_to_be_judged_does_not_decide(detector, portrait):
     detection = detector.detect(group)
     large, small = detection.faces
     assert large.logit < 0 < small.logit and detection.logit == large.logit and detection.verdict is Verdict.REAL
+
+
+def held_out_scores(model_sha256="0" * 64):
+    """A table in which every size scores differently: reals 0 or .3, fakes .7 or 1, the small faces the lower."""
+    labels, large = np.arange(800) % 2, np.arange(800) >= 400
+    return HeldOutScores.from_scores(
+        labels=labels,
+        probabilities=0.7 * labels + 0.3 * large,
+        face_px=np.where(large, 120, 80),
+        groups=np.arange(800),
+        split="val",
+        model_sha256=model_sha256,
+    )
+
+
+def test_a_verdict_comes_with_how_held_out_pictures_of_its_size_scored(engine, finder, portrait):
+    """The face that decides is the one to compare: here the smaller of two."""
+    judge = Detector(engine, finder, held_out_scores())
+    group = np.zeros((512, 812, 3), np.uint8)
+    group[:, :512], group[:300, 512:] = lit(portrait, -60), lit(resize(portrait, 300, 300), 60)
+    detection = judge.detect(group)
+    small, large = detection.faces
+    assert small.size_px == max(small.box[2:]) < 96 < large.size_px and detection.verdict is Verdict.DEEPFAKE
+    real, fake = detection.error_rates
+    assert (real.kind, real.n, real.share, real.max_px) == ("real", 200, 0.0, 96)
+    assert (fake.kind, fake.share) == ("fake", 1.0)
+    assert detection.to_dict()["error_rates"] == [real.to_dict(), fake.to_dict()]
+    assert json.loads(json.dumps(detection.to_dict(), allow_nan=False)) == detection.to_dict()
+    assert judge.detect(portrait).error_rates[0].min_px == 96
+
+
+@pytest.mark.parametrize("picture", ["not measured", "no face", "too small"])
+def test_without_a_judged_face_or_a_table_there_is_no_rate(picture, engine, finder, portrait):
+    judge = Detector(engine, finder, None if picture == "not measured" else held_out_scores())
+    image = {"no face": np.zeros((200, 200, 3), np.uint8), "too small": resize(portrait, 130, 130)}.get(picture)
+    detection = judge.detect(portrait if image is None else image)
+    assert detection.error_rates == () and detection.to_dict()["error_rates"] == []
+
+
+@pytest.mark.parametrize("engine_name", ["onnx", "keras"])
+def test_only_the_table_of_this_very_model_is_used(engine_name, tmp_path, monkeypatch, engine):
+    path = tmp_path / "face.held_out.json"
+    monkeypatch.setattr("detector.pipeline.HELD_OUT_FILE", path)
+    for name in ("FastEngine", "KerasEngine"):
+        monkeypatch.setattr(f"detector.pipeline.{name}", lambda path, threads=None: engine)
+    assert load_detector(engine=engine_name).held_out is None
+    held_out_scores("f" * 64).write(path)
+    assert load_detector(engine=engine_name).held_out is None
+    held_out_scores(engine.model_sha256).write(path)
+    assert load_detector(engine=engine_name).held_out.model_sha256 == engine.model_sha256
+    path.write_text("half a ta")
+    with pytest.raises(ModelError, match=r"face\.held_out\.json cannot be read"):
+        load_detector(engine=engine_name)

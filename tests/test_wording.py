@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from detector import Reason, Verdict
+from detector import WRONG_ABOUT, Reason, Verdict
 from detector.synthesis import TIERS
 from webapp import wording
 
@@ -55,3 +55,41 @@ def test_moments_are_said_in_utc():
 def test_every_delivery_has_words():
     assert set(TIERS) == set(wording.DELIVERIES)
     assert wording.delivery("another") == "another"
+
+
+RATE = {"kind": "real", "n": 1204, "share": 0.021, "low": 0.014, "high": 0.031, "min_px": 96, "max_px": 160}
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        (
+            {},
+            "Of 1,204 held-out real pictures with a face of this size, 2.1% (1.4% to 3.1%) scored this high or higher.",
+        ),
+        (
+            {"kind": "fake", "n": 87, "share": 0.0, "low": 0.0, "high": 0.042},
+            "Of 87 held-out deepfakes with a face of this size, none (0.0% to 4.2%) scored this low or lower.",
+        ),
+    ],
+)
+def test_an_error_rate_is_a_sentence_with_n_and_interval(changed, sentence):
+    assert wording.rate_sentence({**RATE, **changed}).replace("\N{NO-BREAK SPACE}", " ") == sentence
+
+
+@pytest.mark.parametrize(
+    ("min_px", "max_px", "words"),
+    [
+        (96, 160, "96 to 159 pixels"),
+        (0, 96, "up to 95 pixels"),
+        (256, None, "256 pixels or more"),
+        (0, None, "any number of pixels"),
+    ],
+)
+def test_sizes_of_faces(min_px, max_px, words):
+    assert wording.face_sizes({"min_px": min_px, "max_px": max_px}) == words
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_every_kind_a_verdict_is_wrong_about_has_words(verdict):
+    assert all(wording.counted(kind) for kind in WRONG_ABOUT[verdict])

@@ -25,11 +25,13 @@ class Plot:
     Attributes:
         name: of the file, without .png.
         title, description: its caption, and what it shows for somebody who cannot see it.
+        is_detail: it is shown only to those who ask for more.
     """
 
     name: str
     title: str
     description: str
+    is_detail: bool = False
 
 
 PLOTS = (
@@ -40,6 +42,51 @@ PLOTS = (
         "acc",
         "Accuracy per epoch",
         "Accuracy after each epoch, on pictures it learns from and on tuning pictures.",
+    ),
+    Plot(
+        "calibration",
+        "Calibration",
+        "Of the pictures that got about the same probability, how many were fakes; on the dotted line it means what "
+        "it says. Below, how many pictures that is.",
+        is_detail=True,
+    ),
+    Plot(
+        "roc_sources",
+        "ROC curve per source",
+        "Each source against all pictures of the other kind; the scale is stretched where few real pictures are "
+        "wrongly accused.",
+        is_detail=True,
+    ),
+    Plot(
+        "histogram",
+        "Scores",
+        "The probabilities that real pictures and fakes got, and the two thresholds between which no verdict is given.",
+        is_detail=True,
+    ),
+    Plot(
+        "deliveries",
+        "Errors by delivery",
+        "Wrong verdicts and undecided pictures: as stored, as JPEG of quality 50, halved and doubled, and blurred.",
+        is_detail=True,
+    ),
+    Plot(
+        "errors_size",
+        "Errors by size of the face",
+        "Wrong verdicts and undecided pictures from small faces to large ones. Sources differ in size, so this also "
+        "compares sources.",
+        is_detail=True,
+    ),
+    Plot(
+        "errors_quality",
+        "Errors by JPEG quality",
+        "Wrong verdicts and undecided pictures by how strongly the file was compressed. Sources differ in that, too.",
+        is_detail=True,
+    ),
+    Plot(
+        "ablations",
+        "What each part is worth",
+        "The same short training with one part left out at a time, beside the whole.",
+        is_detail=True,
     ),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from functools import partial
 
 from flask import (
@@ -20,12 +21,14 @@ from flask import (
 from sqlalchemy import select
 from werkzeug.wrappers import Response as Redirection
 
-from detector import IMAGE_SUFFIXES
+from detector import IMAGE_SUFFIXES, SCORE_EDGES, WRONG_ABOUT, Verdict
 from webapp import analyses
 from webapp.forms import UploadForm
 from webapp.measurements import PLOTS, error_sentence, plots_in, read_metrics, values_at
 from webapp.models import Analysis, db, new_token
 from webapp.samples import SAMPLES
+
+AXIS = (0.01, 0.1, 0.5, 0.9, 0.99)  # probabilities that are named under the histograms of held-out scores
 
 site = Blueprint("pages", __name__)
 
@@ -73,13 +76,26 @@ def result(analysis_id: str) -> str:
     """Show a verdict and what it rests on."""
     analysis = _own(analysis_id)
     metrics = read_metrics(current_app.config["VISUALIZATIONS"])
+    rates = analysis.result.get("error_rates", [])  # results of earlier versions have none
+    wrong_about = WRONG_ABOUT[Verdict(analysis.verdict)]
     return render_template(
         "result.html",
         analysis=analysis,
         result=analysis.result,
         sample=SAMPLES.get(analysis.sample),
+        rates=rates,
+        telling_rates=[rate for rate in rates if rate["kind"] in wrong_about],
+        axis={share: score_step(share) for share in AXIS},
+        place=score_step(analysis.probability),
         how_often_wrong=error_sentence(metrics, analysis.verdict, analysis.result["model_sha256"]),
     )
+
+
+def score_step(probability: float) -> float:
+    """Return where a probability lies among the steps of SCORE_EDGES, from 0 to their number."""
+    step = min(bisect_right(SCORE_EDGES, probability), len(SCORE_EDGES) - 1) - 1
+    low, high = SCORE_EDGES[step : step + 2]
+    return step + (probability - low) / (high - low)
 
 
 @site.get("/analyses/<analysis_id>/picture")

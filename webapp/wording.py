@@ -26,6 +26,8 @@ REASONS = {
     Reason.BETWEEN_THRESHOLDS: "The score lies between the two thresholds, where the model is wrong too often to "
     "decide.",
 }
+KINDS = {"real": "real pictures", "fake": "deepfakes"}
+DIRECTIONS = {"real": "this high or higher", "fake": "this low or lower"}  # what it takes to be as wrong
 DELIVERIES = {
     "stored": "as stored",
     "jpeg50": "saved as JPEG of quality 50",
@@ -90,6 +92,29 @@ def interval(measured: Mapping[str, Any], *, share: bool = True) -> str:
     return ", ".join(parts)
 
 
+def rate_sentence(rate: Mapping[str, Any]) -> str:
+    """Return an error rate, a mapping as `detector.ErrorRate.to_dict` makes it, as a sentence:
+    "Of 1,204 held-out real pictures with a face of this size, 2.1% (1.4% to 3.1%) scored this high or higher."
+    """
+    kind, share = rate["kind"], estimate({**rate, "value": rate["share"]})
+    if rate["share"] == 0:
+        share = share.replace(percent(0), "none", 1)
+    return f"Of {count(rate['n'])} held-out {KINDS[kind]} with a face of this size, {share} scored {DIRECTIONS[kind]}."
+
+
+def counted(kind: str) -> str:
+    """Return which pictures an error rate counts: "Real pictures this high or higher"."""
+    return f"{KINDS[kind].capitalize()} {DIRECTIONS[kind]}"
+
+
+def face_sizes(rate: Mapping[str, Any]) -> str:
+    """Return which faces an error rate is about, such as "96 to 159 pixels"."""
+    smallest, too_large = rate["min_px"], rate["max_px"]
+    if too_large is None:
+        return f"{smallest} pixels or more" if smallest else "any number of pixels"
+    return f"{smallest} to {too_large - 1} pixels" if smallest else f"up to {too_large - 1} pixels"
+
+
 def count(number: int) -> str:
     """Return a number with its thousands set apart."""
     return f"{number:,}"
@@ -121,6 +146,9 @@ FILTERS = (
     probability,
     estimate,
     interval,
+    rate_sentence,
+    counted,
+    face_sizes,
     count,
     megabytes,
     duration,
