@@ -103,7 +103,7 @@ def test_the_chain_ends_in_two_files_that_judge_alike(whole_run, exported, astro
 def test_the_curves_tell_every_epoch(whole_run):
     rows = curves(whole_run)
     assert [(row["epoch"], row["samples"]) for row in rows] == [(1, 24), (2, 48)]
-    assert all(row["train_loss"] > 0 and 0 <= row["tune_auc"] <= 1 for row in rows)
+    assert all(row["train_loss"] > 0 and 0 <= row["tune_auc"] <= 1 and 0 <= row["mixed_auc"] <= 1 for row in rows)
     assert not list(whole_run.glob("part-*"))
 
 
