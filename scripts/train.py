@@ -236,8 +236,9 @@ def train(settings: Settings, run: Path) -> tuple[Any, list[Example], dict[str, 
     shown = np.random.default_rng(settings.seed).permutation(len(tune))[:MAX_TUNE]
     crops = tune_crops([tune[i] for i in shown], [tune_faces[i] for i in shown], settings.input_size_px)
     labels = np.array([tune[i].label for i in shown])
+    mixed = max(1, min(MIXED_SAMPLES, 2 * len(tune)) // settings.batch)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        batches = list(Stream(tune, tune_faces, settings).batches(0, MIXED_SAMPLES // settings.batch, pool))
+        batches = list(Stream(tune, tune_faces, settings).batches(0, mixed, pool))
     mixed_crops, mixed_labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
 
     steps = max(1, settings.epoch_samples // settings.batch)
