@@ -23,7 +23,7 @@ import numpy as np
 from calibrate import UNCALIBRATED, save_model
 from evaluate import SWAPS, Table, family_of, score
 from export import export
-from manifests import ROOT, Example, cut_tune, read_manifest, replace_file
+from manifests import ROOT, cut_tune, read_manifest, replace_file
 from train import CROP_MARGIN, Settings, train
 
 from detector.pipeline import load_detector
@@ -50,19 +50,33 @@ RUNS: dict[str, dict[str, Any]] = {
 COLUMNS = ("name", "figure", "value", "low", "high", "n")
 
 
-def judge(settings: Settings, run: Path, tune: list[Example]) -> list[dict[str, Any]]:
-    """Train a run and score the tuning pictures with it, or read what an earlier call made of the same settings."""
+def train_into(run: Path, settings: Settings) -> Path:
+    """Train a run, or find what an earlier call trained with the same settings; returns its model.h5, not calibrated.
+
+    Raises:
+        SystemExit: the folder holds a run with other settings.
+    """
     run.mkdir(parents=True, exist_ok=True)
-    asked, kept, scores = json.dumps(asdict(settings)), run / "settings.json", run / "scores.json"
+    asked, kept, model = json.dumps(asdict(settings)), run / "settings.json", run / "model.h5"
     if kept.is_file() and kept.read_text() != asked:
         raise SystemExit(f"{run} holds a run with other settings; remove it.")
     replace_file(kept, lambda part: part.write_text(asked))
-    if not scores.is_file():
+    if not model.is_file():
         network, _, account = train(settings, run)
-        spec = ModelSpec(settings.network, settings.input_size_px, CROP_MARGIN, UNCALIBRATED, account)
-        save_model(run / "model.h5", network, spec)
-        export(run / "model.h5", run / "face.onnx")
-        rows = score(load_detector(run / "face.onnx", threads=1), tune, Path(settings.manifest).parent)
+        save_model(
+            model, network, ModelSpec(settings.network, settings.input_size_px, CROP_MARGIN, UNCALIBRATED, account)
+        )
+    return model
+
+
+def score_tune(model: Path, settings: Settings) -> list[dict[str, Any]]:
+    """Score the tuning pictures with a model as the server would, or read the scores of an earlier call."""
+    scores = model.with_name("scores.json")
+    if not scores.is_file():
+        export(model, model.with_name("face.onnx"))
+        _, tune = cut_tune(read_manifest(Path(settings.manifest)))
+        judge = load_detector(model.with_name("face.onnx"), threads=1)
+        rows = score(judge, tune, Path(settings.manifest).parent)
         replace_file(scores, lambda part: part.write_text(json.dumps(rows)))
     return json.loads(scores.read_text())
 
@@ -80,6 +94,13 @@ def measure(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     }
     tiers = [Table([row for row in rows if row["delivery"] == tier]).auc() for tier in TIERS]
     return {**figures, "all, worst delivery": min(tiers, key=lambda estimate: estimate["value"])}
+
+
+def weights_settings(weights: str) -> dict[str, str]:
+    """Return the settings that name where a network starts: "none", "imagenet" or a file, and the file's hash."""
+    if weights in ("none", "imagenet"):
+        return {"weights": weights, "weights_sha256": ""}
+    return {"weights": str(Path(weights).resolve()), "weights_sha256": file_sha256(weights)}
 
 
 def write_figures(figures: dict[str, dict[str, dict[str, Any]]], path: Path) -> None:
@@ -102,13 +123,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "ablation")
     parser.add_argument("--out", type=Path, default=ROOT / "visualizations" / "ablations.csv")
     options = parser.parse_args(argv)
-    is_file = options.weights not in ("none", "imagenet")
     settings = Settings(
         manifest=str(options.manifest.resolve()),
         manifest_sha256=file_sha256(options.manifest),
         network=options.network,
-        weights=str(Path(options.weights).resolve()) if is_file else options.weights,
-        weights_sha256=file_sha256(options.weights) if is_file else "",
+        **weights_settings(options.weights),
         input_size_px=SIZE_PX,
         epochs=EPOCHS,
         epoch_samples=EPOCH_SAMPLES,
@@ -119,12 +138,11 @@ def main(argv: list[str] | None = None) -> None:
         seed=1,
     )
     cv2.setNumThreads(1)  # the pools are the parallelism
-    _, tune = cut_tune(read_manifest(options.manifest))
     figures = {}
     print("| run | " + " | ".join(["figure, AUC (95 % interval)", "n"]) + " |\n| --- | --- | --- |")
     for name in options.only:
-        rows = judge(replace(settings, **RUNS[name]), options.runs / name.replace(" ", "_"), tune)
-        figures[name] = measure(rows)
+        chosen = replace(settings, **RUNS[name])
+        figures[name] = measure(score_tune(train_into(options.runs / name.replace(" ", "_"), chosen), chosen))
         for figure, found in figures[name].items():
             shown = f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
             print(f"| {name} | {figure}: {shown} | {found['n']} |", flush=True)

@@ -26,6 +26,13 @@ TOLERANCE = 1e-3  # largest difference of logits between the engines
 CHECK_CROPS = 8  # random pictures to compare them on
 
 
+def can_export() -> bool:
+    """Tell whether Keras runs on the backend whose export writes the operations OpenVINO and the tests know."""
+    import keras
+
+    return keras.backend.backend() == "tensorflow"
+
+
 def export(source: Path, target: Path) -> float:
     """Write the .onnx file of a model, with its spec and its origin inside.
 

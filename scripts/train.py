@@ -5,7 +5,8 @@
 
 The manifest's `val` pictures are never looked at. Its `train` pictures are cut by group into fit (what the network
 learns from) and tune (which epoch to keep, calibration, thresholds). A run that was stopped goes on where its last
-checkpoint is when the same command is given again.
+checkpoint is when the same command is given again; its folder holds the settings, the curves, and when it was started
+from which commit. KERAS_BACKEND=torch trains with PyTorch, on a GPU where there is one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from typing import Any
 import cv2
 import numpy as np
 from calibrate import UNCALIBRATED, calibrate, save_model
+from export import can_export
 from manifests import ROOT, Example, LocatedFace, cut_tune, face_square, locate_faces, read_manifest, replace_file
 from tqdm import tqdm
 
@@ -486,6 +488,8 @@ def main(argv: list[str] | None = None) -> None:
     if kept.is_file() and kept.read_text() != asked:
         raise SystemExit(f"{run} holds a run with other settings; give another --run or remove it.")
     replace_file(kept, lambda part: part.write_text(asked))
+    with open(run / "starts.txt", "a") as starts:
+        starts.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {_commit() or 'unknown'}\n")
     cv2.setNumThreads(1)  # the pool below is the parallelism
 
     try:
@@ -494,8 +498,12 @@ def main(argv: list[str] | None = None) -> None:
         raise SystemExit(str(error)) from error
     spec = ModelSpec(settings.network, settings.input_size_px, CROP_MARGIN, UNCALIBRATED, account)
     save_model(options.out, network, spec)
-    calibrate(options.out, tune)
-    print(f"wrote {options.out}; next: python scripts/export.py")
+    if can_export():
+        calibrate(options.out, tune)
+        print(f"wrote {options.out}; next: python scripts/export.py")
+    else:
+        command = f"python scripts/calibrate.py --manifest {options.manifest} --model {options.out}"
+        print(f"wrote {options.out}, not calibrated; next, where TensorFlow runs Keras: {command}")
 
 
 if __name__ == "__main__":

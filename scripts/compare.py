@@ -1,0 +1,128 @@
+"""Train the networks of student projects beside ours, on the same pictures with the same small budget, and compare.
+
+    python scripts/compare.py --manifest FACES.csv --body BODY.weights.h5     # about ten minutes a run on two cores
+
+The budget is time: each run shows its network what about ten minutes on two cores allow. The first three have the
+settings such projects publish and start from nothing, unless --weights imagenet is given; ours starts from --body.
+Each is calibrated on the tuning pictures and judged on the held-out ones by the code behind scripts/evaluate.py.
+Writes visualizations/comparison.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+from ablate import train_into, weights_settings
+from benchmark import take_turns
+from calibrate import calibrate
+from evaluate import STORED, measure, read_split, score
+from export import export
+from manifests import ROOT, cut_tune, read_manifest, replace_file
+from train import Settings
+
+from detector.engines import FastEngine
+from detector.pipeline import load_detector
+from detector.spec import file_sha256
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+EPOCHS = 2
+STUDENTS = {"weight_decay": 0.0, "label_smoothing": 0.0}  # Adam and plain cross-entropy
+# What each run is, and how many pictures an epoch about five minutes allow.
+RUNS: dict[str, dict[str, Any]] = {
+    "three convolutions": {"network": "cnn", "input_size_px": 128, "epoch_samples": 48_000, "dropout": 0.5, **STUDENTS},
+    "VGG19": {"network": "vgg19", "input_size_px": 224, "epoch_samples": 640, "learning_rate": 1e-4, **STUDENTS},
+    "Xception": {"network": "xception", "input_size_px": 224, "epoch_samples": 2_400, **STUDENTS},
+    "ours": {"network": "mobilenet", "input_size_px": 192, "epoch_samples": 13_600},
+    "ours, with fakes of its own making": {
+        "network": "mobilenet",
+        "input_size_px": 192,
+        "epoch_samples": 13_600,
+        "self_blend": 0.35,
+        "reconstruct": 0.08,
+    },
+}
+FIGURES = ("auc", "accuracy_all", "f1", "false_alarms", "misses", "inconclusive")
+TIMED_ROUNDS = 50
+
+
+def network_ms(exported: Path) -> float:
+    """Return the median time of the network on one crop, in the fast engine with one thread."""
+    engine = FastEngine(exported, threads=1)
+    side = engine.spec.input_size_px
+    crop = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
+    return median(take_turns({"network": lambda: engine.run(crop)}, TIMED_ROUNDS)["network"])
+
+
+def judge(settings: Settings, run: Path) -> dict[str, Any]:
+    """Train, calibrate, export and judge one run; returns its figures and its milliseconds."""
+    manifest = Path(settings.manifest)
+    model, exported = train_into(run, settings), run / "face.onnx"
+    _, tune = cut_tune(read_manifest(manifest))
+    calibrate(model, tune)
+    export(model, exported)
+    rows = score(load_detector(exported, threads=1), read_split(manifest, "val"), manifest.parent)
+    measured = measure([row for row in rows if row["delivery"] == STORED])
+    return {**{name: measured[name] for name in FIGURES}, "network_ms": network_ms(exported)}
+
+
+def write_table(table: dict[str, dict[str, Any]], path: Path) -> None:
+    """Write a row for each run and figure."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("name", "figure", "value", "low", "high", "n"))
+        for name, figures in table.items():
+            for figure in FIGURES:
+                writer.writerow((name, figure, *(figures[figure][key] for key in ("value", "low", "high", "n"))))
+            writer.writerow((name, "network_ms", round(figures["network_ms"], 1), "", "", TIMED_ROUNDS))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run what is asked for, print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--weights", choices=("none", "imagenet"), default="none", help="of VGG19 and Xception")
+    parser.add_argument("--body", required=True, help="where ours starts: imagenet or a .weights.h5 file")
+    parser.add_argument("--only", nargs="*", choices=RUNS, default=list(RUNS), help="some of the runs")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "comparison")
+    parser.add_argument("--out", type=Path, default=ROOT / "visualizations" / "comparison.csv")
+    options = parser.parse_args(argv)
+    base = Settings(
+        manifest=str(options.manifest.resolve()),
+        manifest_sha256=file_sha256(options.manifest),
+        network="",
+        weights="none",
+        weights_sha256="",
+        input_size_px=0,
+        epochs=EPOCHS,
+        epoch_samples=0,
+        batch=32,
+        self_blend=0.0,
+        seed=1,
+    )
+    starts = {"cnn": "none", "mobilenet": options.body}
+    cv2.setNumThreads(1)  # the pools are the parallelism
+    table = {}
+    print("| network | pictures shown | " + " | ".join(FIGURES) + " | network, ms |")
+    print("| --- " * (len(FIGURES) + 3) + "|")
+    for name in options.only:
+        settings = replace(base, **RUNS[name])
+        settings = replace(settings, **weights_settings(starts.get(settings.network, options.weights)))
+        figures = table[name] = judge(settings, options.runs / name.replace(" ", "_"))
+        shown = [f"{e['value']:.3f} ({e['low']:.3f} to {e['high']:.3f})" for e in map(figures.get, FIGURES)]
+        seen = settings.epochs * settings.epoch_samples
+        print(f"| {name} | {seen:,} | " + " | ".join(shown) + f" | {figures['network_ms']:.1f} |", flush=True)
+        replace_file(options.out, partial(write_table, table))
+
+
+if __name__ == "__main__":
+    main()
