@@ -82,7 +82,7 @@ def fit_line(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None 
 
 
 def choose_thresholds(
-    tiers: list[tuple[np.ndarray, np.ndarray]], *, max_false_alarms: float, max_misses: float
+    tiers: list[tuple[np.ndarray, np.ndarray]], *, max_false_alarms: float, max_misses: float, floor: float = 0.0
 ) -> tuple[float, float]:
     """Choose the two thresholds for stated error rates on the worst way a picture can arrive.
 
@@ -91,11 +91,12 @@ def choose_thresholds(
             pictures and their labels (N,), 1 = fake.
         max_false_alarms: share of real pictures that may be called deepfakes, in the worst tier.
         max_misses: share of fakes that may be called real, in the worst tier.
+        floor: what the threshold for fakes must not fall under, whatever the rates allow.
 
     Returns:
         threshold_real <= threshold_fake. Where the two rates leave no gap both are the point halfway between.
     """
-    threshold_fake = max(lowest_threshold(p[labels == 0], max_false_alarms) for p, labels in tiers)
+    threshold_fake = max(floor, *(lowest_threshold(p[labels == 0], max_false_alarms) for p, labels in tiers))
     # The mirror image by sign and not by 1 - p, which rounds and may land on the fake it has to stay below.
     threshold_real = min(-lowest_threshold(-p[labels == 1], max_misses) for p, labels in tiers)
     if threshold_real >= threshold_fake:

@@ -133,11 +133,15 @@ def read_held_out(path: str | Path) -> HeldOutScores:
         if table.pop("version") != TABLE_VERSION:
             raise ValueError(f"not of version {TABLE_VERSION}")
         columns = ("probabilities", "groups")
-        sizes = [SizeScores(**size | {name: np.array(size[name]) for name in columns}) for size in table.pop("sizes")]
+        sizes = [
+            SizeScores(**size | {name: np.array(size[name], float) for name in columns}) for size in table.pop("sizes")
+        ]
         if any(size.kind not in KINDS or size.probabilities.shape != size.groups.shape for size in sizes):
             raise ValueError("its columns do not fit")
+        if any(np.any((size.probabilities < 0) | (size.probabilities > 1)) for size in sizes):
+            raise ValueError("a probability is not in [0, 1]")
         return HeldOutScores(**table, sizes=tuple(sizes))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         name = Path(path).name
         raise ModelError(f"{name} cannot be read; delete it and write it again with scripts/evaluate.py") from error
 

@@ -162,6 +162,8 @@ def build_autoencoder(decoder: str, size_px: int):
 def load_body(body: keras.Model, path: str | Path) -> None:
     """Load a body's .weights.h5 file, or the body of a whole model.h5 of ours, with a sentence when it does not fit.
 
+    Of a model that was joined from several it is the last one's.
+
     Raises:
         ModelError: the file is missing or belongs to another network.
     """
@@ -171,7 +173,9 @@ def load_body(body: keras.Model, path: str | Path) -> None:
         raise ModelError(f"The weights file {path} is missing.")
     try:
         if not str(path).endswith(".weights.h5"):
-            body.set_weights(keras.models.load_model(path, compile=False).get_layer("body").get_weights())
+            whole = keras.models.load_model(path, compile=False)
+            members = [layer for layer in whole.layers if layer.name.startswith("member")]
+            body.set_weights((members[-1] if members else whole).get_layer("body").get_weights())
             return
         with warnings.catch_warnings():
             # Of some layers that are missing in the file Keras only warns, and leaves them random.

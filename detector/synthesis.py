@@ -98,10 +98,16 @@ def graft(
     Source:
         Li et al., "Face X-ray", arXiv 1912.13458: blends of two real faces as training fakes; the areas are our own.
     """
-    motion, _ = cv2.estimateAffinePartial2D(donor_landmarks.astype(np.float32), landmarks.astype(np.float32))
+    motion = _motion_between(donor_landmarks, landmarks)
     if motion is None:  # landmarks on one point
         return self_blend(image, landmarks, rng)
-    source = cv2.warpAffine(donor, motion, image.shape[1::-1], flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT_101)
+    # The warp reads single pixels; a larger donor would leave jags that no careful forger leaves.
+    scale = min(1.0, float(np.hypot(*motion[:, 0])))
+    if scale < 1:
+        scale = max(scale, 2 / min(donor.shape[:2]))
+        donor = cv2.resize(donor, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        motion = _motion_between(donor_landmarks * scale, landmarks)
+    source = cv2.warpAffine(donor, motion, image.shape[1::-1], borderMode=cv2.BORDER_REFLECT_101)
     mask = _area_mask(image.shape[:2], landmarks, _choose_area(rng), rng)
     inside = mask > 0.5
     if inside.any():
@@ -141,15 +147,17 @@ class Reconstructor:
         """Rebuild a picture by one of the autoencoders, align its frequencies, and mix it with the picture.
 
         Args:
-            image: (H, W, 3) uint8 RGB, about square.
+            image: (H, W, 3) uint8 RGB, no side longer than RECONSTRUCTION_PX.
 
         Returns:
-            (h, w, 3) uint8 RGB of the same size, or shrunk to RECONSTRUCTION_PX where it is larger.
+            (H, W, 3) uint8 RGB.
+
+        Raises:
+            ValueError: the picture is larger; whoever shrinks it must shrink the real beside it alike.
         """
-        scale = min(1.0, RECONSTRUCTION_PX / max(image.shape[:2]))
-        if scale < 1:
-            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         height, width = image.shape[:2]
+        if max(height, width) > RECONSTRUCTION_PX:
+            raise ValueError(f"a picture of {width} x {height} does not fit the canvas of {RECONSTRUCTION_PX} px")
         # Mirrored up to the canvas, since the networks take one size.
         columns, rows = (_mirrored(side, RECONSTRUCTION_PX) for side in (width, height))
         canvas = image[rows][:, columns].astype(np.float32)
@@ -256,6 +264,11 @@ def _alter(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return rescale(view, rng.uniform(0.25, 0.75), int(rng.choice(INTERPOLATIONS)))
     detail = view.astype(np.float32) - cv2.GaussianBlur(view, (0, 0), 1.5)
     return np.clip(view + detail * np.float32(rng.uniform(0.2, 0.8)), 0, 255).astype(np.uint8)
+
+
+def _motion_between(points: np.ndarray, targets: np.ndarray) -> np.ndarray | None:
+    """Return the shift, turn and zoom (2, 3) that brings points (K, 2) nearest to targets, if there is one."""
+    return cv2.estimateAffinePartial2D(points.astype(np.float32), targets.astype(np.float32))[0]
 
 
 def _choose_area(rng: np.random.Generator) -> Area:

@@ -14,7 +14,7 @@ import argparse
 import csv
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from calibrate import UNCALIBRATED, save_model
 from evaluate import SWAPS, Table, family_of, score
 from export import export
 from manifests import ROOT, cut_tune, read_manifest, replace_file
-from train import CROP_MARGIN, Settings, train
+from train import CROP_MARGIN, Settings, autoencoders_sha256, open_run, train
 
 from detector.pipeline import load_detector
 from detector.spec import ModelSpec, file_sha256
@@ -59,11 +59,8 @@ def train_into(run: Path, settings: Settings) -> Path:
     Raises:
         SystemExit: the folder holds a run with other settings.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    asked, kept, model = json.dumps(asdict(settings)), run / "settings.json", run / "model.h5"
-    if kept.is_file() and kept.read_text() != asked:
-        raise SystemExit(f"{run} holds a run with other settings; remove it.")
-    replace_file(kept, lambda part: part.write_text(asked))
+    open_run(run, settings)
+    model = run / "model.h5"
     if not model.is_file():
         network, _, account = train(settings, run)
         save_model(
@@ -96,7 +93,8 @@ def measure(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         "swaps": table.auc(chosen=real | swap),
     }
     tiers = [Table([row for row in rows if row["delivery"] == tier]).auc() for tier in TIERS]
-    return {**figures, "all, worst delivery": min(tiers, key=lambda estimate: estimate["value"])}
+    figures["all, worst delivery"] = min(filter(None, tiers), key=lambda estimate: estimate["value"], default=None)
+    return {name: estimate for name, estimate in figures.items() if estimate}
 
 
 def weights_settings(weights: str) -> dict[str, str]:
@@ -137,6 +135,7 @@ def main(argv: list[str] | None = None) -> None:
         batch=32,
         self_blend=SELF_BLEND,
         reconstruct=RECONSTRUCT,
+        autoencoders_sha256=autoencoders_sha256(),
         leave_out=LEFT_OUT,
         seed=1,
     )

@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from calibrate import UNCALIBRATED, calibrate, save_model
+from calibrate import UNCALIBRATED, write_calibrated
 from manifests import ROOT, cut_tune, read_manifest
 from train import CROP_MARGIN
 
@@ -73,8 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     size_px = network.input_shape[1]
     _, tune = cut_tune(read_manifest(options.manifest))
     origin = {"adopted_from": options.model.name, "tune": len(tune), "date": date.today().isoformat()}
-    save_model(options.out, network, ModelSpec("adopted", size_px, CROP_MARGIN, UNCALIBRATED, origin))
-    calibrate(options.out, tune)
+    write_calibrated(options.out, network, ModelSpec("adopted", size_px, CROP_MARGIN, UNCALIBRATED, origin), tune)
     print(f"wrote {options.out}; next: python scripts/export.py")
 
 

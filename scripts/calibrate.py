@@ -51,12 +51,20 @@ def calibrate(path: Path, examples: list[Example]) -> Calibration:
 
     Returns:
         What was written into its spec.
+
+    Raises:
+        SystemExit: in some delivery not both kinds show a face; nothing is written.
     """
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         exported = Path(folder) / "face.onnx"
         export(path, exported)
         rows = score(load_detector(exported, threads=1), examples, path.parent)
     rows = [row for row in rows if not SCOPE & set(row["reasons"].split(";"))]
+    if len({(row["delivery"], row["label"]) for row in rows}) < 2 * len(TIERS):
+        raise SystemExit(
+            f"The {len(examples)} tuning pictures cannot calibrate the model: real ones and fakes are needed that show "
+            "a face large enough to judge, also after recompression, scaling and blur. Nothing was written."
+        )
     print(f"{len({row['path'] for row in rows})} of {len(examples)} tuning pictures show a face large enough to judge")
     calibration = fit(rows)
     print_calibration(calibration, rows)
@@ -84,11 +92,12 @@ def fit(rows: list[dict[str, Any]]) -> Calibration:
     probabilities = line.probability(logits)
     tier, source = (np.array([row[name] for row in rows]) for name in ("delivery", "source"))
     tiers = [(probabilities[tier == name], labels[tier == name]) for name in TIERS]
-    low, high = choose_thresholds(tiers, max_false_alarms=MAX_FALSE_ALARMS, max_misses=MAX_MISSES)
+    floor = 0.0
     for name, delivery in product(sorted(set(source)), TIERS):
         reals = probabilities[(source == name) & (tier == delivery) & (labels == 0)]
         if len(reals) >= MIN_SOURCE:
-            high = max(high, lowest_threshold(reals, MAX_SOURCE_FALSE_ALARMS))
+            floor = max(floor, lowest_threshold(reals, MAX_SOURCE_FALSE_ALARMS))
+    low, high = choose_thresholds(tiers, max_false_alarms=MAX_FALSE_ALARMS, max_misses=MAX_MISSES, floor=floor)
     return Calibration(slope, intercept, low, high)
 
 
@@ -121,6 +130,15 @@ def save_model(path: Path, network: Any, spec: ModelSpec) -> None:
         write_spec(part, spec)
 
     replace_file(path, write)
+
+
+def write_calibrated(path: Path, network: Any, spec: ModelSpec, examples: list[Example]) -> None:
+    """Calibrate a network and write it, with its spec, where it belongs; until then the old file stays."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        save_model(part, network, spec)
+        calibrate(part, examples)
+        part.replace(path)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -11,7 +11,7 @@ import argparse
 import os
 from pathlib import Path
 
-from calibrate import UNCALIBRATED, calibrate, save_model
+from calibrate import UNCALIBRATED, write_calibrated
 from manifests import ROOT, cut_tune, read_manifest
 
 from detector.engines import KerasEngine
@@ -50,8 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     _, tune = cut_tune(read_manifest(options.manifest))
     try:
-        save_model(options.out, *combine(options.models))
-        calibrate(options.out, tune)
+        write_calibrated(options.out, *combine(options.models), tune)
     except DetectorError as error:
         raise SystemExit(str(error)) from error
     print(f"wrote {options.out}; next: python scripts/export.py")

@@ -2,8 +2,9 @@
 
     python scripts/compare.py --manifest FACES.csv --body BODY.weights.h5     # about ten minutes a run on two cores
 
-The budget is time: each run shows its network what about ten minutes on two cores allow. The first three have the
-settings such projects publish and start from nothing, unless --weights imagenet is given; ours starts from --body.
+The budget is time: each run shows its network what about ten minutes on two cores allow. The first three have such
+projects' networks, input sizes, optimizer and loss, and start from nothing unless --weights imagenet is given; ours
+starts from --body. Sampling, damage, schedule and averaging of the weights are ours in all of them.
 Each is calibrated on the tuning pictures and judged on the held-out ones by the code behind scripts/evaluate.py.
 Writes visualizations/comparison.csv.
 """
@@ -27,7 +28,7 @@ from calibrate import calibrate
 from evaluate import STORED, measure, read_split, score
 from export import export
 from manifests import ROOT, cut_tune, read_manifest, replace_file
-from train import Settings
+from train import RECONSTRUCT, SELF_BLEND, Settings
 
 from detector.engines import FastEngine
 from detector.pipeline import load_detector
@@ -47,8 +48,8 @@ RUNS: dict[str, dict[str, Any]] = {
         "network": "mobilenet",
         "input_size_px": 192,
         "epoch_samples": 13_600,
-        "self_blend": 0.35,
-        "reconstruct": 0.08,
+        "self_blend": SELF_BLEND,
+        "reconstruct": RECONSTRUCT,
     },
 }
 FIGURES = ("auc", "accuracy_all", "f1", "false_alarms", "misses", "inconclusive")

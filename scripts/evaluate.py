@@ -29,7 +29,7 @@ from PIL import Image
 from sklearn.metrics import brier_score_loss
 from tqdm import tqdm
 
-from detector.held_out import HeldOutScores
+from detector.held_out import HeldOutScores, read_held_out
 from detector.media import read_image
 from detector.metrics import auc, bootstrap, calibration_error, equal_error_rate, perfect_calibration_error, share
 from detector.pipeline import HELD_OUT_FILE, MIN_FACE_PX, MODEL_FILES, Detector, load_detector
@@ -245,6 +245,15 @@ def held_out_scores(rows: list[dict[str, Any]], split: str, model_sha256: str) -
     )
 
 
+def is_poorer(table: HeldOutScores, path: Path) -> bool:
+    """Tell whether there is a table of the same model over more pictures already, which a few of one's own must not
+    replace."""
+    if not path.is_file() or (old := read_held_out(path)).model_sha256 != table.model_sha256:
+        return False
+    sizes = [sum(len(scores.probabilities) for scores in each.sizes) for each in (table, old)]
+    return sizes[0] < sizes[1]
+
+
 def _balanced_accuracy(label: np.ndarray, wrong: np.ndarray) -> float:
     if label.all() or not label.any():
         raise ValueError("accuracy over both labels needs both")
@@ -310,6 +319,8 @@ def main(argv: list[str] | None = None) -> None:
         "with the default --out, else nowhere)",
     )
     options = parser.parse_args(argv)
+    if options.held_out and options.split in ("train", TUNE):
+        parser.error(f"the split {options.split!r} is not held out: networks and thresholds have learned from it")
     examples = read_split(options.manifest, options.split)
     if {e.label for e in examples} != {0, 1}:
         raise SystemExit(f"The split {options.split!r} of {options.manifest} needs both real and fake pictures.")
@@ -357,7 +368,9 @@ def main(argv: list[str] | None = None) -> None:
     replace_file(options.out / "metrics.json", lambda part: part.write_text(json.dumps(metrics, indent=1) + "\n"))
     shipped = options.model is None and options.split == "val" and options.out.resolve() == OUT
     if held_out := options.held_out or (HELD_OUT_FILE if shipped else None):
-        replace_file(held_out, held_out_scores(stored, options.split, judge.engine.model_sha256).write)
+        table = held_out_scores(stored, options.split, judge.engine.model_sha256)
+        if options.held_out or not is_poorer(table, held_out):
+            replace_file(held_out, table.write)
     print_table(metrics)
 
 

@@ -29,7 +29,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from calibrate import UNCALIBRATED, calibrate, save_model
+from calibrate import UNCALIBRATED, save_model, write_calibrated
 from export import can_export
 from manifests import ROOT, Example, LocatedFace, cut_tune, face_square, locate_faces, read_manifest, replace_file
 from tqdm import tqdm
@@ -40,13 +40,14 @@ from detector.metrics import roc_auc
 from detector.networks import NETWORKS, build_network
 from detector.results import ModelError
 from detector.spec import ModelSpec, file_sha256, read_spec
-from detector.synthesis import Reconstructor, damage, graft, self_blend
+from detector.synthesis import RECONSTRUCTION_PX, Reconstructor, damage, graft, self_blend
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 MODEL = ROOT / "model.h5"
 MODELS = ROOT / "models"
 CROP_MARGIN = 1.3  # side of the crop over the longer side of the face box
+CROP_PX = RECONSTRUCTION_PX  # larger crops are shrunk to this side first, so that all damage acts at one scale
 MARGIN_JITTER = (0.85, 1.2)  # times CROP_MARGIN, so that framing says nothing
 SHIFT_JITTER = 0.04  # of the crop's side
 CUTOUT_CHANCE = 0.15  # of hiding a random rectangle
@@ -77,6 +78,7 @@ class Settings:
     self_blend: float
     seed: int
     reconstruct: float = 0.0
+    autoencoders_sha256: str = ""
     damaged: bool = True
     balanced: bool = True
     leave_out: tuple[str, ...] = ()
@@ -175,10 +177,13 @@ class Stream:
         square = face_square(face, CROP_MARGIN * rng.uniform(*MARGIN_JITTER), image.shape[1], image.shape[0])
         shift = np.rint(rng.uniform(-SHIFT_JITTER, SHIFT_JITTER, 2) * square[2]).astype(int)
         square = (square[0] + int(shift[0]), square[1] + int(shift[1]), square[2], square[3])
-        crop = cut_square(image, square)
+        crop, scale = cut_square(image, square), min(1.0, CROP_PX / square[2])
+        if scale < 1:
+            crop = resize(crop, CROP_PX, CROP_PX)
         if view.fake:
+            marks = None if face.landmarks is None else (face.landmarks - np.array(square[:2])) * scale
             # A generator of its own, so that the damage below is the same for the real and its fake.
-            crop = self._make_fake(view, crop, np.array(square[:2]), np.random.default_rng([*view.seed, 1]))
+            crop = self._make_fake(view, crop, marks, np.random.default_rng([*view.seed, 1]))
         if rng.random() < 0.5:
             crop = np.ascontiguousarray(crop[:, ::-1])
         if self.settings.damaged:
@@ -188,10 +193,11 @@ class Stream:
             crop = _cut_out(crop, rng)
         return crop, 1 if view.fake else self.examples[view.index].label
 
-    def _make_fake(self, view: View, crop: np.ndarray, corner: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _make_fake(
+        self, view: View, crop: np.ndarray, landmarks: np.ndarray | None, rng: np.random.Generator
+    ) -> np.ndarray:
         if view.fake == "reconstruction":
             return self._reconstructor.reconstruct(crop, rng)
-        landmarks = self.faces[view.index].landmarks - corner
         if view.fake == "graft":
             donor = read_image(self.examples[view.donor].path)
             return graft(crop, landmarks, donor, self.faces[view.donor].landmarks, rng)[0]
@@ -223,6 +229,21 @@ def logits_of(model, crops: np.ndarray) -> np.ndarray:
     return np.concatenate([model.predict_on_batch(batch)[:, 0] for batch in batches])
 
 
+def open_run(run: Path, settings: Settings) -> None:
+    """Make a run's folder, or go on with one, and note when that was and from which commit.
+
+    Raises:
+        SystemExit: the folder holds a run with other settings.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    asked, kept = json.dumps(asdict(settings), indent=2), run / "settings.json"
+    if kept.is_file() and kept.read_text() != asked:
+        raise SystemExit(f"{run} holds a run with other settings; give another --run or remove it.")
+    replace_file(kept, lambda part: part.write_text(asked))
+    with open(run / "starts.txt", "a") as starts:
+        starts.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {_commit() or 'unknown'}\n")
+
+
 def train(settings: Settings, run: Path) -> tuple[Any, list[Example], dict[str, Any]]:
     """Train until the last epoch, keeping in `run` a checkpoint, the curves and the best averaged weights.
 
@@ -231,8 +252,9 @@ def train(settings: Settings, run: Path) -> tuple[Any, list[Example], dict[str, 
     """
     import keras
 
-    examples = [e for e in read_manifest(Path(settings.manifest)) if not e.generator.startswith(settings.leave_out)]
-    fit, tune = cut_tune(examples)
+    fit, tune = cut_tune(leave_out(read_manifest(Path(settings.manifest)), settings.leave_out))
+    if unknown := set(settings.emphasis) - {example.source for example in fit}:
+        raise SystemExit(f"There are no pictures of the source {', '.join(sorted(unknown))} to show more often.")
     fit_faces = locate_faces(fit)
     tune_faces = locate_faces(tune)
     shown = np.random.default_rng(settings.seed).permutation(len(tune))[:MAX_TUNE]
@@ -254,7 +276,8 @@ def train(settings: Settings, run: Path) -> tuple[Any, list[Example], dict[str, 
         for epoch in range(len(rows), settings.epochs):
             sums = Counter()
             # Dropout, too, draws from the seed and the step; a generator's own state is in no checkpoint.
-            model.get_layer("dropout").seed_generator.state.assign([settings.seed, epoch * steps])
+            for place, generator in enumerate(dropout_generators(model)):
+                generator.state.assign([settings.seed + place, epoch * steps])
             for pixels, targets in stream.batches(epoch * steps, (epoch + 1) * steps, pool):
                 result = model.train_on_batch(pixels.astype(np.float32), targets, return_dict=True)
                 sums.update({name: float(value) for name, value in result.items()})
@@ -298,6 +321,19 @@ def train(settings: Settings, run: Path) -> tuple[Any, list[Example], dict[str, 
     return network, tune, account
 
 
+def leave_out(examples: list[Example], beginnings: tuple[str, ...]) -> list[Example]:
+    """Return the examples whose generator begins with none of these, in any case.
+
+    Raises:
+        SystemExit: a beginning fits no generator.
+    """
+    for beginning in beginnings:
+        if not any(example.generator.lower().startswith(beginning.lower()) for example in examples):
+            raise SystemExit(f"No generator begins with {beginning!r}, so there is nothing to leave out.")
+    lower = tuple(beginning.lower() for beginning in beginnings)
+    return [example for example in examples if not example.generator.lower().startswith(lower)]
+
+
 def compile_model(settings: Settings, steps: int) -> Any:
     """Build the network with its logit alone as output, ready to train for `settings.epochs` of `steps` batches."""
     import keras
@@ -325,6 +361,15 @@ def compile_model(settings: Settings, steps: int) -> Any:
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
     )
     return model
+
+
+def dropout_generators(model: Any) -> list[Any]:
+    """Return the seed generators of a network's dropout layers, also of those inside its body."""
+    found = []
+    for layer in model.layers:
+        found += dropout_generators(layer) if hasattr(layer, "layers") else []
+        found += [layer.seed_generator] if hasattr(layer, "seed_generator") else []
+    return found
 
 
 @contextmanager
@@ -380,10 +425,22 @@ def _training_before(weights: str) -> dict[str, Any] | None:
     return read_spec(weights).training if weights.endswith(".h5") and not weights.endswith(".weights.h5") else None
 
 
+def network_of(spec: ModelSpec) -> str:
+    """Return the architecture a run can go on from: of several that were joined, the last."""
+    members = spec.training.get("members")
+    return members[-1]["settings"]["network"] if members else spec.network
+
+
+def autoencoders_sha256() -> str:
+    """Return one hash over the files that make reconstructions."""
+    hashes = "".join(file_sha256(path) for path in sorted(MODELS.glob("reconstruct_*.onnx")))
+    return hashlib.sha256(hashes.encode()).hexdigest()
+
+
 def _own_weights(network: str) -> str:
     """Return the project's own model where it can be the beginning: a few pictures do not teach from nothing."""
     try:
-        return str(MODEL) if read_spec(MODEL).network == network else "none"
+        return str(MODEL) if network_of(read_spec(MODEL)) == network else "none"
     except ModelError:
         return "none"
 
@@ -458,7 +515,10 @@ def main(argv: list[str] | None = None) -> None:
     if options.self_blend + options.reconstruct > 1:
         parser.error("--self-blend and --reconstruct are shares of the same fakes; together they are at most 1")
 
-    weights = options.weights or _own_weights(options.network)
+    weights = options.weights or ("none" if options.leave_out else _own_weights(options.network))
+    if options.leave_out and weights.endswith(".h5") and not weights.endswith(".weights.h5"):
+        parser.error("--leave-out wants weights that have not learned from what is left out: not a model.h5")
+    print(f"starting from {weights}")
     settings = Settings(
         manifest=str(options.manifest.resolve()),
         manifest_sha256=_sha256(options.manifest),
@@ -472,6 +532,7 @@ def main(argv: list[str] | None = None) -> None:
         self_blend=options.self_blend,
         seed=options.seed,
         reconstruct=options.reconstruct,
+        autoencoders_sha256=autoencoders_sha256() if options.reconstruct else "",
         damaged=not options.undamaged,
         balanced=not options.unbalanced,
         leave_out=tuple(options.leave_out),
@@ -481,15 +542,9 @@ def main(argv: list[str] | None = None) -> None:
         label_smoothing=options.label_smoothing,
         dropout=options.dropout,
     )
-    asked = json.dumps(asdict(settings), indent=2)
-    run = options.run or ROOT / "runs" / f"{settings.network}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
-    run.mkdir(parents=True, exist_ok=True)
-    kept = run / "settings.json"
-    if kept.is_file() and kept.read_text() != asked:
-        raise SystemExit(f"{run} holds a run with other settings; give another --run or remove it.")
-    replace_file(kept, lambda part: part.write_text(asked))
-    with open(run / "starts.txt", "a") as starts:
-        starts.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {_commit() or 'unknown'}\n")
+    digest = hashlib.sha256(json.dumps(asdict(settings)).encode()).hexdigest()
+    run = options.run or ROOT / "runs" / f"{settings.network}-{digest[:8]}"
+    open_run(run, settings)
     cv2.setNumThreads(1)  # the pool below is the parallelism
 
     try:
@@ -497,11 +552,11 @@ def main(argv: list[str] | None = None) -> None:
     except ModelError as error:
         raise SystemExit(str(error)) from error
     spec = ModelSpec(settings.network, settings.input_size_px, CROP_MARGIN, UNCALIBRATED, account)
-    save_model(options.out, network, spec)
     if can_export():
-        calibrate(options.out, tune)
+        write_calibrated(options.out, network, spec, tune)
         print(f"wrote {options.out}; next: python scripts/export.py")
     else:
+        save_model(options.out, network, spec)
         command = f"python scripts/calibrate.py --manifest {options.manifest} --model {options.out}"
         print(f"wrote {options.out}, not calibrated; next, where TensorFlow runs Keras: {command}")
 

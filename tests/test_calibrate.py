@@ -2,7 +2,7 @@ import calibrate
 import numpy as np
 import pytest
 
-from detector.calibration import Calibration
+from detector.calibration import Calibration, choose_thresholds
 from detector.results import Verdict
 from detector.synthesis import TIERS
 
@@ -43,6 +43,37 @@ def test_a_source_of_reals_that_scores_high_moves_the_threshold(monkeypatch):
     assert careless.threshold_fake < fitted.threshold_fake
     worst = max(rates(careless, rows, tier, label=0, verdict=Verdict.DEEPFAKE, source="odd") for tier in TIERS)
     assert worst > calibrate.MAX_SOURCE_FALSE_ALARMS
+
+
+def test_a_floor_opens_no_gap_that_the_rates_do_not_ask_for():
+    labels = np.repeat([0, 1], 100)
+    probabilities = np.concatenate([np.linspace(0, 0.3, 100), np.linspace(0.7, 1, 100)])  # told apart with room between
+    low, high = choose_thresholds([(probabilities, labels)], max_false_alarms=0.03, max_misses=0.05, floor=0.65)
+    assert 0.65 < low == high < 0.72
+    low, high = choose_thresholds([(probabilities, labels)], max_false_alarms=0.03, max_misses=0.05, floor=0.9)
+    assert high == 0.9 and np.mean(probabilities[100:] <= low) == 0.05  # the misses that were asked for, no fewer
+
+
+def test_without_a_face_in_both_kinds_nothing_is_written(tmp_path, monkeypatch):
+    faceless = [{**row, "reasons": "no_face" if row["label"] else ""} for row in drawn_rows(pictures=20)]
+    monkeypatch.setattr(calibrate, "export", lambda source, target: None)
+    monkeypatch.setattr(calibrate, "load_detector", lambda path, threads: None)
+    monkeypatch.setattr(calibrate, "score", lambda judge, examples, folder: faceless)
+    with pytest.raises(SystemExit, match="The 20 tuning pictures cannot calibrate the model"):
+        calibrate.calibrate(tmp_path / "model.h5", list(range(20)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_calibration_that_fails_leaves_the_old_model(tmp_path, monkeypatch):
+    def fail(path, examples):
+        raise KeyboardInterrupt
+
+    (tmp_path / "model.h5").write_bytes(b"yesterday's")
+    monkeypatch.setattr(calibrate, "save_model", lambda path, network, spec: path.write_bytes(b"new"))
+    monkeypatch.setattr(calibrate, "calibrate", fail)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate.write_calibrated(tmp_path / "model.h5", None, None, [])
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"yesterday's"]
 
 
 def test_the_probability_is_right_on_average():

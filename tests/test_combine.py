@@ -2,6 +2,7 @@ import calibrate
 import combine
 import numpy as np
 import pytest
+import train
 
 from detector.engines import KerasEngine
 from detector.networks import build_network
@@ -15,7 +16,13 @@ def models(tmp_path):
 
     for seed, margin in enumerate((1.3, 1.3, 2.0)):
         keras.utils.set_random_seed(seed)
-        spec = ModelSpec("mobilenet", 64, margin, calibrate.UNCALIBRATED, {"sources": {"s real": 3}, "seed": seed})
+        spec = ModelSpec(
+            "mobilenet",
+            64,
+            margin,
+            calibrate.UNCALIBRATED,
+            {"sources": {"s real": 3}, "seed": seed, "settings": {"network": "mobilenet"}},
+        )
         calibrate.save_model(tmp_path / f"{seed}.h5", build_network("mobilenet", 64), spec)
     return [tmp_path / f"{seed}.h5" for seed in range(3)]
 
@@ -31,6 +38,16 @@ def test_the_joined_logit_is_the_mean_also_after_saving(models, tmp_path):
     assert joined.spec.network == "ensemble" and joined.spec.training["sources"] == {"s real": 3}
     assert [member["seed"] for member in joined.spec.training["members"]] == [0, 1]
     assert joined.spec.training["members"][1]["sha256"] == file_sha256(models[1])
+
+
+def test_a_run_goes_on_from_the_last_of_a_joined_model(models, tmp_path):
+    network, spec = combine.combine(models[:2])
+    calibrate.save_model(tmp_path / "joined.h5", network, spec)
+    found = build_network("mobilenet", 64, weights=tmp_path / "joined.h5").get_layer("body").get_weights()
+    last = KerasEngine(models[1]).network.get_layer("body").get_weights()
+    for mine, theirs in zip(found, last, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert train.network_of(spec) == "mobilenet"
 
 
 def test_models_of_other_crops_are_refused(models):

@@ -10,7 +10,7 @@ import manifests
 import numpy as np
 import pytest
 import train
-from manifests import Example, LocatedFace, locate_faces, read_manifest, write_manifest
+from manifests import Example, LocatedFace, locate_faces, read_manifest, replace_file, write_manifest
 from PIL import Image
 
 from detector.faces import crop_faces
@@ -304,9 +304,56 @@ def test_unbalanced_every_picture_weighs_the_same():
     assert found == pytest.approx({"large": 0.9, "small": 0.1}, abs=0.03)
 
 
-def test_generators_are_left_out_of_everything(manifest, tmp_path):
-    with pytest.raises(SystemExit, match="2 different fake pictures are needed, 0 found"):
-        train_in(tmp_path, manifest, "--leave-out", "our")
+def test_generators_are_left_out_by_how_they_begin_in_any_case():
+    examples = [Example(Path("x"), 1, "s", generator, "g", "train") for generator in ("StyleGAN2", "sdxl", "stylegan")]
+    assert [e.generator for e in train.leave_out(examples, ("stylegan",))] == ["sdxl"]
+    assert [e.generator for e in train.leave_out(examples, ("SD", "Style"))] == []
+    assert train.leave_out(examples, ()) == examples
+    with pytest.raises(SystemExit, match="No generator begins with 'gan'"):
+        train.leave_out(examples, ("gan",))
+
+
+def test_what_was_learned_cannot_be_left_out(manifest, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        train_in(tmp_path, manifest, "--leave-out", "ours", "--weights", "model.h5")
+    assert "weights that have not learned from what is left out" in capsys.readouterr().err
+
+
+def test_a_source_that_is_not_there_cannot_be_shown_more_often(manifest, tmp_path):
+    with pytest.raises(SystemExit, match="no pictures of the source nowhere"):
+        train_in(tmp_path, manifest, "--emphasis", "nowhere=2")
+
+
+def test_the_epoch_that_is_best_on_mixed_batches_is_kept(manifest, tmp_path, monkeypatch):
+    found = iter([0.9, 0.6, 0.8, 0.7])  # of the tuning pictures and of the mixed batches, epoch by epoch
+    saved = []
+    monkeypatch.setattr(train, "roc_auc", lambda labels, logits: next(found))
+    monkeypatch.setattr(train, "replace_file", lambda path, write: saved.append(path.name) or replace_file(path, write))
+    train_in(tmp_path, manifest)
+    assert saved.count("best.weights.h5") == 2  # the second epoch is worse on the pictures, better on the batches
+
+
+def test_every_dropout_of_a_network_is_found():
+    import keras
+
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5), keras.layers.Dense(4)], name="body")
+    outer = keras.Sequential([keras.Input((4,)), inner, keras.layers.Dropout(0.5)])
+    assert len(train.dropout_generators(outer)) == 2
+
+
+def test_large_crops_of_a_pair_are_damaged_at_one_scale(astronaut, tmp_path, monkeypatch):
+    astronaut.save(tmp_path / "face.png")
+    astronaut.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "fake.png")
+    examples = [
+        Example(tmp_path / name, label, "s", "g", name, "train") for label, name in enumerate(("face.png", "fake.png"))
+    ]
+    faces = [
+        replace(face, box=face.box * [1, 1, 2, 2] - [80, 80, 0, 0]) for face in locate_faces(examples)
+    ]  # over 224 px
+    sizes = set()
+    monkeypatch.setattr(train, "damage", lambda crop, rng: sizes.add(crop.shape) or crop)
+    batches((examples, faces), replace(SETTINGS, self_blend=0.3, reconstruct=0.5), 0, 4)
+    assert sizes == {(224, 224, 3)}
 
 
 def test_an_emphasis_shows_a_source_more_often():
