@@ -28,7 +28,7 @@ from calibrate import calibrate
 from evaluate import STORED, measure, read_split, score
 from export import export
 from manifests import ROOT, cut_tune, read_manifest, replace_file
-from train import RECONSTRUCT, SELF_BLEND, Settings
+from train import RECONSTRUCT, SELF_BLEND, Settings, autoencoders_sha256
 
 from detector.engines import FastEngine
 from detector.pipeline import load_detector
@@ -118,6 +118,8 @@ def main(argv: list[str] | None = None) -> None:
     for name in options.only:
         settings = replace(base, **RUNS[name])
         settings = replace(settings, **weights_settings(starts.get(settings.network, options.weights)))
+        if settings.reconstruct:
+            settings = replace(settings, autoencoders_sha256=autoencoders_sha256())
         figures = table[name] = judge(settings, options.runs / name.replace(" ", "_"))
         shown = [f"{e['value']:.3f} ({e['low']:.3f} to {e['high']:.3f})" for e in map(figures.get, FIGURES)]
         seen = settings.epochs * settings.epoch_samples

@@ -46,6 +46,7 @@ KINDS = {"real": 0, "fake": 1, "df": 1}  # names of folders, and the label of wh
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv"})
 MARGIN = 1.8  # side of a crop over the longer side of the face box; train.py's jitter reaches 1.69
 MAX_CROP_PX = 640  # longer side of a crop; the network's part of it is still twice its input
+MAX_FRAMES = 3600  # of one video: an hour at one a second
 HELD_OUT_SHARE = 0.1  # of the groups
 SHOWN_BITS = (8, 16, 24, 32, 40)  # distances up to which pairs are counted in the report
 
@@ -130,21 +131,24 @@ def sample_frames(path: Path, frames: int | None) -> Iterator[tuple[int, np.ndar
         UnreadableMedia: it cannot be opened, does not tell its length, or no frame can be decoded.
     """
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    count, rate_hz = video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)
-    if not video.isOpened() or count < 1 or not rate_hz > 0:
-        raise UnreadableMedia("The video cannot be opened, or does not tell how long it is.")
-    parts = frames or max(1, round(count / rate_hz))
-    wanted = {int((part + 0.5) * count / parts) for part in range(parts)}
-    decoded = 0
-    for index in range(max(wanted) + 1):
-        if not video.grab():
-            break  # cut off: what came before it is good
-        if index in wanted:
-            readable, frame = video.retrieve()
-            if readable:
-                decoded += 1
-                yield index, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-    video.release()
+    try:
+        count, rate_hz = video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)
+        if not video.isOpened() or count < 1 or not rate_hz > 0:
+            raise UnreadableMedia("The video cannot be opened, or does not tell how long it is.")
+        # The length is only what the file says of itself.
+        parts = min(frames or max(1, round(count / rate_hz)), MAX_FRAMES)
+        wanted = {int((part + 0.5) * count / parts) for part in range(parts)}
+        decoded = 0
+        for index in range(max(wanted) + 1):
+            if not video.grab():
+                break  # cut off: what came before it is good
+            if index in wanted:
+                readable, frame = video.retrieve()
+                if readable:
+                    decoded += 1
+                    yield index, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+    finally:
+        video.release()
     if not decoded:
         raise UnreadableMedia("No frame of the video can be decoded.")
 

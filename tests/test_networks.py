@@ -100,6 +100,26 @@ def test_pixels_are_scaled_as_the_published_weights_want_them(name, networks):
     np.testing.assert_allclose(scaled, wanted[..., ::-1] if ARCHITECTURES[name].bgr else wanted, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", [name for name, architecture in ARCHITECTURES.items() if architecture.bgr])
+def test_published_weights_that_want_bgr_are_turned(name, monkeypatch):
+    import keras
+
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 5)).astype(np.float32)
+
+    def published(*, include_top, weights, input_shape):
+        picture, convolution = keras.Input(input_shape), keras.layers.Conv2D(5, 3)
+        body = keras.Model(picture, convolution(picture))
+        convolution.set_weights([kernel, np.zeros(5, np.float32)])
+        return body
+
+    monkeypatch.setattr(keras.applications, ARCHITECTURES[name].application, published)
+    pixels = np.random.default_rng(1).integers(0, 256, (1, 8, 8, 3)).astype(np.float32)
+    network = build_network(name, 8, weights="imagenet")
+    scaled = np.asarray(network.get_layer("scale")(pixels))
+    wanted = keras.ops.conv(scaled[..., ::-1], kernel)
+    np.testing.assert_allclose(network.get_layer("body")(scaled), wanted, atol=1e-3)
+
+
 def test_averaged_networks_give_the_mean_logit_and_a_map_with_that_mean(networks):
     members = [networks[name] for name in ("mobilenet", "inception_v3")]  # maps of 3 x 3 and 1 x 1 places
     pixels = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype(np.float32)
