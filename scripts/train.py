@@ -49,6 +49,7 @@ MODELS = ROOT / "models"
 CROP_MARGIN = 1.3  # side of the crop over the longer side of the face box
 CROP_PX = RECONSTRUCTION_PX  # larger crops are shrunk to this side first, so that all damage acts at one scale
 MARGIN_JITTER = (0.85, 1.2)  # times CROP_MARGIN, so that framing says nothing
+SIDE_JITTER = (0.4, 1.25)  # times the network's input: the side at which a crop is damaged
 SHIFT_JITTER = 0.04  # of the crop's side
 CUTOUT_CHANCE = 0.15  # of hiding a random rectangle
 LEARNING_RATE = 1e-3  # peak by default, AdamW
@@ -186,9 +187,12 @@ class Stream:
             crop = self._make_fake(view, crop, marks, np.random.default_rng([*view.seed, 1]))
         if rng.random() < 0.5:
             crop = np.ascontiguousarray(crop[:, ::-1])
+        size_px = self.settings.input_size_px
+        # A compression's grid is scaled with the crop; at the stored side it would name the source.
+        side = round(size_px * float(np.exp(rng.uniform(*np.log(SIDE_JITTER)))))
         if self.settings.damaged:
-            crop = damage(crop, rng)
-        crop = resize(crop, self.settings.input_size_px, self.settings.input_size_px)
+            crop = damage(resize(crop, side, side), rng)
+        crop = resize(crop, size_px, size_px)
         if rng.random() < CUTOUT_CHANCE:
             crop = _cut_out(crop, rng)
         return crop, 1 if view.fake else self.examples[view.index].label

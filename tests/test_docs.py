@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from detector.cli import _parser
+from detector.held_out import read_held_out
+from detector.pipeline import HELD_OUT_FILE
 from detector.spec import file_sha256
 from webapp.config import PREFIX, SETTINGS, settings_table
 
@@ -70,6 +72,11 @@ def test_figures_belong_to_the_shipped_model():
     for page in ("MODEL_CARD.md", "models/README.md"):
         text = (ROOT / page).read_text()
         assert model in text and exported in text
+
+
+def test_the_table_of_held_out_scores_is_the_model_s_and_small():
+    assert read_held_out(HELD_OUT_FILE).model_sha256 == file_sha256(ROOT / "model.h5")
+    assert HELD_OUT_FILE.stat().st_size < 60_000
 
 
 def test_the_readme_quotes_what_was_measured():

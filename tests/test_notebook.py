@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 from PIL import Image
+from train import network_of
 
 from detector.held_out import HeldOutScores
 from detector.networks import NETWORKS
@@ -138,7 +139,7 @@ def test_the_training_it_shows_is_the_projects(story):
     assert told["labels"] == [0] * 8 + [1] * 8
     assert all(difference > 0.1 for difference in told["differences"].values())
     assert [row["epoch"] for row in told["curve"]] == [1, 2, 3]
-    assert told["before"] == (shipped.training if shipped.network in NETWORKS else None)
+    assert told["before"] == (shipped.training if network_of(shipped) in NETWORKS else None)
     low, high = told["thresholds"]
     assert 0 <= low <= high <= 1 and told["written"]
     words = printed(story.outputs["calibrate"])

@@ -350,10 +350,14 @@ def test_large_crops_of_a_pair_are_damaged_at_one_scale(astronaut, tmp_path, mon
     faces = [
         replace(face, box=face.box * [1, 1, 2, 2] - [80, 80, 0, 0]) for face in locate_faces(examples)
     ]  # over 224 px
-    sizes = set()
-    monkeypatch.setattr(train, "damage", lambda crop, rng: sizes.add(crop.shape) or crop)
-    batches((examples, faces), replace(SETTINGS, self_blend=0.3, reconstruct=0.5), 0, 4)
-    assert sizes == {(224, 224, 3)}
+    made, sizes = set(), []
+    monkeypatch.setattr(train, "self_blend", lambda crop, marks, rng: made.add(crop.shape) or (crop, None))
+    monkeypatch.setattr(train, "damage", lambda crop, rng: sizes.append(crop.shape[0]) or crop)
+    batches((examples, faces), replace(SETTINGS, self_blend=0.6, reconstruct=0.4), 0, 8, threads=1)
+    assert made == {(224, 224, 3)}
+    pairs = np.array(sizes).reshape(8, 2, 4)  # batches, reals and fakes, places
+    np.testing.assert_array_equal(pairs[:, 0], pairs[:, 1])
+    assert pairs.min() < 40 and pairs.max() > 70  # about an input of 64 px
 
 
 def test_an_emphasis_shows_a_source_more_often():
