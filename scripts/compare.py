@@ -12,7 +12,6 @@ Writes visualizations/comparison.csv.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 from dataclasses import replace
 from functools import partial
@@ -22,7 +21,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from ablate import train_into, weights_settings
+from ablate import train_into, weights_settings, write_figures
 from benchmark import take_turns
 from calibrate import calibrate
 from evaluate import STORED, measure, read_split, score
@@ -77,14 +76,12 @@ def judge(settings: Settings, run: Path) -> dict[str, Any]:
 
 
 def write_table(table: dict[str, dict[str, Any]], path: Path) -> None:
-    """Write a row for each run and figure."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("name", "figure", "value", "low", "high", "n"))
-        for name, figures in table.items():
-            for figure in FIGURES:
-                writer.writerow((name, figure, *(figures[figure][key] for key in ("value", "low", "high", "n"))))
-            writer.writerow((name, "network_ms", round(figures["network_ms"], 1), "", "", TIMED_ROUNDS))
+    """Write a row for each run and figure, its milliseconds last."""
+    rows = {}
+    for name, figures in table.items():
+        timed = {"value": round(figures["network_ms"], 1), "low": "", "high": "", "n": TIMED_ROUNDS}
+        rows[name] = {**{figure: figures[figure] for figure in FIGURES}, "network_ms": timed}
+    write_figures(rows, path)
 
 
 def main(argv: list[str] | None = None) -> None:
