@@ -25,7 +25,7 @@ from calibrate import UNCALIBRATED, save_model
 from evaluate import SWAPS, Table, family_of, score
 from export import export
 from manifests import ROOT, cut_tune, read_manifest, replace_file
-from train import CROP_MARGIN, Settings, autoencoders_sha256, open_run, train
+from train import CROP_MARGIN, Settings, autoencoders_sha256, open_run, train, weights_settings
 
 from detector.pipeline import load_detector
 from detector.spec import ModelSpec, file_sha256
@@ -95,13 +95,6 @@ def measure(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     tiers = [Table([row for row in rows if row["delivery"] == tier]).auc() for tier in TIERS]
     figures["all, worst delivery"] = min(filter(None, tiers), key=lambda estimate: estimate["value"], default=None)
     return {name: estimate for name, estimate in figures.items() if estimate}
-
-
-def weights_settings(weights: str) -> dict[str, str]:
-    """Return the settings that name where a network starts: "none", "imagenet" or a file, and the file's hash."""
-    if weights in ("none", "imagenet"):
-        return {"weights": weights, "weights_sha256": ""}
-    return {"weights": str(Path(weights).resolve()), "weights_sha256": file_sha256(weights)}
 
 
 def write_figures(figures: dict[str, dict[str, dict[str, Any]]], path: Path) -> None:

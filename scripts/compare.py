@@ -21,13 +21,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from ablate import train_into, weights_settings, write_figures
+from ablate import train_into, write_figures
 from benchmark import take_turns
 from calibrate import calibrate
 from evaluate import STORED, measure, read_split, score
 from export import export
 from manifests import ROOT, cut_tune, read_manifest, replace_file
-from train import RECONSTRUCT, SELF_BLEND, Settings, autoencoders_sha256
+from train import RECONSTRUCT, SELF_BLEND, Settings, autoencoders_sha256, weights_settings
 
 from detector.engines import FastEngine
 from detector.pipeline import load_detector

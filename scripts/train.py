@@ -441,6 +441,12 @@ def autoencoders_sha256() -> str:
     return hashlib.sha256(hashes.encode()).hexdigest()
 
 
+def weights_settings(weights: str) -> dict[str, str]:
+    """Return the settings that name where a network starts: "none", "imagenet" or a file, and the file's hash."""
+    where = weights if weights in ("none", "imagenet") else str(Path(weights).resolve())
+    return {"weights": where, "weights_sha256": _sha256(weights)}
+
+
 def _own_weights(network: str) -> str:
     """Return the project's own model where it can be the beginning: a few pictures do not teach from nothing."""
     try:
@@ -527,8 +533,7 @@ def main(argv: list[str] | None = None) -> None:
         manifest=str(options.manifest.resolve()),
         manifest_sha256=_sha256(options.manifest),
         network=options.network,
-        weights=weights if weights in ("none", "imagenet") else str(Path(weights).resolve()),
-        weights_sha256=_sha256(weights),
+        **weights_settings(weights),
         input_size_px=options.size,
         epochs=options.epochs,
         epoch_samples=options.epoch_samples,
