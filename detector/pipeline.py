@@ -12,7 +12,7 @@ from detector.explanations import activation_heatmap
 from detector.faces import FaceFinder, FoundFace, crop_faces, crop_square, whole_square
 from detector.held_out import HeldOutScores, read_held_out
 from detector.media import read_image
-from detector.results import Detection, Face, ModelError, Reason, UnreadableMedia, Verdict
+from detector.results import Face, ModelError, PictureDetection, Reason, UnreadableMedia, Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL_FILES = {"onnx": ROOT / "models" / "face.onnx", "keras": ROOT / "model.h5"}
@@ -34,7 +34,7 @@ class Detector:
         self.held_out = held_out
         self._finder = finder
 
-    def detect(self, source: str | Path | bytes | np.ndarray) -> Detection:
+    def detect(self, source: str | Path | bytes | np.ndarray) -> PictureDetection:
         """Judge one picture.
 
         The picture's logit is that of its most suspicious face among those large enough to be judged. When no face is
@@ -69,8 +69,7 @@ class Detector:
             reasons = (Reason.BETWEEN_THRESHOLDS,)
         faces.sort(key=lambda face: (not _is_large_enough(face), -face.logit))
         is_measured = judged and self.held_out is not None
-        return Detection(
-            media="image",
+        return PictureDetection(
             verdict=verdict,
             probability=probability,
             logit=logit,

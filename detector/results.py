@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -35,7 +35,17 @@ class Reason(StrEnum):
 
     NO_FACE = "no_face"
     TOO_SMALL = "too_small"
+    TOO_BLURRED = "too_blurred"
+    TOO_DARK = "too_dark"
+    TOO_MANY_FACES = "too_many_faces"
+    DRAWING = "drawing"
     BETWEEN_THRESHOLDS = "between_thresholds"
+    UNSTABLE = "unstable_under_recompression"
+    TOO_FEW_FRAMES = "too_few_frames"
+    TOO_SHORT = "too_short"
+    SILENT = "silent"
+    NOISY = "noisy"
+    NO_SPEECH = "no_speech"
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,53 +118,219 @@ class ErrorRate:
         return {**asdict(self), "histogram": list(self.histogram)}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Detection:
-    """The verdict on one picture.
+    """The verdict on one file; each medium adds what its verdict rests on.
 
     Attributes:
-        media: "image".
+        media: "image", "video" or "audio".
         verdict: real, deepfake or inconclusive.
         probability: calibrated P(fake) in [0, 1].
-        logit: the fused network output behind it: the most suspicious face's.
-        faces: every face that was found, the most suspicious first; empty when none was found, and then
-            `logit` is that of the whole picture.
+        logit: the fused network output behind it.
         reasons: why the verdict is inconclusive; empty otherwise.
-        width_px, height_px: size of the upright original.
-        elapsed_ms: decoding, face finding and network together.
-        model_sha256: of the model.h5 the logit comes from, whichever engine ran.
-        image: (H, W, 3) uint8 RGB, the upright picture that was judged; not part of `to_dict`.
-        error_rates: of held-out reals and of held-out fakes with a face of this size, how many scored so; empty where
-            no face was judged or the model was not measured.
+        elapsed_ms: from bytes to verdict.
+        model_sha256: of the .h5 file the logit comes from, whichever engine ran.
+        error_rates: of held-out reals and of held-out fakes like this one, how many scored so; empty where nothing
+            was judged or the model was not measured.
     """
 
-    media: str
+    media: ClassVar[str]
     verdict: Verdict
     probability: float
     logit: float
-    faces: tuple[Face, ...]
     reasons: tuple[Reason, ...]
-    width_px: int
-    height_px: int
     elapsed_ms: float
     model_sha256: str
-    image: np.ndarray = field(repr=False)
     error_rates: tuple[ErrorRate, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, without pixels and heat maps."""
+        """Return plain values for JSON, without pixels, sound and heat maps."""
         return {
             "media": self.media,
             "verdict": str(self.verdict),
             "probability": self.probability,
             "logit": self.logit,
-            "faces": [face.to_dict() for face in self.faces],
             "reasons": [str(reason) for reason in self.reasons],
             "error_rates": [rate.to_dict() for rate in self.error_rates],
-            "width_px": self.width_px,
-            "height_px": self.height_px,
             "elapsed_ms": round(self.elapsed_ms, 1),
             "model_sha256": self.model_sha256,
+        }
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PictureDetection(Detection):
+    """The verdict on one picture: that on its most suspicious face.
+
+    Attributes:
+        faces: every face that was found, the most suspicious first; empty when none was found, and then
+            `logit` is that of the whole picture.
+        width_px, height_px: size of the upright original.
+        image: (H, W, 3) uint8 RGB, the upright picture that was judged; not part of `to_dict`.
+    """
+
+    media = "image"
+    faces: tuple[Face, ...]
+    width_px: int
+    height_px: int
+    image: np.ndarray = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            **super().to_dict(),
+            "faces": [face.to_dict() for face in self.faces],
+            "width_px": self.width_px,
+            "height_px": self.height_px,
+        }
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of time and what the voice network made of it.
+
+    Attributes:
+        start_s, end_s: from the beginning of the recording.
+        logit: raw network output, positive means fake.
+        probability: calibrated P(fake) in [0, 1].
+    """
+
+    start_s: float
+    end_s: float
+    logit: float
+    probability: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class VoiceDetection(Detection):
+    """The verdict on one recording of speech: the mean over its windows.
+
+    Attributes:
+        segments: the windows that were judged, in the order of time.
+        duration_s: of the whole recording.
+        spectrogram: (bands, T) float32 in [0, 1], a mel spectrogram to be looked at, low frequencies first; not part
+            of `to_dict`.
+        heatmap: (T',) or (bands', T') float32 in [0, 1] over the same time, 1 = speaks for a fake, .5 = neutral; None
+            when nothing was judged. Not part of `to_dict`.
+    """
+
+    media = "audio"
+    segments: tuple[Segment, ...]
+    duration_s: float
+    spectrogram: np.ndarray | None = field(default=None, repr=False)
+    heatmap: np.ndarray | None = field(default=None, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            **super().to_dict(),
+            "segments": [segment.to_dict() for segment in self.segments],
+            "duration_s": self.duration_s,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class TrackFrame:
+    """One face in one frame.
+
+    Attributes:
+        timestamp_s: of the frame, from the beginning of the video.
+        frame_index: counted over the frames that were looked at, from 0.
+        box: (x, y, w, h) in pixels of the upright frame.
+        logit: raw network output, positive means fake.
+        probability: calibrated P(fake) in [0, 1] by the video's calibration.
+        verdict: of this frame alone.
+        crop: (S, S, 3) uint8 RGB, what the network saw; kept for the strongest frames of a track only. Not part of
+            `to_dict`.
+        heatmap: (h, w) float32 in [0, 1] over the crop, kept with it.
+    """
+
+    timestamp_s: float
+    frame_index: int
+    box: tuple[int, int, int, int]
+    logit: float
+    probability: float
+    verdict: Verdict
+    crop: np.ndarray | None = field(default=None, repr=False)
+    heatmap: np.ndarray | None = field(default=None, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, without pixels."""
+        return {
+            "timestamp_s": round(self.timestamp_s, 3),
+            "frame_index": self.frame_index,
+            "box": list(self.box),
+            "logit": self.logit,
+            "probability": self.probability,
+            "verdict": str(self.verdict),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """One person's face through a video.
+
+    Attributes:
+        frames: in the order of time.
+        logit: robust mean over the frames.
+        probability: calibrated P(fake) in [0, 1].
+        verdict: by the thresholds on that probability; inconclusive with `reasons` where there are too few frames.
+        votes: share of the frames for each verdict; they sum to 1.
+        reasons: why the verdict is inconclusive; empty otherwise.
+    """
+
+    frames: tuple[TrackFrame, ...]
+    logit: float
+    probability: float
+    verdict: Verdict
+    votes: dict[Verdict, float]
+    reasons: tuple[Reason, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, without pixels."""
+        return {
+            "frames": [frame.to_dict() for frame in self.frames],
+            "logit": self.logit,
+            "probability": self.probability,
+            "verdict": str(self.verdict),
+            "votes": {str(verdict): share for verdict, share in self.votes.items()},
+            "reasons": [str(reason) for reason in self.reasons],
+        }
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class VideoDetection(Detection):
+    """The verdict on one video: that on its most suspicious face with enough frames.
+
+    Attributes:
+        tracks: the faces, the most suspicious first; those with too few frames last.
+        width_px, height_px: size of the upright frames.
+        duration_s: of the video; where the file does not say, the time of the last frame.
+        frames_seen: how many frames were looked at.
+        shot_changes_s: where one shot ends and another begins.
+        sound: the verdict on its audio track; None when it has none.
+    """
+
+    media = "video"
+    tracks: tuple[Track, ...]
+    width_px: int
+    height_px: int
+    duration_s: float
+    frames_seen: int
+    shot_changes_s: tuple[float, ...] = ()
+    sound: VoiceDetection | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            **super().to_dict(),
+            "tracks": [track.to_dict() for track in self.tracks],
+            "width_px": self.width_px,
+            "height_px": self.height_px,
+            "duration_s": self.duration_s,
+            "frames_seen": self.frames_seen,
+            "shot_changes_s": list(self.shot_changes_s),
+            "sound": None if self.sound is None else self.sound.to_dict(),
         }
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from detector import cli
 from detector.cli import COLUMNS, RATE_COLUMNS, main
 from detector.media import read_image
-from detector.results import Detection, ErrorRate, Face, ModelError, Reason, Verdict
+from detector.results import ErrorRate, Face, ModelError, PictureDetection, Reason, Verdict
 
 ROOT = Path(__file__).parents[1]
 HEADER = (
@@ -48,8 +48,7 @@ class Judge:
         height, width = image.shape[:2]
         verdict = Verdict.DEEPFAKE if width > 100 else Verdict.REAL if width > 50 else Verdict.INCONCLUSIVE
         face = Face((1, 2, 30, 40), None, 0.99, (0, 0, 44, 44), 1.25, 0.123456789)
-        return Detection(
-            media="image",
+        return PictureDetection(
             verdict=verdict,
             probability=0.123456789,
             logit=-1.5,

@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 import detector
-from detector import Detection, Detector, MediaTooLarge, ModelError, UnreadableMedia
+from detector import Detector, MediaTooLarge, ModelError, PictureDetection, UnreadableMedia
 from webapp.config import StartupError
 from webapp.models import Analysis, Upload, db
 from webapp.samples import SAMPLES, read_sample
@@ -204,7 +204,7 @@ def _judge(data: bytes, loaded: Detector) -> tuple[Analysis, dict[str, bytes]]:
     return analysis, _derive(detection)
 
 
-def _derive(detection: Detection) -> dict[str, bytes]:
+def _derive(detection: PictureDetection) -> dict[str, bytes]:
     """Make what the result page shows: a copy every browser can show, a small one, a heat map for each face."""
     files = {
         PICTURE: detector.encode_jpeg(detection.image, max_side_px=PREVIEW_SIDE_PX),
