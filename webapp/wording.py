@@ -23,15 +23,16 @@ REASONS = {
     "but that score decides nothing.",
     Reason.TOO_SMALL: "The face is too small in this picture: too few pixels are left to tell a real one from a fake. "
     "Try a larger copy.",
-    Reason.TOO_BLURRED: "The face is too blurred: the fine detail that tells a real one from a fake is gone. Try a sharper "
-    "copy.",
+    Reason.TOO_BLURRED: "The face is too blurred: the fine detail that tells a real one from a fake is gone. "
+    "Try a sharper copy.",
     Reason.TOO_DARK: "The face is too dark to be judged. Try a brighter copy.",
-    Reason.TOO_MANY_FACES: "There are so many faces that one of them scores high by chance. Cut out the person you mean.",
+    Reason.TOO_MANY_FACES: "There are so many faces that one of them scores high by chance. "
+    "Cut out the person you mean.",
     Reason.DRAWING: "This looks like a drawing or a painting; the detector has learned from photographs only.",
     Reason.BETWEEN_THRESHOLDS: "The score lies between the two thresholds, where the model is wrong too often to "
     "decide.",
-    Reason.UNSTABLE: "The verdict changes when the same picture is saved again, so it would say more of the file than of "
-    "the face.",
+    Reason.UNSTABLE: "The verdict changes when the same picture is saved again, so it would say more of the file "
+    "than of the face.",
     Reason.TOO_FEW_FRAMES: "No face is in view long enough to be judged over several frames.",
     Reason.TOO_SHORT: "There is too little speech to be judged; a few seconds are needed.",
     Reason.SILENT: "There is no sound in this recording.",
