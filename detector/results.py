@@ -227,6 +227,7 @@ class VoiceDetection(Detection):
             **super().to_dict(),
             "segments": [segment.to_dict() for segment in self.segments],
             "duration_s": self.duration_s,
+            "has_spectrogram": self.spectrogram is not None,
         }
 
 
@@ -264,6 +265,7 @@ class TrackFrame:
             "logit": self.logit,
             "probability": self.probability,
             "verdict": str(self.verdict),
+            "has_crop": self.crop is not None,
         }
 
 

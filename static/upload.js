@@ -1,18 +1,20 @@
 // The start page with a preview, drag and drop, paste and a busy state. Everything works without this file too.
 
 const MEGABYTE = 1_000_000;
+const SENT_WITH_A_BAR = 5 * MEGABYTE; // bytes; smaller files are there before a bar could be read
 
 const root = document.documentElement;
 const form = document.getElementById("uploader");
-const input = document.getElementById("picture");
+const input = document.getElementById("file");
 const zone = document.getElementById("drop-zone");
 const preview = document.getElementById("preview");
 const title = document.getElementById("drop-title");
 const detail = document.getElementById("drop-detail");
 const problem = document.getElementById("upload-error");
 const status = document.getElementById("upload-status");
+const sending = document.getElementById("sending");
 const emptyTitle = title.textContent;
-const maxMegabytes = Number(form.dataset.maxMb);
+const limits = { picture: Number(form.dataset.maxMb), recording: Number(form.dataset.maxRecordingMb) };
 
 root.classList.add("scripted");
 
@@ -23,6 +25,8 @@ function describe(file) {
 
 function whatIsWrongWith(file) {
   if (file.size === 0) return "The file is empty.";
+  const isRecording = /^(video|audio)\//.test(file.type) || !file.type; // of an unknown kind the server decides
+  const maxMegabytes = isRecording ? limits.recording : limits.picture;
   if (file.size > maxMegabytes * MEGABYTE) {
     return `The file has ${(file.size / MEGABYTE).toFixed(1)} MB; at most ${maxMegabytes} MB are accepted.`;
   }
@@ -54,7 +58,7 @@ function take(files) {
 function setBusy(busyForm, busy) {
   busyForm.classList.toggle("busy", busy);
   root.classList.toggle("waiting", busy);
-  status.textContent = busy ? "The picture is being checked." : "";
+  status.textContent = busy ? "The file is being checked." : "";
 }
 
 input.addEventListener("change", () => show(input.files[0]));
@@ -83,6 +87,43 @@ addEventListener("drop", (event) => {
   take(event.dataTransfer.files);
 });
 addEventListener("paste", (event) => take(event.clipboardData.files));
+
+// A large file is sent with a bar that says how much of it is there already.
+function send() {
+  const request = new XMLHttpRequest();
+  request.upload.addEventListener("progress", (event) => {
+    sending.hidden = false;
+    sending.value = event.loaded / event.total;
+    if (event.loaded === event.total) sending.removeAttribute("value"); // now it is the server's turn
+  });
+  request.addEventListener("load", () => {
+    if (request.responseURL !== form.action) {
+      location.assign(request.responseURL);
+      return;
+    }
+    const page = new DOMParser().parseFromString(request.responseText, "text/html");
+    fail(page.getElementById("upload-error")?.textContent || "The server answered with something unexpected.");
+  });
+  request.addEventListener("error", () => fail("The connection broke off. Nothing was kept; please try again."));
+  request.open("POST", form.action);
+  request.send(new FormData(form));
+}
+
+function fail(words) {
+  setBusy(form, false);
+  sending.hidden = true;
+  problem.textContent = words;
+  problem.tabIndex = -1;
+  problem.focus();
+}
+
+form.addEventListener("submit", (event) => {
+  if (event.defaultPrevented || root.classList.contains("waiting")) return;
+  if (input.files[0].size < SENT_WITH_A_BAR) return;
+  event.preventDefault();
+  setBusy(form, true);
+  send();
+});
 
 for (const each of document.querySelectorAll("form")) {
   each.addEventListener("submit", (event) => {

@@ -33,7 +33,7 @@ class Browser(FlaskClient):
         return self.post(address, data=body, content_type=f"multipart/form-data; boundary={boundary}")
 
     def upload(self, data, name="face.jpg"):
-        return self.submit("/analyses", picture=FileStorage(io.BytesIO(data), name))
+        return self.submit("/analyses", file=FileStorage(io.BytesIO(data), name))
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,4 @@
+import io
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,13 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_half_one(tmp_path, monkey
     with pytest.raises(OSError, match="disk full"):
         storage.save("a", b"new")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"old"}
+
+
+def test_a_stream_is_saved_from_where_it_stands_and_given_back_as_a_path(storage):
+    stream = io.BytesIO(b"head and body")
+    stream.seek(5)
+    storage.save("folder/a", stream)
+    with storage.local_path("folder/a") as path:
+        assert path.read_bytes() == b"and body"
+    with pytest.raises(FileNotFoundError), storage.local_path("folder/b"):
+        pass

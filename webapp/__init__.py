@@ -15,6 +15,7 @@ from webapp.config import load_settings
 from webapp.errors import register_errors
 from webapp.headers import SessionCookie, add_security_headers
 from webapp.instance import keep_secret_key, only_one, prepare_folder
+from webapp.jobs import Supervisor
 from webapp.models import connect_database
 from webapp.pages import site
 from webapp.schema import bring_up_to_date
@@ -48,7 +49,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
         app.config["SECRET_KEY"] = values["SECRET_KEY"] or keep_secret_key(folder)
     app.config.update(
         SQLALCHEMY_DATABASE_URI=values["DATABASE_URL"] or f"sqlite:///{folder / 'deepfake.sqlite'}",
-        MAX_CONTENT_LENGTH=values["MAX_UPLOAD_MB"] * MEGABYTE + FORM_OVERHEAD_BYTES,
+        MAX_CONTENT_LENGTH=max(values["MAX_UPLOAD_MB"], values["MAX_RECORDING_MB"]) * MEGABYTE + FORM_OVERHEAD_BYTES,
         SESSION_COOKIE_SECURE=values["COOKIE_SECURE"],
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_HTTPONLY=True,
@@ -60,6 +61,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
     app.extensions["storage"] = Storage(values["STORAGE_URL"] or str(folder / "storage"))
     connect_database(app)
     bring_up_to_date(app)
+    app.extensions["jobs"] = Supervisor(app)
     app.extensions["detector"] = SharedDetector(threads=values["THREADS"], detector=detector)
 
     CSRFProtect(app)

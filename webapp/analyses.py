@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -16,23 +17,19 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 import detector
-from detector import Detector, MediaTooLarge, ModelError, PictureDetection, UnreadableMedia
+from detector import Detector, MediaTooLarge, ModelError, UnreadableMedia
 from webapp.config import StartupError
-from webapp.models import Analysis, Upload, db
+from webapp.judging import Judged, judge
+from webapp.models import Analysis, State, Upload, db
 from webapp.samples import SAMPLES, read_sample
 from webapp.storage import Storage
 from webapp.wording import megabytes
 
-PREVIEW_SIDE_PX = 1600
-THUMBNAIL_SIDE_PX = 240
 RECENT_ANALYSES = 12
 MAX_NAME_CHARACTERS = 120
 MEGABYTE = 1_000_000
 
 Answer = TypeVar("Answer")
-
-PICTURE = "picture.jpg"  # upright, so that every browser can show it
-THUMBNAIL = "thumbnail.jpg"
 
 
 class UnsupportedMedia(UnreadableMedia):
@@ -82,13 +79,14 @@ def warm_up(app: Flask) -> None:
         raise StartupError(str(error)) from error
 
 
-def submit(data: bytes, *, filename: str, visitor: str, sample: str | None = None) -> Analysis:
-    """Judge a picture and keep the verdict; when anything fails nothing is kept.
+def submit(file: BinaryIO, *, filename: str, visitor: str, sample: str | None = None) -> Analysis:
+    """Keep an upload and see to its verdict: a picture is judged at once, a video or a recording by `webapp.jobs`.
 
-    The picture is judged afresh even when the same bytes are stored already, so nobody learns whether they were.
+    When anything fails nothing is kept. A picture is judged afresh even when the same bytes are stored already, so
+    nobody learns whether they were.
 
     Args:
-        data: the file's bytes.
+        file: open for reading, and seekable.
         filename: as the sender calls it, only ever shown.
         visitor: who may see the result.
         sample: which of our own samples it is.
@@ -99,12 +97,18 @@ def submit(data: bytes, *, filename: str, visitor: str, sample: str | None = Non
         UnreadableMedia: empty or damaged.
         ModelError: there is no usable model.
     """
-    media_type = _check_media(data)
-    analysis, files = current_app.extensions["detector"].call(lambda loaded: _judge(data, loaded))
-    analysis.visitor = visitor
-    analysis.filename = clean_name(filename)
-    analysis.sample = sample
-    _keep(analysis, data, media_type, files)
+    media_type = _check_media(file)
+    media = media_type.partition("/")[0]
+    analysis = Analysis(visitor=visitor, filename=clean_name(filename), sample=sample, media=media)
+    if media == "image":
+        data = file.read()
+        judged = current_app.extensions["detector"].call(lambda loaded: judge(data, loaded))
+        _fill(analysis, judged)
+        _keep(analysis, io.BytesIO(data), media_type, judged.files)
+    else:
+        analysis.state = State.WAITING
+        _keep(analysis, file, media_type, {})
+        current_app.extensions["jobs"].wake()
     return analysis
 
 
@@ -117,7 +121,56 @@ def submit_sample(name: str, *, visitor: str) -> Analysis:
     """
     folder = Path(current_app.instance_path)
     data = current_app.extensions["detector"].call(lambda _: read_sample(name, folder))
-    return submit(data, filename=SAMPLES[name].filename, visitor=visitor, sample=name)
+    return submit(io.BytesIO(data), filename=SAMPLES[name].filename, visitor=visitor, sample=name)
+
+
+def finish(analysis_id: str, judged: Judged) -> bool:
+    """Write the verdict of an analysis that is running.
+
+    Returns:
+        Whether it was still wanted; of a cancelled or deleted one nothing is kept.
+    """
+    analysis = db.session.scalar(select(Analysis).filter_by(id=analysis_id, state=State.RUNNING).with_for_update())
+    if analysis is None:
+        return False
+    with ExitStack() as undo:
+        undo.callback(db.session.rollback)
+        undo.callback(_storage().delete, _folder(analysis_id))
+        _save_files(analysis_id, judged.files)
+        _fill(analysis, judged)
+        analysis.state, analysis.progress, analysis.worker = State.DONE, 1.0, None
+        db.session.commit()
+        undo.pop_all()
+    return True
+
+
+def cancel(analysis_id: str, visitor: str | None) -> bool:
+    """Stop judging a visitor's upload; the upload stays.
+
+    Returns:
+        Whether there was something to stop.
+    """
+    unfinished = Analysis.state.in_((State.WAITING, State.RUNNING))
+    cancelled = update(Analysis).filter_by(id=analysis_id, visitor=visitor).where(unfinished)
+    stopped = db.session.execute(cancelled.values(state=State.CANCELLED, worker=None)).rowcount > 0
+    db.session.commit()
+    return stopped
+
+
+def retry(analysis_id: str, visitor: str | None) -> bool:
+    """Judge a visitor's upload again that was cancelled or failed.
+
+    Returns:
+        Whether there was one.
+    """
+    over = Analysis.state.in_((State.CANCELLED, State.FAILED))
+    again = update(Analysis).filter_by(id=analysis_id, visitor=visitor).where(over)
+    values = {"state": State.WAITING, "progress": 0.0, "attempts": 0, "error": None}
+    begun = db.session.execute(again.values(**values)).rowcount > 0
+    db.session.commit()
+    if begun:
+        current_app.extensions["jobs"].wake()
+    return begun
 
 
 def get(analysis_id: str, visitor: str | None) -> Analysis | None:
@@ -150,7 +203,7 @@ def delete(analysis_id: str, visitor: str | None) -> bool:
 
 
 def open_file(analysis: Analysis, name: str) -> BinaryIO:
-    """Open what was derived from an analysed picture: `PICTURE`, `THUMBNAIL` or a `heatmap_name`.
+    """Open one of the pictures that `webapp.judging` drew of an analysis.
 
     Raises:
         FileNotFoundError: there is none of this name, as for a face the network gives no heat map of.
@@ -158,9 +211,24 @@ def open_file(analysis: Analysis, name: str) -> BinaryIO:
     return _storage().open(f"{_folder(analysis.id)}/{name}")
 
 
-def heatmap_name(face: int) -> str:
-    """Return the name of a face's heat map, a PNG over its crop box; faces are counted from 0."""
-    return f"heatmap-{face}.png"
+def open_upload(analysis: Analysis) -> BinaryIO:
+    """Open the file as it was uploaded.
+
+    Raises:
+        FileNotFoundError: it was deleted meanwhile.
+    """
+    return _storage().open(_upload_path(analysis.upload_sha256))
+
+
+@contextmanager
+def upload_path_of(analysis: Analysis) -> Iterator[Path]:
+    """Give a path to the file as it was uploaded.
+
+    Raises:
+        FileNotFoundError: it was deleted meanwhile.
+    """
+    with _storage().local_path(_upload_path(analysis.upload_sha256)) as path:
+        yield path
 
 
 def clean_name(name: str) -> str:
@@ -174,63 +242,51 @@ def clean_name(name: str) -> str:
     return name or "unnamed"
 
 
-def _check_media(data: bytes) -> str:
-    limit_mb = current_app.config["MAX_UPLOAD_MB"]
-    if len(data) > limit_mb * MEGABYTE:
-        raise MediaTooLarge(f"The file has {megabytes(len(data))}; at most {limit_mb} MB are accepted.")
+def _check_media(file: BinaryIO) -> str:
+    """Return the kind of an upload by its first bytes, with its size within the limit for that kind."""
+    size_bytes = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    head = file.read(detector.HEAD_BYTES)
+    file.seek(0)
     try:
-        return detector.sniff(data)
+        media_type = detector.sniff(head)
     except UnreadableMedia as error:
-        if data:
+        if head:
             raise UnsupportedMedia(str(error)) from error
         raise
+    limit_mb = current_app.config["MAX_UPLOAD_MB" if media_type.startswith("image/") else "MAX_RECORDING_MB"]
+    if size_bytes > limit_mb * MEGABYTE:
+        raise MediaTooLarge(f"The file has {megabytes(size_bytes)}; at most {limit_mb} MB are accepted.")
+    return media_type
 
 
-def _judge(data: bytes, loaded: Detector) -> tuple[Analysis, dict[str, bytes]]:
-    """Return what the detector says and what the page shows of it; the pixels are gone afterwards."""
-    detection = loaded.detect(data)
-    calibration = loaded.engine.spec.calibration
-    analysis = Analysis(
-        upload_sha256=hashlib.sha256(data).hexdigest(),
-        media=detection.media,
-        verdict=str(detection.verdict),
-        probability=detection.probability,
-        threshold_real=calibration.threshold_real,
-        threshold_fake=calibration.threshold_fake,
-        elapsed_ms=detection.elapsed_ms,
-        has_heatmaps=bool(detection.faces) and detection.faces[0].heatmap is not None,
-        result=detection.to_dict(),
-    )
-    return analysis, _derive(detection)
+def _fill(analysis: Analysis, judged: Judged) -> None:
+    for column, value in judged.columns.items():
+        setattr(analysis, column, value)
 
 
-def _derive(detection: PictureDetection) -> dict[str, bytes]:
-    """Make what the result page shows: a copy every browser can show, a small one, a heat map for each face."""
-    files = {
-        PICTURE: detector.encode_jpeg(detection.image, max_side_px=PREVIEW_SIDE_PX),
-        THUMBNAIL: detector.encode_jpeg(detection.image, max_side_px=THUMBNAIL_SIDE_PX),
-    }
-    for index, face in enumerate(detection.faces):
-        if face.heatmap is not None:
-            files[heatmap_name(index)] = detector.encode_png(detector.colour_heatmap(face.heatmap))
-    return files
-
-
-def _keep(analysis: Analysis, data: bytes, media_type: str, files: dict[str, bytes]) -> None:
+def _keep(analysis: Analysis, file: BinaryIO, media_type: str, drawn: dict[str, bytes]) -> None:
     """Store rows and files in one transaction; the stack takes back what was done when a later step fails."""
+    analysis.upload_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    size_bytes = file.tell()
+    file.seek(0)
     upload_path = _upload_path(analysis.upload_sha256)
     with ExitStack() as undo:
         undo.callback(db.session.rollback)
-        if _claim(analysis.upload_sha256, len(data), media_type):
+        if _claim(analysis.upload_sha256, size_bytes, media_type):
             undo.callback(_storage().delete, upload_path)
-        _storage().save(upload_path, data)
+        _storage().save(upload_path, file)
         db.session.add(analysis)
         db.session.flush()
         undo.callback(_storage().delete, _folder(analysis.id))
-        for name, content in files.items():
-            _storage().save(f"{_folder(analysis.id)}/{name}", content)
+        _save_files(analysis.id, drawn)
         db.session.commit()
         undo.pop_all()
+
+
+def _save_files(analysis_id: str, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        _storage().save(f"{_folder(analysis_id)}/{name}", content)
 
 
 def _claim(sha256: str, size_bytes: int, media_type: str) -> bool:

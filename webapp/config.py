@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 PREFIX = "DEEPFAKE_"
 MIN_SECRET_CHARACTERS = 16
+EMBEDDED, OFF = "embedded", "off"  # who judges videos and recordings
 
 
 class StartupError(Exception):
@@ -40,6 +42,28 @@ def _switch(text: str) -> bool:
     if text.lower() not in answers:
         raise ValueError(f"must be true or false, not {text!r}")
     return answers[text.lower()]
+
+
+def _choice(*answers: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in answers:
+            raise ValueError(f"must be {' or '.join(answers)}, not {text!r}")
+        return text.lower()
+
+    return parse
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not low <= number <= high:
+            raise ValueError(f"must be a number from {low:g} to {high:g}, not {text!r}")
+        return number
+
+    return parse
 
 
 def _whole_number(low: int, high: int) -> Callable[[str], int]:
@@ -73,7 +97,16 @@ SETTINGS = (
     Setting("SECRET_KEY", "", "signs the session cookie; empty: made once and kept in the instance folder", _secret),
     Setting("DATABASE_URL", "", "where the results are kept; empty: SQLite in the instance folder", _database_url),
     Setting("STORAGE_URL", "", "folder or fsspec address for the pictures; empty: in the instance folder", _text),
-    Setting("MAX_UPLOAD_MB", "20", "largest accepted file in megabytes (1,000,000 bytes)", _whole_number(1, 200)),
+    Setting("MAX_UPLOAD_MB", "20", "largest accepted picture in megabytes (1,000,000 bytes)", _whole_number(1, 200)),
+    Setting("MAX_RECORDING_MB", "200", "largest accepted video or recording in megabytes", _whole_number(1, 20_000)),
+    Setting("EVERY_S", "1", "seconds between the frames of a video that are looked at", _number(0.04, 60)),
+    Setting(
+        "JOBS",
+        EMBEDDED,
+        "`embedded`: the server judges videos and recordings itself, in a process beside it; "
+        "`off`: whoever runs `python -m webapp.worker` does",
+        _choice(EMBEDDED, OFF),
+    ),
     Setting("THREADS", "0", "threads a worker judges a picture with; 0: as many as cores", _whole_number(0, 1024)),
     Setting("COOKIE_SECURE", "false", "true: cookies over https only, even when a proxy hides the https", _switch),
 )

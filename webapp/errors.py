@@ -39,7 +39,7 @@ def show_detector_error(error: DetectorError) -> tuple[str, int]:
 
 def show_too_large(error: RequestEntityTooLarge) -> tuple[str, int]:
     """Refuse a request whose declared size is over the limit."""
-    limit_mb = current_app.config["MAX_UPLOAD_MB"]
+    limit_mb = max(current_app.config["MAX_UPLOAD_MB"], current_app.config["MAX_RECORDING_MB"])
     return upload_page(error=f"The file is too large; at most {limit_mb} MB are accepted."), 413
 
 

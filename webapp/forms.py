@@ -5,6 +5,6 @@ from flask_wtf.file import FileField, FileRequired
 
 
 class UploadForm(FlaskForm):
-    """One picture."""
+    """One picture, video or recording."""
 
-    picture = FileField(validators=[FileRequired("Choose a picture first.")])
+    file = FileField(validators=[FileRequired("Choose a file first.")])

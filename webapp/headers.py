@@ -11,6 +11,8 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "script-src 'self'",
         "style-src 'self'",
         "img-src 'self' blob:",  # blob: the preview of a picture that is not uploaded yet
+        "media-src 'self'",
+        "connect-src 'self'",  # an upload with a bar, and looking how far the work is
         "form-action 'self'",
         "frame-ancestors 'none'",
         "base-uri 'none'",

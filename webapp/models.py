@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, String, TypeDecorator, event
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, Index, String, TypeDecorator, event
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -30,6 +31,16 @@ def new_token() -> str:
     return secrets.token_urlsafe(TOKEN_BYTES)
 
 
+class State(StrEnum):
+    """How far the judging of an upload is; only `DONE` has a verdict."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 class UtcDateTime(TypeDecorator):
     """A moment in UTC; SQLite forgets the zone, so it is put back on reading."""
 
@@ -47,18 +58,24 @@ class Upload(db.Model):
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     reference_count: Mapped[int]
-    size_bytes: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
     media_type: Mapped[str] = mapped_column(String(32))
 
 
 class Analysis(db.Model):
-    """One verdict, visible to one visitor.
+    """One upload of one visitor, and its verdict once there is one.
 
     Attributes:
         sample: which of our own samples it was; None for an upload.
+        media: "image", "video" or "audio".
+        state: a `State`; pictures are `DONE` from the beginning.
+        progress: share of the work that is done, in [0, 1].
+        worker: the machine that judges it while it is running.
+        attempts: how often judging was begun.
+        error: why there is no verdict, as a sentence; None unless it failed.
         threshold_real, threshold_fake: probabilities between which this verdict was withheld.
         has_heatmaps: the storage holds a heat map for each face.
-        result: `Detection.to_dict()`.
+        result: `Detection.to_dict()`; empty until it is done, as verdict, probability and thresholds are None.
     """
 
     __tablename__ = "analysis"
@@ -70,17 +87,25 @@ class Analysis(db.Model):
     sample: Mapped[str | None] = mapped_column(String(16))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=lambda: datetime.now(UTC))
     media: Mapped[str] = mapped_column(String(16))
-    verdict: Mapped[str] = mapped_column(String(16))
-    probability: Mapped[float]
-    threshold_real: Mapped[float]
-    threshold_fake: Mapped[float]
-    elapsed_ms: Mapped[float]
-    has_heatmaps: Mapped[bool]
-    result: Mapped[dict[str, Any]] = mapped_column(JSON)
+    state: Mapped[str] = mapped_column(String(16), default=State.DONE)
+    progress: Mapped[float] = mapped_column(default=0.0)
+    worker: Mapped[str | None] = mapped_column(String(255))
+    attempts: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None] = mapped_column(String(500))
+    verdict: Mapped[str | None] = mapped_column(String(16))
+    probability: Mapped[float | None]
+    threshold_real: Mapped[float | None]
+    threshold_fake: Mapped[float | None]
+    elapsed_ms: Mapped[float | None]
+    has_heatmaps: Mapped[bool] = mapped_column(default=False)
+    result: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
 
     upload: Mapped[Upload] = relationship()
 
-    __table_args__ = (Index("ix_analysis_visitor_created_at", "visitor", "created_at"),)
+    __table_args__ = (
+        Index("ix_analysis_visitor_created_at", "visitor", "created_at"),
+        Index("ix_analysis_state_created_at", "state", "created_at"),
+    )
 
 
 def connect_database(app: Flask) -> None:

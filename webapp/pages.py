@@ -14,21 +14,25 @@ from flask import (
     jsonify,
     redirect,
     render_template,
+    request,
     send_from_directory,
     session,
     url_for,
 )
 from sqlalchemy import select
 from werkzeug.wrappers import Response as Redirection
+from werkzeug.wsgi import wrap_file
 
-from detector import IMAGE_SUFFIXES, SCORE_EDGES, WRONG_ABOUT, Verdict
-from webapp import analyses
+from detector import AUDIO_SUFFIXES, IMAGE_SUFFIXES, SCORE_EDGES, VIDEO_SUFFIXES, WRONG_ABOUT, Verdict
+from webapp import analyses, judging
 from webapp.forms import UploadForm
 from webapp.measurements import PLOTS, error_sentence, plots_in, read_metrics, values_at
-from webapp.models import Analysis, db, new_token
+from webapp.models import Analysis, State, db, new_token
 from webapp.samples import SAMPLES
+from webapp.wording import work_progress
 
 AXIS = (0.01, 0.1, 0.5, 0.9, 0.99)  # probabilities that are named under the histograms of held-out scores
+TEMPLATES = {"image": "picture.html", "video": "video.html", "audio": "voice.html"}
 
 site = Blueprint("pages", __name__)
 
@@ -47,7 +51,7 @@ def upload_page(*, error: str | None = None) -> str:
         # without the request's data: reading them again could raise the very error that is being shown
         form=UploadForm(formdata=None),
         error=error,
-        suffixes=",".join(sorted(IMAGE_SUFFIXES)),
+        suffixes=",".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES | AUDIO_SUFFIXES)),
         samples=SAMPLES.values(),
         recent=analyses.recent(session.get("visitor")),
     )
@@ -55,12 +59,12 @@ def upload_page(*, error: str | None = None) -> str:
 
 @site.post("/analyses")
 def create_analysis() -> Redirection | tuple[str, int]:
-    """Judge an uploaded picture and lead to its result."""
+    """Take an upload and lead to its result."""
     form = UploadForm()
     if not form.validate():
-        return upload_page(error=next(iter(form.picture.errors), "Choose a picture first.")), 400
-    file = form.picture.data
-    return _show(analyses.submit(file.read(), filename=file.filename, visitor=_visitor()))
+        return upload_page(error=next(iter(form.file.errors), "Choose a file first.")), 400
+    file = form.file.data
+    return _show(analyses.submit(file.stream, filename=file.filename, visitor=_visitor()))
 
 
 @site.post("/samples/<name>")
@@ -73,13 +77,15 @@ def create_sample(name: str) -> Redirection:
 
 @site.get("/analyses/<analysis_id>")
 def result(analysis_id: str) -> str:
-    """Show a verdict and what it rests on."""
+    """Show a verdict and what it rests on, or how far it is."""
     analysis = _own(analysis_id)
+    if analysis.state != State.DONE:
+        return render_template("work.html", analysis=analysis)
     metrics = read_metrics(current_app.config["VISUALIZATIONS"])
     rates = analysis.result.get("error_rates", [])  # results of earlier versions have none
     wrong_about = WRONG_ABOUT[Verdict(analysis.verdict)]
     return render_template(
-        "result.html",
+        TEMPLATES[analysis.media],
         analysis=analysis,
         result=analysis.result,
         sample=SAMPLES.get(analysis.sample),
@@ -89,6 +95,33 @@ def result(analysis_id: str) -> str:
         place=score_step(analysis.probability),
         how_often_wrong=error_sentence(metrics, analysis.verdict, analysis.result["model_sha256"]),
     )
+
+
+@site.get("/analyses/<analysis_id>/state")
+def state(analysis_id: str) -> Response:
+    """Tell the page how far the judging is."""
+    analysis = _own(analysis_id)
+    return jsonify(
+        is_over=analysis.state not in (State.WAITING, State.RUNNING),
+        progress=analysis.progress if analysis.state == State.RUNNING else None,
+        words=work_progress(analysis),
+    )
+
+
+@site.post("/analyses/<analysis_id>/cancel")
+def cancel_analysis(analysis_id: str) -> Redirection:
+    """Stop judging; when it is over already, show what came of it."""
+    _own(analysis_id)
+    analyses.cancel(analysis_id, session.get("visitor"))
+    return redirect(url_for("pages.result", analysis_id=analysis_id), 303)
+
+
+@site.post("/analyses/<analysis_id>/retry")
+def retry_analysis(analysis_id: str) -> Redirection:
+    """Judge again what was cancelled or failed."""
+    _own(analysis_id)
+    analyses.retry(analysis_id, session.get("visitor"))
+    return redirect(url_for("pages.result", analysis_id=analysis_id), 303)
 
 
 def score_step(probability: float) -> float:
@@ -101,13 +134,13 @@ def score_step(probability: float) -> float:
 @site.get("/analyses/<analysis_id>/picture")
 def picture(analysis_id: str) -> Response:
     """Send the upright JPEG copy of the picture."""
-    return _send(_own(analysis_id), analyses.PICTURE)
+    return _send(_own(analysis_id), judging.PICTURE)
 
 
 @site.get("/analyses/<analysis_id>/thumbnail")
 def thumbnail(analysis_id: str) -> Response:
     """Send the small copy of the picture."""
-    return _send(_own(analysis_id), analyses.THUMBNAIL)
+    return _send(_own(analysis_id), judging.THUMBNAIL)
 
 
 @site.get("/analyses/<analysis_id>/faces/<int:face>/heatmap")
@@ -116,7 +149,34 @@ def heatmap(analysis_id: str, face: int) -> Response:
     analysis = _own(analysis_id)
     if face >= len(analysis.result["faces"]):
         abort(404)
-    return _send(analysis, analyses.heatmap_name(face))
+    return _send(analysis, judging.heatmap_name(face))
+
+
+@site.get("/analyses/<analysis_id>/frames/<int:track>/<int:frame_index>")
+def frame(analysis_id: str, track: int, frame_index: int) -> Response:
+    """Send a face as the network saw it in a frame of a video."""
+    return _send(_own(analysis_id), judging.frame_name(track, frame_index))
+
+
+@site.get("/analyses/<analysis_id>/spectrogram")
+def spectrogram(analysis_id: str) -> Response:
+    """Send the spectrogram of what was heard, with the signs of a fake over it."""
+    return _send(_own(analysis_id), judging.SPECTROGRAM)
+
+
+@site.get("/analyses/<analysis_id>/media")
+def media(analysis_id: str) -> Response:
+    """Send the uploaded video or recording, in parts where the player asks for some."""
+    analysis = _own(analysis_id)
+    if analysis.media == "image":
+        abort(404)  # of a picture only our own upright copy is shown
+    try:
+        file = analyses.open_upload(analysis)
+    except FileNotFoundError:
+        abort(404)
+    response = Response(wrap_file(request.environ, file), mimetype=analysis.upload.media_type, direct_passthrough=True)
+    response.content_length = analysis.upload.size_bytes
+    return response.make_conditional(request, accept_ranges=True, complete_length=analysis.upload.size_bytes)
 
 
 @site.post("/analyses/<analysis_id>/delete")

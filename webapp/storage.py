@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import suppress
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import BinaryIO
 
 import fsspec
@@ -27,13 +31,17 @@ class Storage:
         except (ValueError, ImportError) as error:
             raise StartupError(f"{PREFIX}STORAGE_URL cannot be used: {error}.") from error
 
-    def save(self, name: str, data: bytes) -> None:
-        """Write a file, whole or not at all; what was there before is replaced."""
+    def save(self, name: str, data: bytes | BinaryIO) -> None:
+        """Write bytes, or what is left in an open file, whole or not at all; what was there before is replaced."""
         path = f"{self._root}/{name}"
         draft = f"{path}.{secrets.token_hex(8)}.part"
         self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
         try:
-            self._files.pipe_file(draft, data)
+            if isinstance(data, bytes):
+                self._files.pipe_file(draft, data)
+            else:
+                with self._files.open(draft, "wb") as file:
+                    shutil.copyfileobj(data, file)
             self._files.mv(draft, path)
         except BaseException:
             with suppress(FileNotFoundError):
@@ -47,6 +55,24 @@ class Storage:
             FileNotFoundError: there is none of this name.
         """
         return self._files.open(f"{self._root}/{name}", "rb")
+
+    @contextmanager
+    def local_path(self, name: str) -> Iterator[Path]:
+        """Give a path for libraries that want one; of a file that lies elsewhere it is that of a passing copy.
+
+        Raises:
+            FileNotFoundError: there is none of this name.
+        """
+        path = f"{self._root}/{name}"
+        if "file" in self._files.protocol:
+            if not Path(path).is_file():
+                raise FileNotFoundError(path)
+            yield Path(path)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "file"
+            self._files.get_file(path, str(copy))
+            yield copy
 
     def delete(self, name: str) -> None:
         """Remove a file, or a folder with all it holds; a missing one is no error."""

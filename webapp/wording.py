@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from detector import Reason, Verdict
+from webapp.models import Analysis, State
 
+MEDIA = {"image": "Image", "video": "Video", "audio": "Voice"}
 HEADLINES = {
-    Verdict.REAL: "This is a Real Image!",
-    Verdict.DEEPFAKE: "This is a Deepfake Image!",
+    Verdict.REAL: "This is a Real {}!",
+    Verdict.DEEPFAKE: "This is a Deepfake {}!",
     Verdict.INCONCLUSIVE: "Inconclusive",
 }
 SHORT_VERDICTS = {
@@ -39,6 +41,12 @@ REASONS = {
     Reason.NOISY: "The voice is drowned in noise or music.",
     Reason.NO_SPEECH: "No speech was found in this recording.",
 }
+WORK_HEADLINES = {
+    State.WAITING: "Waiting for its turn",
+    State.RUNNING: "Being judged",
+    State.FAILED: "There is no verdict",
+    State.CANCELLED: "Cancelled",
+}
 KINDS = {"real": "real pictures", "fake": "deepfakes"}
 DIRECTIONS = {"real": "this high or higher", "fake": "this low or lower"}  # what it takes to be as wrong
 DELIVERIES = {
@@ -49,9 +57,9 @@ DELIVERIES = {
 }
 
 
-def headline(verdict: str) -> str:
+def headline(verdict: str, media: str = "image") -> str:
     """Return the words a verdict is announced with."""
-    return HEADLINES[Verdict(verdict)]
+    return HEADLINES[Verdict(verdict)].format(MEDIA[media])
 
 
 def short_verdict(verdict: str) -> str:
@@ -62,6 +70,16 @@ def short_verdict(verdict: str) -> str:
 def reason_sentence(reason: str) -> str:
     """Return why a verdict was withheld, as a sentence."""
     return REASONS[Reason(reason)]
+
+
+def work_headline(analysis: Analysis) -> str:
+    """Return what is going on with an upload that has no verdict."""
+    return WORK_HEADLINES[State(analysis.state)]
+
+
+def work_progress(analysis: Analysis) -> str:
+    """Return how far the judging is, such as "42% done"."""
+    return f"{analysis.progress:.0%} done" if analysis.state == State.RUNNING else "It begins in a moment."
 
 
 def delivery(name: str) -> str:
@@ -145,6 +163,12 @@ def duration(elapsed_ms: float) -> str:
     return f"{elapsed_ms / 1000:.1f} s" if elapsed_ms >= 1000 else f"{elapsed_ms:.0f} ms"
 
 
+def clock(seconds: float) -> str:
+    """Return a time in a recording, such as "0:07" or "1:02:30"."""
+    hours, rest = divmod(int(seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
 def moment(when: datetime) -> str:
     """Return a date and time in UTC, such as "20 November 2026, 08:39 UTC"."""
     return f"{when.day} {when:%B %Y, %H:%M} UTC"
@@ -152,6 +176,8 @@ def moment(when: datetime) -> str:
 
 FILTERS = (
     headline,
+    work_headline,
+    work_progress,
     short_verdict,
     reason_sentence,
     delivery,
@@ -165,5 +191,6 @@ FILTERS = (
     count,
     megabytes,
     duration,
+    clock,
     moment,
 )

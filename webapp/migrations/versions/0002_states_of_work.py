@@ -1,0 +1,42 @@
+"""How far the judging of an upload is: until it is done there is no verdict."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+VERDICT_COLUMNS = {
+    "verdict": sa.String(16),
+    "probability": sa.Double(),
+    "threshold_real": sa.Double(),
+    "threshold_fake": sa.Double(),
+    "elapsed_ms": sa.Double(),
+}
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("upload") as upload:
+        upload.alter_column("size_bytes", existing_type=sa.Integer, type_=sa.BigInteger)
+    with op.batch_alter_table("analysis") as analysis:
+        # What was there before was judged at once.
+        analysis.add_column(sa.Column("state", sa.String(16), nullable=False, server_default="done"))
+        analysis.add_column(sa.Column("progress", sa.Double, nullable=False, server_default="1"))
+        analysis.add_column(sa.Column("worker", sa.String(255)))
+        analysis.add_column(sa.Column("attempts", sa.Integer, nullable=False, server_default="0"))
+        analysis.add_column(sa.Column("error", sa.String(500)))
+        for name, kind in VERDICT_COLUMNS.items():
+            analysis.alter_column(name, existing_type=kind, nullable=True)
+    op.create_index("ix_analysis_state_created_at", "analysis", ["state", "created_at"])
+
+
+def downgrade() -> None:
+    op.drop_index("ix_analysis_state_created_at", "analysis")
+    op.execute("DELETE FROM analysis WHERE state <> 'done'")
+    with op.batch_alter_table("analysis") as analysis:
+        for name, kind in VERDICT_COLUMNS.items():
+            analysis.alter_column(name, existing_type=kind, nullable=False)
+        for name in ("state", "progress", "worker", "attempts", "error"):
+            analysis.drop_column(name)
+    with op.batch_alter_table("upload") as upload:
+        upload.alter_column("size_bytes", existing_type=sa.BigInteger, type_=sa.Integer)
