@@ -1,6 +1,7 @@
-r"""Judge pictures from the command line.
+r"""Judge pictures from the command line, and check what was judged before.
 
     python -m detector scan PATH [PATH ...] --csv OUT.csv
+    python -m detector verify BUNDLE.zip
 
 Files named one by one are always tried. In folders, and the folders inside them, the pictures are found by their
 suffix (`IMAGE_SUFFIXES`); names that begin with a dot are passed over, links to other folders are not followed.
@@ -15,8 +16,12 @@ front): import it there as text. Only bytes of a name that are no Unicode are wr
 `--json` writes JSON Lines, one object a file: what `Detection.to_dict` holds, with `path` and `error`; the shares
 are in its `error_rates`.
 
-Exit codes: 0 every file was judged; 1 at least one was not; 2 nothing was scanned (wrong options, no model) or the
-rows could not be written; 130 stopped by Ctrl-C, the rows so far are kept.
+`verify` judges the original in an evidence bundle again, or the file given with `--file`, and prints "same" or a line
+for everything that differs, then the verdict it came to.
+
+Exit codes: 0 every file was judged, or the bundle is the same; 1 at least one was not, or something differs; 2 nothing
+was scanned or compared (wrong options, no model, no bundle, no original) or the rows could not be written; 130 stopped
+by Ctrl-C, the rows so far are kept.
 """
 
 from __future__ import annotations
@@ -36,15 +41,18 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from detector import __version__
+from detector.bundle import BOX_TOLERANCE_PX, LOGIT_TOLERANCE, MAX_BUNDLE_BYTES, verify_bundle
 from detector.media import IMAGE_SUFFIXES
 from detector.pipeline import MODEL_FILES, Detector, load_detector
-from detector.results import WRONG_ABOUT, Detection, DetectorError, ErrorRate
+from detector.results import WRONG_ABOUT, Detection, DetectorError, ErrorRate, MediaTooLarge
+from detector.wording import headline, probability
 
 RATE_COLUMNS = tuple(f"{kind}_{figure}" for kind in ("real", "fake") for figure in ("share", "low", "high", "n"))
 COLUMNS = (
     "path", "media", "verdict", "probability", "logit", "faces", "reasons", *RATE_COLUMNS, "elapsed_ms", "error",
 )  # fmt: skip
 OK, SOME_FAILED, NOTHING_DONE, INTERRUPTED = 0, 1, 2, 130  # exit codes
+SHOWN_DIFFERENCES = 20  # of a bundle
 
 
 @dataclass(frozen=True)
@@ -155,6 +163,40 @@ def scan(arguments: argparse.Namespace) -> int:
     return INTERRUPTED if stopped else SOME_FAILED if counts["error"] else OK
 
 
+def verify(arguments: argparse.Namespace) -> int:
+    """Judge the original of an evidence bundle again, say what differs, and return the exit code.
+
+    Raises:
+        ModelError: the network cannot be loaded.
+        UnreadableMedia, MediaTooLarge: the bundle cannot be read.
+        OSError: a file cannot be opened.
+    """
+    bundle, original = (path and _read_file(path) for path in (arguments.bundle, arguments.file))
+    detector = load_detector(engine=arguments.engine, threads=arguments.threads)
+    checked = verify_bundle(bundle, detector, original=original)
+    if checked.differences:
+        print("differs:")
+        for sentence in checked.differences[:SHOWN_DIFFERENCES]:
+            print(f"- {_printable(sentence)}")
+        if len(checked.differences) > SHOWN_DIFFERENCES:
+            print(f"- and {len(checked.differences) - SHOWN_DIFFERENCES:,} more")
+    else:
+        print(f"same (logits within {LOGIT_TOLERANCE:g}, boxes within {BOX_TOLERANCE_PX} pixel)")
+    if checked.detection is not None:
+        seen = checked.detection
+        print(headline(seen.verdict))
+        print(f"The probability that it is a deepfake is {probability(seen.probability)} (logit {seen.logit:.6f}).")
+    return SOME_FAILED if checked.differences else OK
+
+
+def _read_file(path: str) -> bytes:
+    with open(path, "rb") as file:
+        data = file.read(MAX_BUNDLE_BYTES + 1)
+    if len(data) > MAX_BUNDLE_BYTES:
+        raise MediaTooLarge(f"{path!r} has more than {MAX_BUNDLE_BYTES:,} bytes; no more are read.")
+    return data
+
+
 def _judge(detector: Detector, path: str) -> Row:
     try:
         return Row(path, detection=detector.detect(path))
@@ -247,22 +289,39 @@ def _parser() -> argparse.ArgumentParser:
         metavar="OUT.json",
         help="write a JSON object a line, with every face; without a name, or with -, to the standard output",
     )
+    _add_network_options(command)
+    command.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
+    command.set_defaults(run=scan)
+
+    command = commands.add_parser(
+        "verify",
+        help="check an evidence bundle",
+        description="Judge the original in an evidence bundle again and say whether it comes to the same, or what "
+        "differs. Nothing in a bundle is signed, so compare what this prints with the report.",
+        epilog="Exit codes: 0 the same, 1 something differs, 2 nothing could be compared.",
+    )
+    command.add_argument("bundle", metavar="BUNDLE", help="the ZIP archive")
+    command.add_argument("--file", metavar="ORIGINAL", help="the picture itself, taken instead of the one inside")
+    _add_network_options(command)
+    command.set_defaults(run=verify)
+    return parser
+
+
+def _add_network_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--engine", choices=tuple(MODEL_FILES), default="onnx", help="onnx is fast (default), keras the reference"
     )
     command.add_argument("--threads", type=_count, metavar="N", help="how many the network may use; default: all cores")
-    command.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code (see the top of this file)."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    if arguments.csv and arguments.csv == arguments.json:
+    if arguments.run is scan and arguments.csv and arguments.csv == arguments.json:
         parser.error(f"--csv and --json both write to {arguments.csv!r}")
     try:
-        return scan(arguments)
+        return arguments.run(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader, say `head`, has seen enough; the interpreter must not flush into nowhere

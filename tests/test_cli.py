@@ -12,8 +12,11 @@ import pytest
 from PIL import Image
 
 from detector import cli
+from detector.bundle import Verification, write_bundle
 from detector.cli import COLUMNS, RATE_COLUMNS, main
 from detector.media import read_image
+from detector.provenance import read_provenance
+from detector.report import Evidence
 from detector.results import ErrorRate, Face, ModelError, PictureDetection, Reason, Verdict
 
 ROOT = Path(__file__).parents[1]
@@ -284,6 +287,8 @@ def test_options_reach_the_detector(tmp_path, monkeypatch):
         (["scan", "--json", "face.jpg", "other.jpg"], "'face.jpg' looks like a picture"),
         (["scan", "a", "--csv", "face.PNG"], "'face.PNG' looks like a picture"),
         (["scan", "a", "--csv", "-", "--json"], "both write to '-'"),
+        (["verify"], "BUNDLE"),
+        (["verify", "a", "--csv", "b"], "--csv"),
     ],
 )
 def test_wrong_options_end_with_2_and_a_word(argv, seen, capsys):
@@ -337,7 +342,13 @@ except SystemExit as end:
 
 
 @pytest.mark.parametrize(
-    ("argv", "shown"), [(["--version"], "detector 0."), (["--help"], "scan"), (["scan", "--help"], "--csv")]
+    ("argv", "shown"),
+    [
+        (["--version"], "detector 0."),
+        (["--help"], "scan"),
+        (["scan", "--help"], "--csv"),
+        (["verify", "--help"], "--file"),
+    ],
 )
 def test_help_loads_no_tensorflow(argv, shown):
     *lines, last = python("-c", LOADED, "detector", *argv, check=True).stdout.splitlines()
@@ -359,3 +370,62 @@ def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path):
     done = subprocess.run(command, cwd=ROOT, stdout=write_end, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write_end)
     assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr and done.returncode == 2
+
+
+@pytest.fixture
+def evidence(astronaut, real_detector, monkeypatch):
+    """A judged portrait; `verify` gets the detector that judged it."""
+    monkeypatch.setattr(cli, "load_detector", lambda **options: real_detector)
+    data = astronaut.read_bytes()
+    detection = real_detector.detect(data)
+    provenance = read_provenance(data, image=detection.image)
+    return Evidence(data=data, detection=detection, provenance=provenance, spec=real_detector.engine.spec)
+
+
+def test_a_bundle_is_the_same_or_told_what_differs(evidence, tmp_path, capsys):
+    path, original = tmp_path / "bundle.zip", tmp_path / "original.png"
+    path.write_bytes(write_bundle(evidence, include_original=False))
+    original.write_bytes(evidence.data)
+    assert main(["verify", str(path), "--file", str(original)]) == 0
+    first, verdict, probability = capsys.readouterr().out.splitlines()
+    assert first == "same (logits within 0.001, boxes within 1 pixel)"
+    assert verdict and f"(logit {evidence.detection.logit:.6f})" in probability
+
+    original.write_bytes(evidence.data + b"\0")
+    assert main(["verify", str(path), "--file", str(original)]) == 1
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == "differs:" and lines[0].startswith("- SHA-256 of the original: ") and lines[-2] == verdict
+
+
+def test_many_differences_are_counted(evidence, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "bundle.zip"
+    path.write_bytes(write_bundle(evidence))
+    lines = tuple(f"{number}\x1b" for number in range(23))
+    monkeypatch.setattr(cli, "verify_bundle", lambda *arguments, **options: Verification(lines, None))
+    assert main(["verify", str(path)]) == 1
+    first, *shown, last = capsys.readouterr().out.splitlines()
+    assert len(shown) == 20 and shown[0] == r"- 0\x1b" and last == "- and 3 more"
+
+
+@pytest.mark.parametrize(
+    ("content", "seen"),
+    [(None, "No such file"), (b"", "not an evidence bundle"), (b"PK\3\4 hello", "not an evidence bundle")],
+)
+def test_what_is_no_bundle_ends_with_2_and_a_sentence(content, seen, evidence, tmp_path, capsys):
+    path = tmp_path / "bundle\x1b.zip"
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["verify", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and seen in err and "\x1b" not in err
+
+
+def test_a_bundle_without_its_original_asks_for_it(evidence, tmp_path, capsys):
+    path = tmp_path / "bundle.zip"
+    path.write_bytes(write_bundle(evidence, include_original=False))
+    assert main(["verify", str(path)]) == 2 and "--file" in capsys.readouterr().err
+
+
+def test_a_file_without_end_is_not_read(evidence, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "MAX_BUNDLE_BYTES", 1000)
+    assert main(["verify", "/dev/zero"]) == 2 and "more than 1,000 bytes" in capsys.readouterr().err
