@@ -1,4 +1,4 @@
-"""Bytes in, pixels out: what kind of file this is, and its picture as upright RGB.
+"""Bytes in, pixels out: what kind of file this is, and a picture as upright RGB (`streams` reads videos and sound).
 
 Nothing here trusts a file's name or its header: the kind is read from the first bytes, the size is checked before
 a pixel is decoded, and whatever a decoder stumbles over becomes a sentence for the person.
@@ -7,6 +7,7 @@ a pixel is decoded, and whatever a decoder stumbles over becomes a sentence for 
 from __future__ import annotations
 
 import io
+import os
 import re
 import stat
 import struct
@@ -16,6 +17,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, WebPImagePlugin
@@ -29,6 +31,8 @@ MAX_FILE_BYTES = 4 * MAX_PIXELS  # room for the largest picture stored without c
 MAX_JPEG_SCANS = 100  # a progressive JPEG has about 10; each costs a pass over the whole picture
 HEAD_BYTES = 4096  # how far `sniff` looks
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".3gp", ".mov", ".qt", ".webm", ".mkv", ".avi"})
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".m4b", ".mka"})
 
 _PILLOW_FORMATS = {
     "image/jpeg": "JPEG",
@@ -38,7 +42,8 @@ _PILLOW_FORMATS = {
     "image/bmp": "BMP",
     "image/tiff": TiffImagePlugin.TiffImageFile.format,
 }
-_READABLE = "JPEG, PNG, WebP, GIF, BMP and TIFF pictures"
+_PICTURES = "JPEG, PNG, WebP, GIF, BMP and TIFF pictures"
+_READABLE = f"{_PICTURES}, MP4, MOV, WebM, MKV and AVI videos, and WAV, FLAC, MP3, OGG and M4A sound"
 
 # (offset, magic, media type or, for what is not read, a name with its article); the first match counts
 _SIGNATURES = (
@@ -55,22 +60,21 @@ _SIGNATURES = (
     (4, b"ftypavis", "an AVIF picture"),
     *((4, b"ftyp" + brand, "a HEIC picture") for brand in (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1")),
     (4, b"ftypcrx ", "a raw camera picture"),
-    *((4, b"ftyp" + brand, "an audio file") for brand in (b"M4A ", b"M4B ", b"F4A ")),
-    (4, b"ftyp", "a video"),
-    (4, b"moov", "a video"),
-    (8, b"AVI ", "a video"),
-    (0, b"\x1a\x45\xdf\xa3", "a video"),
-    (0, b"FLV\x01", "a video"),
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a video"),
-    (0, b"\x00\x00\x01\xba", "a video"),
-    (0, b"\x00\x00\x01\xb3", "a video"),
-    (8, b"WAVEfmt", "an audio file"),
-    (0, b"ID3", "an audio file"),
-    (0, b"fLaC", "an audio file"),
-    (0, b"OggS", "an audio file"),
-    (0, b"#!AMR", "an audio file"),
-    (8, b"AIF", "an audio file"),
-    *((0, b"\xff" + second, "an audio file") for second in (b"\xfb", b"\xfa", b"\xf3", b"\xf2", b"\xf1", b"\xf9")),
+    *((4, b"ftyp" + brand, "audio/mp4") for brand in (b"M4A ", b"M4B ", b"F4A ")),
+    (4, b"ftypqt  ", "video/quicktime"),
+    (4, b"ftyp", "video/mp4"),
+    (0, b"FLV\x01", "an FLV video"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a Windows Media file"),
+    (0, b"\x00\x00\x01\xba", "an MPEG-1 or MPEG-2 video"),
+    (0, b"\x00\x00\x01\xb3", "an MPEG-1 or MPEG-2 video"),
+    *((0, b"ID3" + version, "audio/mpeg") for version in (b"\2", b"\3", b"\4")),
+    (0, b"fLaC", "audio/flac"),
+    (28, b"\x80theora", "an Ogg video"),
+    (0, b"OggS", "audio/ogg"),
+    (0, b"#!AMR", "an AMR audio file"),
+    (8, b"AIF", "an AIFF audio file"),
+    *((0, b"\xff" + second, "an AAC audio file") for second in (b"\xf1", b"\xf9")),
+    *((0, b"\xff" + second, "audio/mpeg") for second in (b"\xfb", b"\xfa", b"\xf3", b"\xf2", b"\xe3", b"\xe2")),
     (0, b"%PDF", "a PDF document"),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document"),
     (30, b"[Content_Types].xml", "an Office document"),
@@ -88,6 +92,10 @@ _SIGNATURES = (
     (0, b"\x7fELF", "a program"),
     (0, b"MZ", "a program"),
 )
+_RIFF_TYPES = {b"AVI ": "video/x-msvideo", b"WAVE": "audio/wav"}
+_QUICKTIME_BOXES = {b"moov", b"mdat", b"wide", b"free", b"skip"}  # one of them comes first where no type is stated
+_MATROSKA = b"\x1a\x45\xdf\xa3"
+_WEBM_TYPE = b"\x42\x82\x84webm"  # the DocType of a Matroska file's first element
 _BMP_HEADER_BYTES = {12, 16, 40, 52, 56, 64, 108, 124}  # "BM" alone could begin a word
 
 _JPEG_MARKER = re.compile(rb"\xff+[^\x00\x01\xff\xd0-\xd8]")  # one that begins a segment with a length, or the end
@@ -117,7 +125,9 @@ def sniff(data: bytes) -> str:
         data: the file, or at least its first `HEAD_BYTES`.
 
     Returns:
-        image/jpeg, image/png, image/webp, image/gif, image/bmp or image/tiff.
+        For pictures image/jpeg, image/png, image/webp, image/gif, image/bmp or image/tiff; for videos video/mp4,
+        video/quicktime, video/webm, video/x-matroska or video/x-msvideo, which may hold nothing but sound; for sound
+        audio/wav, audio/flac, audio/mpeg, audio/ogg or audio/mp4.
 
     Raises:
         UnreadableMedia: for every other kind, naming the one that was seen.
@@ -126,7 +136,7 @@ def sniff(data: bytes) -> str:
         raise UnreadableMedia("The file is empty (0 bytes).")
     head = bytes(data[:HEAD_BYTES])
     seen = _identify(head)
-    if seen in _PILLOW_FORMATS:
+    if "/" in seen:
         return seen
     raise UnreadableMedia(f"The file is {seen}; only {_READABLE} are read.")
 
@@ -134,6 +144,12 @@ def sniff(data: bytes) -> str:
 def _identify(head: bytes) -> str:
     if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADER_BYTES:
         return "image/bmp"
+    if head[:4] == b"RIFF" and head[8:12] in _RIFF_TYPES:
+        return _RIFF_TYPES[head[8:12]]
+    if head[4:8] in _QUICKTIME_BOXES and head[0] < ord(" "):  # the size in front; or it is a word in a text
+        return "video/quicktime"
+    if head.startswith(_MATROSKA):
+        return "video/webm" if _WEBM_TYPE in head[:64] else "video/x-matroska"
     for offset, magic, seen in _SIGNATURES:
         if head.startswith(magic, offset):
             return seen
@@ -168,11 +184,16 @@ def read_image(source: str | Path | bytes) -> np.ndarray:
         (H, W, 3) uint8 RGB in [0, 255], turned upright as EXIF says.
 
     Raises:
-        UnreadableMedia: not a picture of the six kinds, damaged, cut off, or with a side under `MIN_SIDE_PX`.
+        UnreadableMedia: not a picture of the six kinds (a video, sound), damaged, cut off, or with a side under
+            `MIN_SIDE_PX`.
         MediaTooLarge: over `MAX_FILE_BYTES`, `MAX_PIXELS` or `MAX_SIDE_PX`; checked before decoding.
     """
-    data = source if isinstance(source, bytes) else _read_file(Path(source))
-    name = _PILLOW_FORMATS[sniff(data)]
+    data = source if isinstance(source, bytes) else _read_file(source)
+    media_type = sniff(data)
+    if media_type not in _PILLOW_FORMATS:
+        kind = "a video" if media_type.startswith("video/") else "sound"
+        raise UnreadableMedia(f"The file is {kind} ({media_type}), not a picture; here only {_PICTURES} are read.")
+    name = _PILLOW_FORMATS[media_type]
     if name == "JPEG" and (scans := _count_progressive_scans(data)) > MAX_JPEG_SCANS:
         raise MediaTooLarge(f"The JPEG picture has {scans:,} scans; at most {MAX_JPEG_SCANS} are read.")
     try:
@@ -220,20 +241,37 @@ def encode_png(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _read_file(path: Path) -> bytes:
-    shown = repr(str(path))  # repr: a name may hold control characters
+def open_file(path: str | Path) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Raises:
+        UnreadableMedia: it is missing, forbidden, a folder, a pipe or a device.
+    """
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise UnreadableMedia(f"{shown} is a folder, not a picture.")
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe or a device could wait for ever
-            raise UnreadableMedia(f"{shown} is not a regular file.")
-        if status.st_size > MAX_FILE_BYTES:
-            raise MediaTooLarge(f"The file has {status.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read.")
-        return path.read_bytes()
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise UnreadableMedia(f"{_shown(path)} is a folder, not a file.")
+        if not stat.S_ISREG(mode):  # opening a pipe or a device could wait for ever
+            raise UnreadableMedia(f"{_shown(path)} is not a regular file.")
+        return open(path, "rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
-        raise UnreadableMedia(f"{shown} cannot be opened: {reason}.") from error
+        raise UnreadableMedia(f"{_shown(path)} cannot be opened: {reason}.") from error
+
+
+def _read_file(path: str | Path) -> bytes:
+    with open_file(path) as file:
+        size_bytes = os.fstat(file.fileno()).st_size
+        if size_bytes > MAX_FILE_BYTES:
+            raise MediaTooLarge(f"The file has {size_bytes:,} bytes; at most {MAX_FILE_BYTES:,} are read.")
+        try:
+            return file.read()
+        except OSError as error:
+            raise UnreadableMedia(f"{_shown(path)} cannot be read: {error.strerror}.") from error
+
+
+def _shown(path: str | Path) -> str:
+    return repr(str(path))  # a name may hold control characters
 
 
 def _check_size(width_px: int, height_px: int) -> None:

@@ -49,25 +49,17 @@ class Detector:
         started = time.perf_counter()
         image = _checked(source) if isinstance(source, np.ndarray) else read_image(source)
         height, width = image.shape[:2]
-        found = self._finder.find_faces(image)[:MAX_FACES]
-        spec = self.engine.spec
-        squares = [crop_square(face.box, spec.crop_margin, width, height) for face in found]
-        squares = squares or [whole_square(width, height)]
-        logits, class_maps = self.engine.run(crop_faces(image, squares, spec.input_size_px))
-
-        faces = [
-            self._face(face, squares[i], float(logits[i]), None if class_maps is None else class_maps[i])
-            for i, face in enumerate(found)
-        ]
-        judged = [i for i, face in enumerate(faces) if _is_large_enough(face)]
+        calibration = self.engine.spec.calibration
+        faces = self.score_faces(image)
+        judged = [face for face in faces if is_large_enough(face)]
         # Without one the score is still given, for programs that sort by it; the reason withholds the verdict.
-        logit = float(logits[judged or slice(None)].max())
-        probability = spec.calibration.probability(logit)
-        reasons = () if judged else (Reason.TOO_SMALL,) if found else (Reason.NO_FACE,)
-        verdict = Verdict.INCONCLUSIVE if reasons else spec.calibration.judge(probability)
+        logit = max([face.logit for face in judged or faces] or [self.score_whole(image)])
+        probability = calibration.probability(logit)
+        reasons = () if judged else (Reason.TOO_SMALL,) if faces else (Reason.NO_FACE,)
+        verdict = Verdict.INCONCLUSIVE if reasons else calibration.judge(probability)
         if verdict is Verdict.INCONCLUSIVE and not reasons:
             reasons = (Reason.BETWEEN_THRESHOLDS,)
-        faces.sort(key=lambda face: (not _is_large_enough(face), -face.logit))
+        faces.sort(key=lambda face: (not is_large_enough(face), -face.logit))
         is_measured = judged and self.held_out is not None
         return PictureDetection(
             verdict=verdict,
@@ -82,6 +74,34 @@ class Detector:
             image=image,
             error_rates=self.held_out.error_rates(probability, faces[0].size_px) if is_measured else (),
         )
+
+    def score_faces(self, image: np.ndarray, *, max_faces: int = MAX_FACES) -> list[Face]:
+        """Find the faces of a picture or a frame and score each; nothing is judged.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, upright.
+            max_faces: how many, of the largest.
+
+        Returns:
+            The faces, the largest first.
+        """
+        height, width = image.shape[:2]
+        spec = self.engine.spec
+        found = self._finder.find_faces(image)[:max_faces]
+        if not found:
+            return []
+        squares = [crop_square(face.box, spec.crop_margin, width, height) for face in found]
+        logits, class_maps = self.engine.run(crop_faces(image, squares, spec.input_size_px))
+        return [
+            self._face(face, squares[i], float(logits[i]), None if class_maps is None else class_maps[i])
+            for i, face in enumerate(found)
+        ]
+
+    def score_whole(self, image: np.ndarray) -> float:
+        """Return the logit of a whole picture or frame (H, W, 3) uint8 RGB, as of one face that fills it."""
+        height, width = image.shape[:2]
+        crops = crop_faces(image, [whole_square(width, height)], self.engine.spec.input_size_px)
+        return float(self.engine.run(crops)[0][0])
 
     def _face(
         self, found: FoundFace, square: tuple[int, int, int, int], logit: float, class_map: np.ndarray | None
@@ -134,5 +154,6 @@ def _checked(image: np.ndarray) -> np.ndarray:
     return image
 
 
-def _is_large_enough(face: Face) -> bool:
+def is_large_enough(face: Face) -> bool:
+    """Return whether a face is judged, or only scored."""
     return face.size_px >= MIN_FACE_PX

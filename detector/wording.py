@@ -11,9 +11,10 @@ from detector.results import Reason, Verdict
 
 MAX_TEXT_CHARACTERS = 2_000  # that are shown of a text of unknown origin
 
+MEDIA = {"image": "Image", "video": "Video", "audio": "Voice"}
 HEADLINES = {
-    Verdict.REAL: "This is a Real Image!",
-    Verdict.DEEPFAKE: "This is a Deepfake Image!",
+    Verdict.REAL: "This is a Real {}!",
+    Verdict.DEEPFAKE: "This is a Deepfake {}!",
     Verdict.INCONCLUSIVE: "Inconclusive",
 }
 REASONS = {
@@ -41,9 +42,9 @@ KINDS = {"real": "real pictures", "fake": "deepfakes"}
 DIRECTIONS = {"real": "this high or higher", "fake": "this low or lower"}  # what it takes to be as wrong
 
 
-def headline(verdict: str) -> str:
+def headline(verdict: str, media: str = "image") -> str:
     """Return the words a verdict is announced with."""
-    return HEADLINES[Verdict(verdict)]
+    return HEADLINES[Verdict(verdict)].format(MEDIA[media])
 
 
 def reason_sentence(reason: str) -> str:

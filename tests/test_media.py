@@ -13,9 +13,11 @@ import pytest
 from PIL import Image, ImageCms, ImageSequence
 
 from detector.media import (
+    AUDIO_SUFFIXES,
     IMAGE_SUFFIXES,
     MAX_PIXELS,
     MIN_SIDE_PX,
+    VIDEO_SUFFIXES,
     encode_jpeg,
     encode_png,
     read_image,
@@ -101,12 +103,15 @@ KINDS = [
     (bytes.fromhex("d0cf11e0a1b11ae1") + bytes(64), "Office"),
     (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
     (b"\0\0\0\x18ftypavif\0\0\0\0", "AVIF"),
-    (b"\0\0\0\x18ftypisom\0\0\0\0", "video"),
-    (b"\x1a\x45\xdf\xa3\x01\0\0\0", "video"),
-    (b"RIFF\x24\0\0\0AVI LIST", "video"),
-    (b"RIFF\x24\0\0\0WAVEfmt ", "audio"),
-    (b"ID3\x04\0\0\0\0\0\0", "audio"),
-    (b"\0\0\0\x18ftypM4A \0\0\0\0", "audio"),
+    (b"FLV\x01\5", "FLV video"),
+    (b"\0\0\x01\xba\x44", "MPEG-1 or MPEG-2 video"),
+    (b"OggS" + bytes(24) + b"\x80theora", "Ogg video"),
+    (b"\xff\xf1\x50\x80", "AAC audio"),
+    (b"FORM\0\0\0\x24AIFFCOMM", "AIFF audio"),
+    (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n", "plain text"),
+    (b"ffconcat version 1.0\nfile /etc/hostname\n", "plain text"),
+    (b"The wide river and the WAVE upon it", "plain text"),
+    (b"ID3 is a kind of tag", "plain text"),
     (b"Just a letter to somebody.\n" * 9, "plain text"),
     ("Grüße aus Köln, 你好".encode(), "plain text"),
     ("Windows text".encode("utf-16"), "plain text"),
@@ -123,6 +128,31 @@ def test_what_is_no_picture_is_named(data, seen, tmp_path):
     for call in (lambda: sniff(data), lambda: read_image(data), lambda: read_image(path)):
         with pytest.raises(UnreadableMedia, match=seen):
             call()
+
+
+MOVING_AND_SOUNDING = [
+    (b"\0\0\0\x18ftypisom\0\0\0\0", "video/mp4"),
+    (b"\0\0\0\x18ftypmp42\0\0\0\0", "video/mp4"),
+    (b"\0\0\0\x14ftypqt  \0\0\0\0", "video/quicktime"),
+    (b"\0\0\0\x08wide\x01\0\0\0mdat", "video/quicktime"),
+    (b"\x1a\x45\xdf\xa3\x9fB\x86\x81\1B\xf7\x81\1B\xf2\x81\4B\xf3\x81\x08B\x82\x84webm", "video/webm"),
+    (b"\x1a\x45\xdf\xa3\x9fB\x86\x81\1B\xf7\x81\1B\xf2\x81\4B\xf3\x81\x08B\x82\x88matroska", "video/x-matroska"),
+    (b"RIFF\x24\0\0\0AVI LIST", "video/x-msvideo"),
+    (b"RIFF\x24\0\0\0WAVEfmt ", "audio/wav"),
+    (b"fLaC\0\0\0\x22", "audio/flac"),
+    (b"ID3\x04\0\0\0\0\0\0", "audio/mpeg"),
+    (b"\xff\xfb\x90\x64", "audio/mpeg"),
+    (b"OggS" + bytes(24) + b"OpusHead", "audio/ogg"),
+    (b"\0\0\0\x18ftypM4A \0\0\0\0", "audio/mp4"),
+]
+
+
+@pytest.mark.parametrize(("data", "media"), MOVING_AND_SOUNDING, ids=[media for _, media in MOVING_AND_SOUNDING])
+def test_videos_and_sound_are_recognised_and_not_taken_for_pictures(data, media):
+    assert sniff(data) == media
+    kind = "a video" if media.startswith("video") else "sound"
+    with pytest.raises(UnreadableMedia, match=rf"{kind} \({media}\), not a picture"):
+        read_image(data)
 
 
 @pytest.mark.parametrize("cut", [0.3, 0.6, 0.9])
@@ -275,10 +305,10 @@ def test_a_forbidden_file_is_named(tmp_path, monkeypatch):
     path = tmp_path / "secret.png"
     path.write_bytes(GOOD["png"][0])
 
-    def refuse(self):
+    def refuse(path, mode):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(type(path), "read_bytes", refuse)
+    monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(UnreadableMedia, match=r"secret\.png.*Permission denied"):
         read_image(path)
 
@@ -483,4 +513,9 @@ def test_png_keeps_every_pixel():
 
 def test_suffixes_are_small_letters_with_a_dot():
     assert {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"} <= IMAGE_SUFFIXES
-    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in IMAGE_SUFFIXES)
+    assert {".mp4", ".mov", ".webm", ".mkv", ".avi"} <= VIDEO_SUFFIXES
+    assert {".wav", ".flac", ".mp3", ".ogg", ".m4a"} <= AUDIO_SUFFIXES
+    kinds = [IMAGE_SUFFIXES, VIDEO_SUFFIXES, AUDIO_SUFFIXES]
+    suffixes = frozenset.union(*kinds)
+    assert len(suffixes) == sum(map(len, kinds))  # none stands for two kinds
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in suffixes)

@@ -17,13 +17,12 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 import detector
-from detector import Detector, MediaTooLarge, ModelError, UnreadableMedia
+from detector import Detector, MediaTooLarge, ModelError, UnreadableMedia, megabytes
 from webapp.config import StartupError
 from webapp.judging import Judged, judge
 from webapp.models import Analysis, State, Upload, db
 from webapp.samples import SAMPLES, read_sample
 from webapp.storage import Storage
-from webapp.wording import megabytes
 
 RECENT_ANALYSES = 12
 MAX_NAME_CHARACTERS = 120

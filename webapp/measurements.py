@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from detector import Verdict
-from webapp.wording import count, interval, percent
+from detector import Verdict, count, percent
+from webapp.wording import interval
 
 METRICS_FILE = "metrics.json"
 

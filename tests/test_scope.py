@@ -1,0 +1,103 @@
+import cv2
+import numpy as np
+import pytest
+from skimage.measure import blur_effect
+
+from detector.faces import FoundFace
+from detector.results import Reason
+from detector.scope import (
+    MAX_JUDGED_FACES,
+    MIN_FACE_PX,
+    grey_face,
+    measure_blur,
+    measure_brightness,
+    measure_edge_ratio,
+    read_face_scope,
+    read_scope,
+)
+from detector.synthesis import TIERS, blur, recompress
+
+
+@pytest.fixture(scope="module")
+def face(portrait, finder):
+    return finder.find_faces(portrait)[0]
+
+
+def darken(image, stops):
+    return (255 * ((image / 255) ** 2.2 / 2**stops) ** (1 / 2.2)).astype(np.uint8)
+
+
+def draw(image):
+    """Four levels of flat paint, as on a poster."""
+    flat = image
+    for _ in range(4):
+        flat = cv2.bilateralFilter(flat, 9, 60, 9)
+    return (np.rint(flat / 85) * 85).astype(np.uint8)
+
+
+def resized(face, factor):
+    return FoundFace(face.box * factor, face.landmarks * factor, face.detection_score)
+
+
+@pytest.mark.parametrize(
+    ("alter", "reasons"),
+    [
+        (lambda image: image, ()),
+        *((deliver, ()) for deliver in TIERS.values() if deliver),
+        (lambda image: darken(image, 2), ()),
+        (lambda image: np.clip(image * 1.5, 0, 255).astype(np.uint8), ()),
+        (lambda image: blur(image, 5), (Reason.TOO_BLURRED,)),
+        (lambda image: darken(image, 7), (Reason.TOO_DARK,)),
+        (draw, (Reason.DRAWING,)),
+        (lambda image: recompress(draw(image), 75), (Reason.DRAWING,)),
+    ],
+)
+def test_what_is_wrong_with_a_face_is_told(alter, reasons, portrait, face):
+    assert read_scope(alter(portrait), [face]) == reasons
+
+
+def test_a_face_too_small_is_told_that_alone(portrait, face):
+    factor = (MIN_FACE_PX - 1) / max(face.box[2:])
+    small = cv2.resize(blur(portrait, 6), None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    assert read_scope(small, [resized(face, factor)]) == (Reason.TOO_SMALL,)
+    factor = (MIN_FACE_PX + 1) / max(face.box[2:])
+    small = cv2.resize(portrait, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    assert read_scope(small, [resized(face, factor)]) == ()
+
+
+def test_no_face_and_too_many(portrait, face):
+    assert read_scope(portrait, []) == (Reason.NO_FACE,)
+    assert read_scope(portrait, [face] * MAX_JUDGED_FACES) == ()
+    assert read_scope(portrait, [face] * (MAX_JUDGED_FACES + 1)) == (Reason.TOO_MANY_FACES,)
+    distant = resized(face, 0.1)
+    assert read_scope(portrait, [face, *[distant] * (MAX_JUDGED_FACES + 1)]) == ()  # who stands far away is not counted
+
+
+def test_one_face_that_can_be_judged_is_enough(portrait, face):
+    both = np.concatenate([portrait, blur(portrait, 6)], axis=1)
+    other = FoundFace(face.box + np.array([512, 0, 0, 0], np.float32), face.landmarks, 1.0)
+    assert read_scope(both, [other, face]) == ()
+    assert read_scope(both, [other, resized(face, 0.1)]) == (Reason.TOO_SMALL, Reason.TOO_BLURRED)
+
+
+def test_blur_is_the_published_measure(portrait, face):
+    grey = grey_face(portrait, face.box)
+    for picture in (grey, blur(grey, 3), grey[:, :90]):
+        assert measure_blur(picture) == pytest.approx(blur_effect(picture / 255, h_size=11), abs=1e-3)
+
+
+@pytest.mark.parametrize("measure", [measure_brightness, measure_edge_ratio])
+def test_a_measure_means_the_same_at_every_size(measure, portrait, face):
+    values = []
+    for factor in (1, 2, 3):
+        image = cv2.resize(portrait, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+        values.append(measure(grey_face(image, face.box * factor)))
+    assert max(values) < 1.15 * min(values)
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_a_picture_of_nothing_is_blurred_and_no_drawing(level):
+    nothing = np.full((80, 60, 3), level, np.uint8)
+    reasons = read_face_scope(nothing, (-20, 10, 60, 90))
+    assert Reason.TOO_BLURRED in reasons and Reason.DRAWING not in reasons
+    assert (Reason.TOO_DARK in reasons) is (level == 0)
