@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from detector.results import ModelError
 
 if TYPE_CHECKING:
@@ -55,6 +57,17 @@ CNN_CHANNELS = (32, 64, 128)
 # How a decoder doubles its picture, and how many times an autoencoder with it halves and doubles.
 DECODERS = {"nearest": 3, "transposed": 2, "shuffle": 3}
 AUTOENCODER_CHANNELS = 24  # of the first convolution; each halving doubles them, up to four times
+VOICE_GROUPS = 32  # of neighbouring bands, each with weights of its own
+VOICE_SOUNDING_DB = 30.0  # below the loudest; quieter frames are pauses
+VOICE_SMOOTH = 21  # bands: what is left over their mean is detail
+VOICE_LIMIT = 4.0  # of a standardised value; a single odd recording must not decide
+VOICE_DECAY = 0.04  # of the weights that vote; with two hundred voices to learn from it wants much
+# Over frequency and time: the detail itself, its step to the next band and its step to the next frame, to begin with.
+VOICE_FILTERS = (
+    np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], np.float32),
+    np.array([[0, -1, 0], [0, 1, 0], [0, 0, 0]], np.float32),
+    np.array([[0, 0, 0], [-1, 1, 0], [0, 0, 0]], np.float32),
+)
 CODE_CHANNELS = 2  # of the code in the middle, doubled with each halving
 
 
@@ -96,6 +109,86 @@ def build_network(network: str, input_size_px: int, *, weights: str | Path = "no
     class_map = layers.Conv2D(1, 1, dtype="float32", name="class_map")(features)
     logit = layers.GlobalAveragePooling2D(dtype="float32", name="logit")(class_map)
     return keras.Model(pixels, {"logit": logit, "class_map": class_map}, name=network)
+
+
+def build_voice_network(bands: int, *, dropout: float = 0.2):
+    """Build the voice network with the outputs `logit` (N, 1) and `class_map` (N, VOICE_GROUPS, 1, 1).
+
+    What a vocoder leaves is a texture and no event: ripples between neighbouring frequencies, lines that stand still,
+    steps that are too even, harmonics too clear. So small filters run over the fine structure; of what they find the
+    size, the lean to one side and what stays when signs may cancel are averaged over the time in which there is sound,
+    for each group of neighbouring bands, and every average votes with a weight of its own. The mean of the map is the
+    logit; what the harmonics say is shared out evenly, since it belongs to no frequency. The time axis is free. How
+    loud a band is, which a microphone decides, is not looked at.
+
+    Args:
+        bands: linear bands of the spectrogram, a multiple of 64.
+        dropout: rate before the weights.
+
+    Returns:
+        keras.Model from (N, bands, T, 1) float32 decibels, low frequencies first.
+
+    Source:
+        Okabe et al., "Attentive Statistics Pooling for Deep Speaker Embedding", arXiv 1803.10963, for statistics as
+        pooling, though what is heeded here is only the level; Noll, "Cepstrum Pitch Determination", 1967, for the
+        harmonics.
+    """
+    import keras
+
+    # Layers alone: Keras loads nothing else from an .h5 file.
+    layers, decay = keras.layers, keras.regularizers.L2(VOICE_DECAY)
+    decibels = keras.Input((bands, None, 1), name="decibels")
+    peaks = layers.MaxPooling2D((bands, 1), name="peaks")(decibels)
+    loudest = layers.GlobalMaxPooling2D(keepdims=True, name="loudest")(peaks)
+    # How far each frame is from counting as sound; times -5, whatever is more than a decibel off is as good as left out.
+    missing = layers.ReLU(name="missing")(layers.Rescaling(-1.0, -VOICE_SOUNDING_DB)(layers.Subtract()([peaks, loudest])))
+    keys = layers.Reshape((-1, 1))(layers.Rescaling(-5.0, name="keys")(missing))
+    query = layers.Reshape((1, 1))(layers.Rescaling(0.0, 1.0, name="query")(loudest))
+
+    def over_time(values):
+        rows, channels = values.shape[1], values.shape[3]
+        moments = layers.Reshape((-1, rows * channels))(layers.Permute((2, 1, 3))(values))
+        return layers.Reshape((rows, 1, channels))(layers.Attention()([query, moments, keys]))
+
+    def over_bands(values):
+        return layers.AveragePooling2D((bands // VOICE_GROUPS, 1))(values)
+
+    def absolute(values):
+        return layers.Maximum()([values, layers.Rescaling(-1.0)(values)])
+
+    def standardise(values, name: str):
+        """Bring values to a spread of 1 and into the limits, shifted to begin at 0."""
+        values = layers.BatchNormalization(center=False, scale=False, momentum=0.97, name=name)(values)
+        values = layers.ReLU(2 * VOICE_LIMIT)(layers.Rescaling(1.0, VOICE_LIMIT)(values))
+        return layers.Dropout(dropout, name=f"{name}_dropout")(values)
+
+    level = over_bands(decibels)
+    spread = over_time(absolute(layers.Subtract()([level, over_time(level)])))
+    smooth = layers.AveragePooling2D((VOICE_SMOOTH, 1), 1, "same", name="smooth")(decibels)
+    detail = layers.Subtract(name="detail")([decibels, smooth])
+    found = layers.Conv2D(len(VOICE_FILTERS), 3, padding="same", use_bias=False, name="filters")(detail)
+    size = over_bands(over_time(absolute(found)))
+    lean = over_bands(over_time(layers.Activation("tanh")(layers.Rescaling(0.1)(found))))
+    standing = over_bands(absolute(over_time(found)))
+    texture = layers.Flatten()(layers.Concatenate()([spread, size, lean, standing]))
+    texture = layers.Reshape((VOICE_GROUPS, -1))(standardise(texture, "texture"))
+    options = {"kernel_initializer": "zeros", "kernel_regularizer": decay}
+    votes = layers.EinsumDense("ngs,gs->ng", VOICE_GROUPS, name="votes", **options)(texture)
+
+    first, last = bands // 64, bands // 2  # 125 Hz to 4 kHz
+    voiced = layers.Cropping2D(((first, bands - last), (0, 0)))(detail)
+    waves = layers.Conv2D(8 * VOICE_GROUPS, (last - first, 1), use_bias=False, trainable=False, name="waves")(voiced)
+    harmonics = layers.Reshape((VOICE_GROUPS, 8))(over_time(absolute(waves)))
+    harmonics = layers.GlobalAveragePooling1D(data_format="channels_first")(harmonics)
+    vote = layers.Dense(1, name="harmonics_vote", **options)(standardise(harmonics, "harmonics"))
+
+    class_map = layers.Add()([layers.Rescaling(float(VOICE_GROUPS))(votes), vote])
+    class_map = layers.Reshape((VOICE_GROUPS, 1, 1), dtype="float32", name="class_map")(class_map)
+    logit = layers.GlobalAveragePooling2D(dtype="float32", name="logit")(class_map)
+    network = keras.Model(decibels, {"logit": logit, "class_map": class_map}, name="voice")
+    network.get_layer("filters").set_weights([np.stack(VOICE_FILTERS, axis=-1)[:, :, None]])
+    network.get_layer("waves").set_weights([_waves(last - first, 4 * VOICE_GROUPS)[:, None, None]])
+    return network
 
 
 def average_networks(networks: list[keras.Model]) -> keras.Model:
@@ -218,6 +311,13 @@ def _cnn_body(shape: tuple[int, int, int], weights: str | Path) -> keras.Model:
     if weights != "none":
         load_body(body, weights)
     return body
+
+
+def _waves(length: int, count: int) -> np.ndarray:
+    """Return (length, 2 * count) the cosines and sines, under a window, that ripple 1, 1.5, 2 ... times over a length."""
+    phases = np.pi * np.arange(length)[:, None] * (np.arange(count) + 2) / length
+    waves = np.hanning(length)[:, None] * np.exp(-1j * phases)
+    return np.stack([waves.real, waves.imag], axis=-1).reshape(length, -1).astype(np.float32)
 
 
 def _mean(values: list, name: str):

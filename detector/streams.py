@@ -30,12 +30,11 @@ from detector.media import HEAD_BYTES, open_file, sniff
 from detector.results import MediaTooLarge, UnreadableMedia
 
 MAX_FRAMES = 3600  # an hour at one a second; of longer videos the frames lie further apart
-MAX_FRAME_PIXELS = 4096 * 4096  # a decoder keeps up to 16 frames and one a thread: 500 MB at 1.5 bytes a pixel
+MAX_FRAME_PIXELS = 4096 * 4096  # a decoder keeps up to 16 frames: 400 MB at 1.5 bytes a pixel
 MAX_PACKETS = 5_000_000  # 10 hours at 120 frames a second; each costs 10 bytes here and 30 in FFmpeg
 MAX_DEPTH = 10  # of boxes in boxes; FFmpeg's own
 MAX_CHUNKS = 10_000  # of a list in a WAV or AVI file; usual are ten
 MAX_ASPECT = 4  # of a pixel's sides; beyond it the header is taken for wrong
-MAX_THREADS = 4  # of a decoder
 SAMPLE_RATE_HZ = 16_000
 MIN_SOURCE_RATE_HZ, MAX_SOURCE_RATE_HZ = 4_000, 384_000  # beyond these a small file could fill the memory
 MAX_SOUND_S = 600.0  # 38 MB
@@ -69,7 +68,7 @@ class StreamInfo:
 
     Attributes:
         media_type: as `sniff` tells it.
-        duration_s: what the header says, else the end of the last packet; None when neither is known.
+        duration_s: what the header says, else how far the packets reach; None when neither is known.
         has_video: frames, and not only the picture of a cover.
         has_audio: an audio track, silent or not.
         width_px, height_px: of the upright frames; 0 without a video.
@@ -101,7 +100,7 @@ def probe(source: Source) -> StreamInfo:
         MediaTooLarge: its frames have more than `MAX_FRAME_PIXELS`.
     """
     with _opened(source) as (container, media_type):
-        claimed_s = container.duration / av.time_base if container.duration else None
+        claimed_s = max(container.duration or 0, 0) / av.time_base or None
         has_audio = _find(container, "audio") is not None
         stream = _find(container, "video")
         if stream is None and not has_audio:
@@ -111,7 +110,7 @@ def probe(source: Source) -> StreamInfo:
         if stream is None:
             return StreamInfo(media_type, claimed_s, has_video=False, has_audio=True)
         width_px, height_px = _stored_size(stream)
-        packets, end_s = _list_packets(container, stream)
+        packets, length_s = _list_packets(container, stream)
         times = packets["time"][packets["is_shown"]]
         last_frame_s = float((times.max() - times.min()) * stream.time_base) if len(times) else 0.0
         wanted = _choose_times(packets, 1, 1)
@@ -122,14 +121,14 @@ def probe(source: Source) -> StreamInfo:
             rotation_degrees = -frame.rotation % 360
     return StreamInfo(
         media_type,
-        claimed_s or end_s,
+        claimed_s or length_s,
         has_video=True,
         has_audio=has_audio,
         width_px=width_px,
         height_px=height_px,
         rotation_degrees=rotation_degrees,
         last_frame_s=last_frame_s,
-        is_cut_off=claimed_s is not None and end_s < claimed_s - CUT_OFF_S,
+        is_cut_off=claimed_s is not None and length_s < claimed_s - CUT_OFF_S,
     )
 
 
@@ -145,7 +144,7 @@ def sample_frames(
 
     Args:
         source: a path, a file's bytes, or an open binary file that can seek.
-        every_s: length of a step.
+        every_s: length of a step, over 0.
         max_frames: how many may come.
 
     Yields:
@@ -345,19 +344,20 @@ def _packets(container: InputContainer, stream: Stream | None = None) -> Iterato
 
 
 def _list_packets(container: InputContainer, stream: VideoStream) -> tuple[np.ndarray, float]:
-    """Return the video's packets, (N,) _PACKET in the order of decoding, and when the last of all tracks ends, in s."""
-    end_s = 0.0
+    """Return the video's packets, (N,) _PACKET in the order of decoding, and how long all tracks last, in seconds."""
+    start_s, end_s = np.inf, -np.inf
 
     def rows() -> Iterator[tuple[int, bool, bool]]:
-        nonlocal end_s
+        nonlocal start_s, end_s
         for packet in _packets(container):
             time = packet.dts if packet.pts is None else packet.pts
             if time is not None:
+                start_s = min(start_s, float(time * packet.time_base))
                 end_s = max(end_s, float((time + (packet.duration or 0)) * packet.time_base))
             if packet.stream_index == stream.index:
                 yield time or 0, packet.is_keyframe, not packet.is_discard
 
-    return np.fromiter(islice(rows(), MAX_PACKETS), _PACKET), end_s
+    return np.fromiter(islice(rows(), MAX_PACKETS), _PACKET), max(end_s - start_s, 0.0)
 
 
 def _choose_times(packets: np.ndarray, step: float, max_frames: int) -> np.ndarray:
@@ -395,26 +395,28 @@ def _decode(
     may_miss = bool(needed.all())
     times = iter(wanted.tolist())
     time = next(times, None)
+    if time is None:
+        return
     is_good = True
     for frame in _decode_needed(container, stream, np.isin(packets["time"], wanted), needed):
         if frame is None or frame.is_corrupt or frame.pts is None:  # and with it all that hang on it
             is_good = False
             continue
         is_good = is_good or bool(frame.key_frame)
-        if time is None or (frame.pts > time and not may_miss):
+        if frame.pts > time and not may_miss:
             return
         if frame.pts >= time and is_good:
             yield frame
             time = next((later for later in times if later > frame.pts), None)
+            if time is None:
+                return
 
 
 def _decode_needed(
     container: InputContainer, stream: VideoStream, is_wanted: np.ndarray, needed: np.ndarray
 ) -> Iterator[VideoFrame | None]:
     """Yield the frames of the needed packets in the order they are shown; frames no other hangs on only if wanted."""
-    decoder = stream.codec_context
-    decoder.thread_type = "AUTO"
-    decoder.thread_count = MAX_THREADS
+    decoder = stream.codec_context  # its threads share a frame; with one for each, FFmpeg crashes on damaged VP9
     is_fed = False
     for packet, is_needed, is_kept in zip(_packets(container, stream), needed, is_wanted, strict=False):
         if is_needed:

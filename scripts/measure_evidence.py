@@ -371,11 +371,11 @@ def main(argv: list[str] | None = None) -> None:
     samples = find_samples(take_in_turns(read_split(options.manifest, TUNE), options.pictures))
     if "scope" in options.only:
         print_scope(samples, engine)
-    if "delivery" in options.only:
-        print_delivery(samples, engine)
     for method in MAPS:
         if method in options.only:
             print_maps(method, samples, engine)
+    if "delivery" in options.only:  # last, since it may find too few wrong verdicts to ask about
+        print_delivery(samples, engine)
 
 
 if __name__ == "__main__":
