@@ -140,15 +140,15 @@ def build_voice_network(bands: int, *, dropout: float = 0.2):
     decibels = keras.Input((bands, None, 1), name="decibels")
     peaks = layers.MaxPooling2D((bands, 1), name="peaks")(decibels)
     loudest = layers.GlobalMaxPooling2D(keepdims=True, name="loudest")(peaks)
-    # How far each frame is from counting as sound; times -5, whatever is more than a decibel off is as good as left out.
-    missing = layers.ReLU(name="missing")(layers.Rescaling(-1.0, -VOICE_SOUNDING_DB)(layers.Subtract()([peaks, loudest])))
-    keys = layers.Reshape((-1, 1))(layers.Rescaling(-5.0, name="keys")(missing))
-    query = layers.Reshape((1, 1))(layers.Rescaling(0.0, 1.0, name="query")(loudest))
+    # How far each frame is from counting as sound; a decibel too far leaves a weight of e^-5.
+    missing = layers.Rescaling(-1.0, -VOICE_SOUNDING_DB)(layers.Subtract()([peaks, loudest]))
+    missing = layers.Reshape((-1, 1))(layers.ReLU(name="missing")(missing))
+    share = layers.Softmax(axis=1, name="share")(layers.Rescaling(-5.0)(missing))
 
     def over_time(values):
         rows, channels = values.shape[1], values.shape[3]
         moments = layers.Reshape((-1, rows * channels))(layers.Permute((2, 1, 3))(values))
-        return layers.Reshape((rows, 1, channels))(layers.Attention()([query, moments, keys]))
+        return layers.Reshape((rows, 1, channels))(layers.Dot(axes=1)([share, moments]))
 
     def over_bands(values):
         return layers.AveragePooling2D((bands // VOICE_GROUPS, 1))(values)
@@ -170,20 +170,24 @@ def build_voice_network(bands: int, *, dropout: float = 0.2):
     size = over_bands(over_time(absolute(found)))
     lean = over_bands(over_time(layers.Activation("tanh")(layers.Rescaling(0.1)(found))))
     standing = over_bands(absolute(over_time(found)))
-    texture = layers.Flatten()(layers.Concatenate()([spread, size, lean, standing]))
-    texture = layers.Reshape((VOICE_GROUPS, -1))(standardise(texture, "texture"))
-    options = {"kernel_initializer": "zeros", "kernel_regularizer": decay}
-    votes = layers.EinsumDense("ngs,gs->ng", VOICE_GROUPS, name="votes", **options)(texture)
+    texture = standardise(layers.Flatten()(layers.Concatenate()([spread, size, lean, standing])), "texture")
+    # Each value times a weight of its own; the values of a group of bands lie side by side.
+    votes = layers.DepthwiseConv2D(
+        1, use_bias=False, depthwise_initializer="zeros", depthwise_regularizer=decay, name="votes"
+    )(layers.Reshape((1, 1, -1))(texture))
+    votes = layers.Reshape((VOICE_GROUPS, -1, 1))(votes)
+    votes = layers.AveragePooling2D((1, votes.shape[2]))(votes)
 
     first, last = bands // 64, bands // 2  # 125 Hz to 4 kHz
     voiced = layers.Cropping2D(((first, bands - last), (0, 0)))(detail)
     waves = layers.Conv2D(8 * VOICE_GROUPS, (last - first, 1), use_bias=False, trainable=False, name="waves")(voiced)
-    harmonics = layers.Reshape((VOICE_GROUPS, 8))(over_time(absolute(waves)))
-    harmonics = layers.GlobalAveragePooling1D(data_format="channels_first")(harmonics)
-    vote = layers.Dense(1, name="harmonics_vote", **options)(standardise(harmonics, "harmonics"))
-
-    class_map = layers.Add()([layers.Rescaling(float(VOICE_GROUPS))(votes), vote])
-    class_map = layers.Reshape((VOICE_GROUPS, 1, 1), dtype="float32", name="class_map")(class_map)
+    harmonics = layers.Reshape((-1, 1, 1))(over_time(absolute(waves)))
+    harmonics = layers.Flatten()(layers.AveragePooling2D((8, 1))(harmonics))
+    vote = layers.Dense(1, kernel_initializer="zeros", kernel_regularizer=decay, name="harmonics_vote")(
+        standardise(harmonics, "harmonics")
+    )
+    votes = layers.Rescaling(float(texture.shape[1]))(votes)
+    class_map = layers.Add(dtype="float32", name="class_map")([votes, layers.Reshape((1, 1, 1))(vote)])
     logit = layers.GlobalAveragePooling2D(dtype="float32", name="logit")(class_map)
     network = keras.Model(decibels, {"logit": logit, "class_map": class_map}, name="voice")
     network.get_layer("filters").set_weights([np.stack(VOICE_FILTERS, axis=-1)[:, :, None]])
@@ -314,7 +318,7 @@ def _cnn_body(shape: tuple[int, int, int], weights: str | Path) -> keras.Model:
 
 
 def _waves(length: int, count: int) -> np.ndarray:
-    """Return (length, 2 * count) the cosines and sines, under a window, that ripple 1, 1.5, 2 ... times over a length."""
+    """Return cosines and sines under a window, (length, 2 * count), that ripple 1, 1.5, 2 ... times over the length."""
     phases = np.pi * np.arange(length)[:, None] * (np.arange(count) + 2) / length
     waves = np.hanning(length)[:, None] * np.exp(-1j * phases)
     return np.stack([waves.real, waves.imag], axis=-1).reshape(length, -1).astype(np.float32)
