@@ -198,6 +198,8 @@ def build_voice_network(bands: int, *, dropout: float = 0.2):
 def average_networks(networks: list[keras.Model]) -> keras.Model:
     """Join networks into one whose logit, and whose class map where all have one, is the mean of theirs.
 
+    Every second one sees the mirror image: the mean over two views of a face costs nothing more that way.
+
     Raises:
         ModelError: their inputs differ in size.
     """
@@ -210,7 +212,7 @@ def average_networks(networks: list[keras.Model]) -> keras.Model:
     members = []
     for number, network in enumerate(networks):
         member = keras.Model(network.input, network.output, name=f"member{number}")
-        members.append(member(pixels))
+        members.append(_see_mirrored(member, pixels) if number % 2 else member(pixels))
     outputs = {"logit": _mean([member["logit"] for member in members], "logit")}
     if all("class_map" in member for member in members):
         # Maps of several grids are repeated to a common one, which keeps each one's mean and so the logit.
@@ -272,7 +274,8 @@ def load_body(body: keras.Model, path: str | Path) -> None:
         if not str(path).endswith(".weights.h5"):
             whole = keras.models.load_model(path, compile=False)
             members = [layer for layer in whole.layers if layer.name.startswith("member")]
-            body.set_weights((members[-1] if members else whole).get_layer("body").get_weights())
+            last = max(members, key=lambda layer: layer.name, default=whole)
+            body.set_weights(last.get_layer("body").get_weights())
             return
         with warnings.catch_warnings():
             # Of some layers that are missing in the file Keras only warns, and leaves them random.
@@ -322,6 +325,22 @@ def _waves(length: int, count: int) -> np.ndarray:
     phases = np.pi * np.arange(length)[:, None] * (np.arange(count) + 2) / length
     waves = np.hanning(length)[:, None] * np.exp(-1j * phases)
     return np.stack([waves.real, waves.imag], axis=-1).reshape(length, -1).astype(np.float32)
+
+
+def _see_mirrored(network: keras.Model, pixels) -> dict:
+    """Show a network the mirror image, and lay its class map back over the picture."""
+    outputs = network(_mirror(pixels))
+    return {name: _mirror(values) if len(values.shape) == 4 else values for name, values in outputs.items()}
+
+
+def _mirror(values):
+    """Reverse the columns of (N, H, W, C), by a fixed matrix: Keras loads no bare operations from HDF5."""
+    import keras
+
+    reverse = keras.layers.EinsumDense("nhwc,wv->nhvc", values.shape[1:], trainable=False)
+    mirrored = reverse(values)
+    reverse.set_weights([np.eye(values.shape[2], dtype=np.float32)[::-1]])
+    return mirrored
 
 
 def _mean(values: list, name: str):

@@ -34,7 +34,7 @@ from detector.synthesis import TIERS
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 LEFT_OUT = ("face-swap", "stylegan")  # generators that begin so
-EPOCHS, EPOCH_SAMPLES = 2, 16_000
+EPOCHS, EPOCH_SAMPLES = 2, 12_000
 SIZE_PX = 128
 # Shares of the fakes made on line: more than train.py's own, since so few kinds of fakes are left beside them.
 SELF_BLEND, RECONSTRUCT = 0.45, 0.3

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from arguments import at_least
 from manifests import ROOT, Example, cut_groups, write_manifest
 from tqdm import tqdm
 
@@ -227,13 +228,6 @@ def _shown(path: Path) -> str:
     return repr(str(path))  # a name may hold control characters
 
 
-def _whole_number(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is less than 0")
-    return value
-
-
 def main(argv: list[str] | None = None) -> None:
     """Make the copies; exits with a sentence when files were left out or nothing could be done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -241,8 +235,8 @@ def main(argv: list[str] | None = None) -> None:
         "--source", type=Path, default=ROOT / "data" / "sample_data", help="holds the folders df and real"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "data" / "synthetic_data")
-    parser.add_argument("--copies", type=_whole_number, default=COPIES, help=f"per picture (default {COPIES})")
-    parser.add_argument("--seed", type=_whole_number, default=1)
+    parser.add_argument("--copies", type=at_least(0), default=COPIES, help=f"per picture (default {COPIES})")
+    parser.add_argument("--seed", type=at_least(0), default=1)
     parser.add_argument("--self-blend", action="store_true", help="also make deepfakes out of the real pictures")
     options = parser.parse_args(argv)
     if options.out.resolve().is_relative_to(options.source.resolve()):

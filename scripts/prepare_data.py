@@ -30,6 +30,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from arguments import at_least, share
 from manifests import ROOT, Example, cut_groups, read_manifest, replace_file, write_manifest
 from near_copies import NEAR_COPY_BITS, merge_near_copies, perceptual_hash, report_leak
 from tqdm import tqdm
@@ -394,19 +395,6 @@ def _shown(path: Path) -> str:
     return repr(str(path))  # a name may hold control characters
 
 
-def _at_least(least: int, text: str) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} up")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
 def main(argv: list[str] | None = None) -> None:
     """Prepare what is named; exits with a sentence where nothing could be made."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -416,14 +404,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--real", type=Path, nargs="+", default=[], metavar="DIR", help="folders of real pictures")
     parser.add_argument("--fake", type=Path, nargs="+", default=[], metavar="DIR", help="folders of fakes")
     parser.add_argument("--out", type=Path, default=ROOT / "data" / "prepared")
-    parser.add_argument("--frames", type=partial(_at_least, 1), help="of each video (default: one a second)")
+    parser.add_argument("--frames", type=at_least(1), help="of each video (default: one a second)")
     parser.add_argument("--no-crops", action="store_true", help="leave pictures as they are; only look and cut")
     parser.add_argument(
-        "--val-share", type=_share, default=HELD_OUT_SHARE, help="share of groups held out (default 0.1)"
+        "--val-share", type=share, default=HELD_OUT_SHARE, help="share of groups held out (default 0.1)"
     )
-    parser.add_argument("--seed", type=partial(_at_least, 0), default=0, help="of that cut")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="of that cut")
     parser.add_argument("--resplit", action="store_true", help="cut anew what a manifest has cut")
-    parser.add_argument("--threads", type=partial(_at_least, 1), default=os.cpu_count())
+    parser.add_argument("--threads", type=at_least(1), default=os.cpu_count())
     options = parser.parse_args(argv)
     if not (options.inputs or options.real or options.fake):
         parser.error("name folders or manifests, or give --real and --fake")

@@ -29,6 +29,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from arguments import at_least, share
 from calibrate import UNCALIBRATED, save_model, write_calibrated
 from export import can_export
 from manifests import ROOT, Example, LocatedFace, cut_tune, face_square, locate_faces, read_manifest, replace_file
@@ -455,25 +456,10 @@ def _own_weights(network: str) -> str:
         return "none"
 
 
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
-    return int(text)
-
-
 def _even(text: str) -> int:
-    if _at_least_one(text) % 2:
+    if at_least(1)(text) % 2:
         raise argparse.ArgumentTypeError(f"{text} is odd; half of a batch is real, half is fake")
     return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        if 0 <= float(text) <= 1:
-            return float(text)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to 1")
 
 
 def _emphasis(text: str) -> tuple[str, float]:
@@ -497,14 +483,14 @@ def main(argv: list[str] | None = None) -> None:
         "(default: the project's own model.h5 where it is of this network, else none)",
     )
     parser.add_argument("--size", type=int, default=192, help="side of the network's input in pixels (default 192)")
-    parser.add_argument("--epochs", type=_at_least_one, default=8)
-    parser.add_argument("--epoch-samples", type=_at_least_one, default=640, help="pictures an epoch (default 640)")
+    parser.add_argument("--epochs", type=at_least(1), default=8)
+    parser.add_argument("--epoch-samples", type=at_least(1), default=640, help="pictures an epoch (default 640)")
     parser.add_argument("--batch", type=_even, default=32, help="half real, half fake (default 32)")
     parser.add_argument(
-        "--self-blend", type=_share, default=SELF_BLEND, help="share of the fakes blended from reals on line"
+        "--self-blend", type=share, default=SELF_BLEND, help="share of the fakes blended from reals on line"
     )
     parser.add_argument(
-        "--reconstruct", type=_share, default=RECONSTRUCT, help="share of the fakes rebuilt by autoencoders"
+        "--reconstruct", type=share, default=RECONSTRUCT, help="share of the fakes rebuilt by autoencoders"
     )
     parser.add_argument("--undamaged", action="store_true", help="leave out recompression, scaling, blur and light")
     parser.add_argument("--unbalanced", action="store_true", help="show every picture as often as any other")
@@ -516,8 +502,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE, help="at its peak (default 1e-3)")
     parser.add_argument("--weight-decay", type=float, default=1e-4, help="of AdamW; 0 makes it Adam (default 1e-4)")
-    parser.add_argument("--label-smoothing", type=_share, default=0.05)
-    parser.add_argument("--dropout", type=_share, default=0.2, help="before the last layer (default 0.2)")
+    parser.add_argument("--label-smoothing", type=share, default=0.05)
+    parser.add_argument("--dropout", type=share, default=0.2, help="before the last layer (default 0.2)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--run", type=Path, help="folder of the run (default: one of these settings' own in runs)")
     parser.add_argument("--out", type=Path, default=MODEL)

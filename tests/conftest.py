@@ -2,7 +2,13 @@
 
 import copy
 import io
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +25,9 @@ from detector.faces import FaceFinder
 from webapp import create_app
 from webapp.analyses import SharedDetector
 from webapp.models import db
+
+ROOT = Path(__file__).parents[1]
+START_S = 60  # a busy machine starts slowly
 
 
 class Browser(FlaskClient):
@@ -63,6 +72,32 @@ def face_jpeg(astronaut):
 @pytest.fixture(scope="session")
 def real_detector():
     return load_detector()
+
+
+@pytest.fixture(scope="session")
+def start_server():
+    """Return a context manager: gunicorn as it ships, in a folder of its own; it gives the address and the log."""
+
+    @contextmanager
+    def start(folder, **settings):
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DEEPFAKE_", "GUNICORN_"))}
+        environment = {**kept, "DEEPFAKE_INSTANCE_PATH": str(folder / "instance"), "WEB_CONCURRENCY": "2", **settings}
+        log = folder / "log"
+        with open(log, "w") as output:
+            command = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "app:app"]
+            server = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=output)
+        try:
+            until = time.monotonic() + START_S
+            while not (found := re.search(r"Listening at: (http://\S+)", log.read_text())):
+                assert server.poll() is None and time.monotonic() < until, log.read_text()
+                time.sleep(0.05)
+            yield found[1], log
+        finally:
+            server.send_signal(signal.SIGTERM)
+            code = server.wait(START_S)
+        assert code == 0 and "Traceback" not in log.read_text(), log.read_text()
+
+    return start
 
 
 @pytest.fixture

@@ -3,14 +3,9 @@
 import os
 import re
 import shutil
-import threading
 from contextlib import contextmanager
 
 import pytest
-from werkzeug.serving import make_server
-
-from webapp import create_app
-from webapp.models import db
 
 playwright = pytest.importorskip("playwright.sync_api", reason="The browser tests need the package playwright.")
 expect = playwright.expect
@@ -24,17 +19,9 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory, real_detector):
-    app = create_app({"INSTANCE_PATH": tmp_path_factory.mktemp("instance"), "MAX_UPLOAD_MB": 2}, detector=real_detector)
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-    with app.app_context():
-        db.engine.dispose()
+def address(tmp_path_factory, start_server):
+    with start_server(tmp_path_factory.mktemp("server"), DEEPFAKE_MAX_UPLOAD_MB="2") as (address, _):
+        yield address
 
 
 @pytest.fixture(scope="module")

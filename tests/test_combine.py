@@ -27,13 +27,15 @@ def models(tmp_path):
     return [tmp_path / f"{seed}.h5" for seed in range(3)]
 
 
-def test_the_joined_logit_is_the_mean_also_after_saving(models, tmp_path):
+def test_the_joined_logit_is_the_mean_of_the_face_and_its_mirror_image_also_after_saving(models, tmp_path):
     calibrate.save_model(tmp_path / "joined.h5", *combine.combine(models[:2]))
     joined = KerasEngine(tmp_path / "joined.h5")
     crops = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
-    logits = [KerasEngine(path).run(crops)[0] for path in models[:2]]
+    logits, class_maps = KerasEngine(models[0]).run(crops)
+    mirrored_logits, mirrored_maps = KerasEngine(models[1]).run(np.ascontiguousarray(crops[:, :, ::-1]))
     found, maps = joined.run(crops)
-    np.testing.assert_allclose(found, np.mean(logits, axis=0), atol=1e-6)
+    np.testing.assert_allclose(found, (logits + mirrored_logits) / 2, atol=1e-6)
+    np.testing.assert_allclose(maps, (class_maps + mirrored_maps[:, :, ::-1]) / 2, atol=1e-6)
     np.testing.assert_allclose(maps.mean((1, 2)), found, atol=1e-5)
     assert joined.spec.network == "ensemble" and joined.spec.training["sources"] == {"s real": 3}
     assert [member["seed"] for member in joined.spec.training["members"]] == [0, 1]

@@ -386,9 +386,9 @@ def test_no_black_corners(samples, add, tmp_path):
         (["--out", "{samples}/df/out"], "lies in --source"),
         (["--out", "{samples}"], "lies in --source"),
         (["--out", "{samples}/../taken"], "cannot be written"),
-        (["--copies", "-1"], "-1 is less than 0"),
-        (["--copies", "many"], "invalid"),
-        (["--seed", "-1"], "-1 is less than 0"),
+        (["--copies", "-1"], "'-1' is not a whole number from 0 up"),
+        (["--copies", "many"], "'many' is not a whole number from 0 up"),
+        (["--seed", "-1"], "'-1' is not a whole number from 0 up"),
     ],
 )
 def test_wrong_options_get_a_sentence(samples, tmp_path, capsys, arguments, sentence):

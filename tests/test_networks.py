@@ -123,7 +123,8 @@ def test_published_weights_that_want_bgr_are_turned(name, monkeypatch):
 def test_averaged_networks_give_the_mean_logit_and_a_map_with_that_mean(networks):
     members = [networks[name] for name in ("mobilenet", "inception_v3")]  # maps of 3 x 3 and 1 x 1 places
     pixels = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype(np.float32)
-    logits = [np.asarray(member(pixels, training=False)["logit"]) for member in members]
+    views = pixels, pixels[:, :, ::-1]  # the second sees the mirror image
+    logits = [np.asarray(m(view, training=False)["logit"]) for m, view in zip(members, views, strict=True)]
     outputs = average_networks(members)(pixels, training=False)
     np.testing.assert_allclose(outputs["logit"], np.mean(logits, axis=0), atol=1e-6)
     np.testing.assert_allclose(np.asarray(outputs["class_map"]).mean((1, 2)), outputs["logit"], atol=1e-5)
