@@ -21,10 +21,11 @@ import numpy as np
 from detector.explanations import colour_heatmap
 from detector.faces import finder_settings, whole_square
 from detector.media import MAX_FILE_BYTES, encode_png
-from detector.pipeline import MIN_FACE_PX, Detector
+from detector.pictures import PictureDetector
 from detector.provenance import read_provenance
 from detector.report import Evidence, make_report, render_html, render_pdf
 from detector.results import MediaTooLarge, PictureDetection, UnreadableMedia
+from detector.scope import MIN_FACE_PX
 
 BUNDLE_VERSION = 1
 RECORD = "detection.json"
@@ -132,7 +133,7 @@ def write_bundle(evidence: Evidence, *, include_original: bool = True) -> bytes:
     return buffer.getvalue()
 
 
-def verify_bundle(bundle: bytes, detector: Detector, *, original: bytes | None = None) -> Verification:
+def verify_bundle(bundle: bytes, detector: PictureDetector, *, original: bytes | None = None) -> Verification:
     """Judge a bundle's original again and compare everything with what the bundle says.
 
     Args:

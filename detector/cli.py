@@ -1,13 +1,16 @@
-r"""Judge pictures from the command line, and check what was judged before.
+r"""Judge pictures, videos and recordings from the command line, and check what was judged before.
 
     python -m detector scan PATH [PATH ...] --csv OUT.csv
     python -m detector verify BUNDLE.zip
 
-Files named one by one are always tried. In folders, and the folders inside them, the pictures are found by their
-suffix (`IMAGE_SUFFIXES`); names that begin with a dot are passed over, links to other folders are not followed.
+Files named one by one are always tried. In folders, and the folders inside them, files are found by their suffix
+(`SUFFIXES`), and then judged by what they hold; names that begin with a dot are passed over, links to other folders
+are not followed.
 
 The CSV is UTF-8 with the columns of `COLUMNS`, a row a file, written as they come. `probability` is P(deepfake) in
-[0, 1], empty only where `error` says why nothing could be scored; `faces` is how many; `reasons` are joined by `;`.
+[0, 1], empty only where `error` says why nothing could be scored; `faces` is how many, in a video how many were
+followed; `reasons` are joined by `;`. `sound_verdict` and `sound_probability` tell of the sound of a video, which the
+verdict does not heed. `duration_s` is empty for a picture.
 Of `real_n` held-out real pictures with a face of this size the share `real_share` (95 % interval `real_low` to
 `real_high`) scored as high or higher, of `fake_n` fakes the share `fake_share` as low or lower; empty where no face
 was judged or the model was not measured.
@@ -42,17 +45,30 @@ from tqdm import tqdm
 
 from detector import __version__
 from detector.bundle import BOX_TOLERANCE_PX, LOGIT_TOLERANCE, MAX_BUNDLE_BYTES, verify_bundle
-from detector.media import IMAGE_SUFFIXES
-from detector.pipeline import MODEL_FILES, Detector, load_detector
-from detector.results import WRONG_ABOUT, Detection, DetectorError, ErrorRate, MediaTooLarge
-from detector.wording import headline, probability
+from detector.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from detector.pictures import MODEL_FILES
+from detector.pipeline import Detector, load_detector
+from detector.results import (
+    WRONG_ABOUT,
+    Detection,
+    DetectorError,
+    ErrorRate,
+    MediaTooLarge,
+    PictureDetection,
+    VideoDetection,
+    VoiceDetection,
+)
+from detector.wording import count, headline, probability
 
 RATE_COLUMNS = tuple(f"{kind}_{figure}" for kind in ("real", "fake") for figure in ("share", "low", "high", "n"))
 COLUMNS = (
-    "path", "media", "verdict", "probability", "logit", "faces", "reasons", *RATE_COLUMNS, "elapsed_ms", "error",
+    "path", "media", "verdict", "probability", "logit", "faces", "reasons", *RATE_COLUMNS, "duration_s",
+    "sound_verdict", "sound_probability", "elapsed_ms", "error",
 )  # fmt: skip
+SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES | AUDIO_SUFFIXES
 OK, SOME_FAILED, NOTHING_DONE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 SHOWN_DIFFERENCES = 20  # of a bundle
+MIN_EVERY_S, MAX_EVERY_S = 0.04, 3600.0  # of a video; a frame every so often
 
 
 @dataclass(frozen=True)
@@ -75,15 +91,19 @@ class Row:
             return [self.path, *[""] * (len(COLUMNS) - 2), self.error or ""]
         seen = self.detection
         rates = {rate.kind: rate for rate in seen.error_rates}
+        sound = seen.sound if isinstance(seen, VideoDetection) else None
         return [
             self.path,
             seen.media,
             str(seen.verdict),
             f"{seen.probability:.6g}",
             f"{seen.logit:.6g}",
-            str(len(seen.faces)),
+            "" if isinstance(seen, VoiceDetection) else str(_count_faces(seen)),
             ";".join(seen.reasons),
             *(value for kind in ("real", "fake") for value in _rate_values(rates.get(kind))),
+            "" if isinstance(seen, PictureDetection) else f"{seen.duration_s:.2f}",
+            str(sound.verdict) if sound else "",
+            f"{sound.probability:.6g}" if sound else "",
             f"{seen.elapsed_ms:.1f}",
             "",
         ]
@@ -95,8 +115,8 @@ class Row:
         seen = self.detection
         reasons = f" ({', '.join(seen.reasons)})" if seen.reasons else ""
         rates = [_rate_words(rate) for rate in seen.error_rates if rate.kind in WRONG_ABOUT[seen.verdict]]
-        faces = f"{len(seen.faces)} face{'' if len(seen.faces) == 1 else 's'}"
-        judged = f"{seen.verdict:<12}  {seen.probability:>6.3f}  {faces:>7}  {_printable(self.path)}{reasons}"
+        what = "voice" if isinstance(seen, VoiceDetection) else count(_count_faces(seen), "face")
+        judged = f"{seen.verdict:<12}  {seen.probability:>6.3f}  {what:>7}  {_printable(self.path)}{reasons}"
         return " - ".join([judged, *rates])
 
 
@@ -123,7 +143,7 @@ def find_files(paths: Sequence[str]) -> tuple[dict[str, str | None], int]:
         for folder, subfolders, names in os.walk(path, onerror=note):
             subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
             for name in sorted(names):
-                if name.startswith(".") or os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:
+                if name.startswith(".") or os.path.splitext(name)[1].lower() not in SUFFIXES:
                     left_out += 1
                 else:
                     found[os.path.join(folder, name)] = None
@@ -149,7 +169,7 @@ def scan(arguments: argparse.Namespace) -> int:
         bar = stack.enter_context(tqdm(files.items(), unit="file", disable=hidden))
         try:
             for path, problem in bar:
-                row = Row(path, error=problem) if problem else _judge(detector, path)
+                row = Row(path, error=problem) if problem else _judge(detector, path, arguments.every, bar)
                 counts["error" if row.detection is None else row.detection.verdict] += 1
                 for write in writers:
                     write(row)
@@ -173,7 +193,7 @@ def verify(arguments: argparse.Namespace) -> int:
     """
     bundle, original = (path and _read_file(path) for path in (arguments.bundle, arguments.file))
     detector = load_detector(engine=arguments.engine, threads=arguments.threads)
-    checked = verify_bundle(bundle, detector, original=original)
+    checked = verify_bundle(bundle, detector.pictures, original=original)
     if checked.differences:
         print("differs:")
         for sentence in checked.differences[:SHOWN_DIFFERENCES]:
@@ -197,13 +217,20 @@ def _read_file(path: str) -> bytes:
     return data
 
 
-def _judge(detector: Detector, path: str) -> Row:
+def _judge(detector: Detector, path: str, every_s: float, bar: tqdm) -> Row:
+    def report(share: float) -> None:
+        bar.set_postfix_str(f"{_printable(os.path.basename(path))} {share:.0%}" if share < 1 else "")
+
     try:
-        return Row(path, detection=detector.detect(path))
+        return Row(path, detection=detector.detect(path, every_s=every_s, progress=report))
     except DetectorError as error:
         return Row(path, error=str(error))
     except MemoryError:
-        return Row(path, error="There is not enough memory for this picture.")
+        return Row(path, error="There is not enough memory for this file.")
+
+
+def _count_faces(detection: Detection) -> int:
+    return len(detection.tracks if isinstance(detection, VideoDetection) else detection.faces)
 
 
 def _rate_values(rate: ErrorRate | None) -> list[str]:
@@ -249,7 +276,7 @@ def _summarise(counts: Counter[str], *, total: int, left_out: int, took_s: float
     files = f"{done} of {total} files" if done < total else f"{done} file{'' if done == 1 else 's'}"
     kinds = ", ".join(f"{counts[kind]} {kind}" for kind in ("real", "deepfake", "inconclusive"))
     summary = f"{files} in {took_s:.1f} s: {kinds}, {counts['error']} could not be judged."
-    return summary + (f" Left out in the folders, no pictures by name: {left_out}." if left_out else "")
+    return summary + (f" Left out in the folders, of other kinds by name: {left_out}." if left_out else "")
 
 
 def _printable(text: str) -> str:
@@ -257,8 +284,8 @@ def _printable(text: str) -> str:
 
 
 def _output(path: str) -> str:
-    if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES:  # `scan --json face.jpg other.jpg` would write over it
-        raise argparse.ArgumentTypeError(f"{path!r} looks like a picture; put the paths before this option")
+    if os.path.splitext(path)[1].lower() in SUFFIXES:  # `scan --json face.jpg other.jpg` would write over it
+        raise argparse.ArgumentTypeError(f"{path!r} looks like a file to judge; put the paths before this option")
     return path
 
 
@@ -268,18 +295,28 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not MIN_EVERY_S <= seconds <= MAX_EVERY_S:  # also refuses what is no number
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from {MIN_EVERY_S} to {MAX_EVERY_S}")
+    return seconds
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m detector", description="Tell real faces from deepfakes.")
+    parser = argparse.ArgumentParser(prog="python -m detector", description="Tell real faces and voices from fakes.")
     parser.add_argument("--version", action="version", version=f"detector {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser(
         "scan",
         help="judge files and folders",
-        description="Judge pictures, and the pictures in folders at any depth. "
+        description="Judge pictures, videos and recordings, and those in folders at any depth. "
         "Without --csv and --json a table goes to the standard output.",
         epilog="Exit codes: 0 every file was judged, 1 at least one was not, 2 nothing was scanned, 130 stopped.",
     )
-    command.add_argument("paths", nargs="+", metavar="PATH", help="a picture, or a folder of pictures")
+    command.add_argument("paths", nargs="+", metavar="PATH", help="a file, or a folder of files")
     command.add_argument("--csv", type=_output, metavar="OUT.csv", help="write a row a file; - is the standard output")
     command.add_argument(
         "--json",
@@ -288,6 +325,13 @@ def _parser() -> argparse.ArgumentParser:
         const="-",
         metavar="OUT.json",
         help="write a JSON object a line, with every face; without a name, or with -, to the standard output",
+    )
+    command.add_argument(
+        "--every",
+        type=_seconds,
+        default=1.0,
+        metavar="S",
+        help="of a video, look at a frame every so many seconds (default: 1; short ones are looked at more often)",
     )
     _add_network_options(command)
     command.add_argument("--quiet", action="store_true", help="no progress bar and no summary")

@@ -157,16 +157,18 @@ def activation_heatmap(class_map: np.ndarray, calibration: Calibration) -> np.nd
     return sigmoid(logits / MAP_TEMPERATURE).astype(np.float32)
 
 
-def colour_heatmap(heatmap: np.ndarray, size_px: int = 256) -> np.ndarray:
+def colour_heatmap(heatmap: np.ndarray, size_px: int | tuple[int, int] = 256) -> np.ndarray:
     """Paint heat so that it can lie over the face: transparent up to neutral, then amber to red.
 
     Args:
         heatmap: (h, w) float32 in [0, 1].
+        size_px: side of the square, or width and height.
 
     Returns:
         (size_px, size_px, 4) uint8 RGBA.
     """
-    smooth = cv2.resize(heatmap, (size_px, size_px), interpolation=cv2.INTER_CUBIC)
+    sides = (size_px, size_px) if isinstance(size_px, int) else size_px
+    smooth = cv2.resize(heatmap, sides, interpolation=cv2.INTER_CUBIC)
     channels = [np.interp(smooth, COLOURS[:, 0], COLOURS[:, channel]) for channel in range(1, 5)]
     return np.stack(channels, axis=-1).astype(np.uint8)
 

@@ -112,7 +112,7 @@ _UPRIGHT = {
 }
 
 # The first three came out of some 57,000 files broken at random; the rest Pillow itself expects of its readers.
-_DECODING_ERRORS = (
+DECODING_ERRORS = (
     *(OSError, SyntaxError, ValueError),
     *(EOFError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error, zlib.error),
 )
@@ -197,7 +197,7 @@ def read_image(source: str | Path | bytes) -> np.ndarray:
     if name == "JPEG" and (scans := _count_progressive_scans(data)) > MAX_JPEG_SCANS:
         raise MediaTooLarge(f"The JPEG picture has {scans:,} scans; at most {MAX_JPEG_SCANS} are read.")
     try:
-        with _pillow_warnings_ignored(), Image.open(io.BytesIO(data), formats=[name]) as image:
+        with pillow_warnings_ignored(), Image.open(io.BytesIO(data), formats=[name]) as image:
             _check_size(*image.size)
             if name == "PNG":  # load() is content once the pixels are complete and never looks at the checksums
                 with Image.open(io.BytesIO(data), formats=[name]) as twin:
@@ -208,7 +208,7 @@ def read_image(source: str | Path | bytes) -> np.ndarray:
         raise MediaTooLarge(f"The {name} picture has far more than {MAX_PIXELS:,} pixels.") from error
     except MemoryError as error:
         raise MediaTooLarge(f"There is not enough memory for the {name} picture ({len(data):,} bytes).") from error
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         raise UnreadableMedia(
             f"The {name} picture cannot be decoded: its {len(data):,} bytes are damaged, cut off or of a rare kind."
         ) from error
@@ -239,6 +239,21 @@ def encode_png(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def read_head(source: str | Path | bytes) -> bytes:
+    """Return the first bytes of a file, enough for `sniff`.
+
+    Raises:
+        UnreadableMedia: it cannot be opened or read.
+    """
+    if isinstance(source, bytes):
+        return source[:HEAD_BYTES]
+    with open_file(source) as file:
+        try:
+            return file.read(HEAD_BYTES)
+        except OSError as error:
+            raise UnreadableMedia(f"{_shown(source)} cannot be read: {error.strerror}.") from error
 
 
 def open_file(path: str | Path) -> BinaryIO:
@@ -321,7 +336,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 def _turn_upright(rgb: Image.Image, image: Image.Image) -> np.ndarray:
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except _DECODING_ERRORS:  # a damaged note about the picture is no reason to refuse the picture
+    except DECODING_ERRORS:  # a damaged note about the picture is no reason to refuse the picture
         orientation = None
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
@@ -334,7 +349,7 @@ _quiet_filters: warnings.catch_warnings | None = None
 
 
 @contextmanager
-def _pillow_warnings_ignored() -> Iterator[None]:
+def pillow_warnings_ignored() -> Iterator[None]:
     """Silence Pillow; the filters are the process's, so the first reader in sets them, the last one out restores."""
     global _quiet_readers, _quiet_filters
     with _quiet_lock:

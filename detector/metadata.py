@@ -13,7 +13,7 @@ from defusedxml import ElementTree
 from PIL import ExifTags, Image
 
 from detector.jpeg_coding import jpeg_segments
-from detector.media import _DECODING_ERRORS, _pillow_warnings_ignored
+from detector.media import DECODING_ERRORS, pillow_warnings_ignored
 from detector.wording import clean_text
 
 MAX_CHUNKS = 100_000  # of a file; a PNG of 200 MB in the usual pieces of 8 kB has 25,000
@@ -127,7 +127,7 @@ def read_metadata(data: bytes, media_type: str) -> Metadata | None:
     def attempt(name: str, read: Callable[[], Answer], otherwise: Answer) -> Answer:
         try:
             return read()
-        except _DECODING_ERRORS:
+        except DECODING_ERRORS:
             damaged.append(name)
             return otherwise
 
@@ -222,7 +222,7 @@ def _read_exif(parts: _Parts) -> tuple[dict[str, str], bool, bytes]:
         return {}, False, b""
     block = parts.exif.removeprefix(_EXIF_HEAD)
     exif = Image.Exif()
-    with _pillow_warnings_ignored():
+    with pillow_warnings_ignored():
         exif.load(block)
         more, place, inside = (
             exif.get_ifd(kind) for kind in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.IFD1)

@@ -1,159 +1,97 @@
-"""From a file to a verdict: decode, find faces, crop, run the network, fuse, calibrate, judge."""
+"""The one way in: a file of any kind that is read, to a verdict."""
 
 from __future__ import annotations
 
-import time
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from detector.engines import Engine, FastEngine, KerasEngine
-from detector.explanations import activation_heatmap
-from detector.faces import FaceFinder, FoundFace, crop_faces, crop_square, whole_square
-from detector.held_out import HeldOutScores, read_held_out
-from detector.media import read_image
-from detector.results import Face, ModelError, PictureDetection, Reason, UnreadableMedia, Verdict
-
-ROOT = Path(__file__).resolve().parents[1]
-MODEL_FILES = {"onnx": ROOT / "models" / "face.onnx", "keras": ROOT / "model.h5"}
-HELD_OUT_FILE = ROOT / "models" / "face.held_out.json"  # what the shipped model made of held-out pictures
-MIN_FACE_PX = 40  # longer side of a face box: the smallest face in training (81 px) after the halving of TIERS
-MAX_FACES = 64  # the largest are judged; a crowd costs time and says little about one person
+from detector.calibration import Calibration
+from detector.media import read_head, sniff
+from detector.pictures import PictureDetector, load_picture_detector
+from detector.results import Detection
+from detector.streams import probe
+from detector.video import detect_video
+from detector.voice import VoiceDetector, load_voice_detector
 
 
 class Detector:
-    """A loaded network and face finder; may be shared by threads.
+    """The loaded networks, each for its medium; may be shared by threads.
 
     Attributes:
-        engine: the network, with its spec.
-        held_out: how this very model scored held-out pictures; None when that was not measured.
+        pictures: judges pictures and the frames of videos.
     """
 
-    def __init__(self, engine: Engine, finder: FaceFinder, held_out: HeldOutScores | None = None):
-        self.engine = engine
-        self.held_out = held_out
-        self._finder = finder
+    def __init__(self, pictures: PictureDetector, load_voices: Callable[[], VoiceDetector]):
+        """Keep what judges pictures; `load_voices` is called once, when the first recording comes."""
+        self.pictures = pictures
+        self._load_voices = load_voices
+        self._voices: VoiceDetector | None = None
+        self._loading = threading.Lock()
 
-    def detect(self, source: str | Path | bytes | np.ndarray) -> PictureDetection:
-        """Judge one picture.
+    @property
+    def voices(self) -> VoiceDetector:
+        """What judges recordings, and the sound of videos.
 
-        The picture's logit is that of its most suspicious face among those large enough to be judged. When no face is
-        found the whole picture is scored, since it may be a very tight crop, but the verdict stays inconclusive.
+        Raises:
+            ModelError: its model file is missing or does not fit.
+        """
+        with self._loading:
+            if self._voices is None:
+                self._voices = self._load_voices()
+            return self._voices
+
+    def detect(
+        self,
+        source: str | Path | bytes | np.ndarray,
+        *,
+        every_s: float = 1.0,
+        progress: Callable[[float], None] | None = None,
+    ) -> Detection:
+        """Judge one file; its first bytes tell whether it is a picture, a video or a recording, never its name.
+
+        A container of videos that holds sound alone is judged as a recording.
 
         Args:
             source: a path, a file's bytes, or an upright picture (H, W, 3) uint8 RGB.
-
-        Raises:
-            UnreadableMedia, MediaTooLarge: what `read_image` raises; UnreadableMedia also for an array of another kind.
-        """
-        started = time.perf_counter()
-        image = _checked(source) if isinstance(source, np.ndarray) else read_image(source)
-        height, width = image.shape[:2]
-        calibration = self.engine.spec.calibration
-        faces = self.score_faces(image)
-        judged = [face for face in faces if is_large_enough(face)]
-        # Without one the score is still given, for programs that sort by it; the reason withholds the verdict.
-        logit = max([face.logit for face in judged or faces] or [self.score_whole(image)])
-        probability = calibration.probability(logit)
-        reasons = () if judged else (Reason.TOO_SMALL,) if faces else (Reason.NO_FACE,)
-        verdict = Verdict.INCONCLUSIVE if reasons else calibration.judge(probability)
-        if verdict is Verdict.INCONCLUSIVE and not reasons:
-            reasons = (Reason.BETWEEN_THRESHOLDS,)
-        faces.sort(key=lambda face: (not is_large_enough(face), -face.logit))
-        is_measured = judged and self.held_out is not None
-        return PictureDetection(
-            verdict=verdict,
-            probability=probability,
-            logit=logit,
-            faces=tuple(faces),
-            reasons=reasons,
-            width_px=width,
-            height_px=height,
-            elapsed_ms=(time.perf_counter() - started) * 1e3,
-            model_sha256=self.engine.model_sha256,
-            image=image,
-            error_rates=self.held_out.error_rates(probability, faces[0].size_px) if is_measured else (),
-        )
-
-    def score_faces(self, image: np.ndarray, *, max_faces: int = MAX_FACES) -> list[Face]:
-        """Find the faces of a picture or a frame and score each; nothing is judged.
-
-        Args:
-            image: (H, W, 3) uint8 RGB, upright.
-            max_faces: how many, of the largest.
+            every_s: of a video, how many seconds lie between the frames that are looked at.
+            progress: of a video, is called with the share of the work that is done, in [0, 1]; what it raises stops the
+                work.
 
         Returns:
-            The faces, the largest first.
+            A PictureDetection, VideoDetection or VoiceDetection.
+
+        Raises:
+            UnreadableMedia, MediaTooLarge: the file is of no kind that is read, damaged, or over a limit.
+            ModelError: the network for its medium is missing.
         """
-        height, width = image.shape[:2]
-        spec = self.engine.spec
-        found = self._finder.find_faces(image)[:max_faces]
-        if not found:
-            return []
-        squares = [crop_square(face.box, spec.crop_margin, width, height) for face in found]
-        logits, class_maps = self.engine.run(crop_faces(image, squares, spec.input_size_px))
-        return [
-            self._face(face, squares[i], float(logits[i]), None if class_maps is None else class_maps[i])
-            for i, face in enumerate(found)
-        ]
+        if isinstance(source, np.ndarray):
+            return self.pictures.detect(source)
+        media = sniff(read_head(source)).partition("/")[0]
+        if media == "image":
+            return self.pictures.detect(source)
+        if media == "video" and probe(source).has_video:
+            return detect_video(source, self.pictures, every_s=every_s, progress=progress, listen=self.voices.detect)
+        return self.voices.detect(source)
 
-    def score_whole(self, image: np.ndarray) -> float:
-        """Return the logit of a whole picture or frame (H, W, 3) uint8 RGB, as of one face that fills it."""
-        height, width = image.shape[:2]
-        crops = crop_faces(image, [whole_square(width, height)], self.engine.spec.input_size_px)
-        return float(self.engine.run(crops)[0][0])
-
-    def _face(
-        self, found: FoundFace, square: tuple[int, int, int, int], logit: float, class_map: np.ndarray | None
-    ) -> Face:
-        calibration = self.engine.spec.calibration
-        x, y, w, h = (round(float(value)) for value in found.box)
-        return Face(
-            box=(x, y, w, h),
-            landmarks=found.landmarks,
-            detection_score=found.detection_score,
-            crop_box=square,
-            logit=logit,
-            probability=calibration.probability(logit),
-            heatmap=None if class_map is None else activation_heatmap(class_map, calibration),
-        )
+    def calibration_of(self, media: str) -> Calibration:
+        """Return the line and the thresholds behind the verdicts on "image", "video" or "audio"."""
+        judge = self.voices if media == "audio" else self.pictures
+        return judge.engine.spec.calibration
 
 
 def load_detector(path: str | Path | None = None, *, engine: str = "onnx", threads: int | None = None) -> Detector:
-    """Load the network, the face finder and, if it is of this model, the table of held-out scores.
+    """Load the face network and the face finder; the voice network follows with the first recording.
 
     Args:
-        path: the model file; None takes the one that comes with the project, models/face.onnx or model.h5.
+        path: the face model's file; None takes the one that comes with the project, models/face.onnx or model.h5.
         engine: "onnx" for the fast engine, "keras" for the reference.
         threads: inference threads of the fast engine and the face finder; None takes every core.
 
     Raises:
         ModelError: unknown engine, a model file that is missing or foreign, or a damaged table of held-out scores.
     """
-    if engine not in MODEL_FILES:
-        raise ModelError(f"There is no engine called {engine!r}; choose from {', '.join(MODEL_FILES)}.")
-    path = Path(path or MODEL_FILES[engine])
-    network = FastEngine(path, threads=threads) if engine == "onnx" else KerasEngine(path)
-    return Detector(network, FaceFinder(threads=threads), _held_out_scores(network.model_sha256))
-
-
-def _held_out_scores(model_sha256: str) -> HeldOutScores | None:
-    """Return the table that ships with the weights, None when there is none or it tells of another model."""
-    if not HELD_OUT_FILE.is_file():
-        return None
-    held_out = read_held_out(HELD_OUT_FILE)
-    return held_out if held_out.model_sha256 == model_sha256 else None
-
-
-def _checked(image: np.ndarray) -> np.ndarray:
-    # Floats in [0, 1] would pass for a black picture without a face.
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise UnreadableMedia(
-            f"A picture given as an array must be (H, W, 3) uint8 RGB; this one is {image.shape} {image.dtype}."
-        )
-    return image
-
-
-def is_large_enough(face: Face) -> bool:
-    """Return whether a face is judged, or only scored."""
-    return face.size_px >= MIN_FACE_PX
+    pictures = load_picture_detector(path, engine=engine, threads=threads)
+    return Detector(pictures, lambda: load_voice_detector(engine=engine, threads=threads))

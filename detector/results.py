@@ -62,6 +62,7 @@ class Face:
             picture's edge.
         logit: raw network output, positive means fake.
         probability: calibrated P(fake) in [0, 1].
+        reasons: why this face is scored but not judged; empty for one that is.
         heatmap: (h, w) float32 in [0, 1] over `crop_box`, 1 = speaks for a fake, .5 = neutral; None for a
             network without a class map.
     """
@@ -72,6 +73,7 @@ class Face:
     crop_box: tuple[int, int, int, int]
     logit: float
     probability: float
+    reasons: tuple[Reason, ...] = ()
     heatmap: np.ndarray | None = field(default=None, repr=False)
 
     @property
@@ -88,6 +90,7 @@ class Face:
             "crop_box": list(self.crop_box),
             "logit": self.logit,
             "probability": self.probability,
+            "reasons": [str(reason) for reason in self.reasons],
         }
 
 
@@ -162,8 +165,8 @@ class PictureDetection(Detection):
     """The verdict on one picture: that on its most suspicious face.
 
     Attributes:
-        faces: every face that was found, the most suspicious first; empty when none was found, and then
-            `logit` is that of the whole picture.
+        faces: every face that was found, the most suspicious first, those that are not judged last; empty when none
+            was found, and then `logit` is that of the whole picture.
         width_px, height_px: size of the upright original.
         image: (H, W, 3) uint8 RGB, the upright picture that was judged; not part of `to_dict`.
     """

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from detector.faces import FoundFace, crop_faces, crop_square
+from detector.faces import crop_faces, crop_square
 from detector.results import Face, Reason
 
 MIN_FACE_PX = 40  # longer side of a face box: the smallest face in training (81 px) after the halving of TIERS
@@ -25,27 +25,24 @@ MAX_JUDGED_FACES = 22  # at 3 % false alarms a face, of 23 real ones at least on
 BLUR_KERNEL = 11  # length of the second blur
 
 
-def read_scope(image: np.ndarray, faces: Sequence[FoundFace | Face]) -> tuple[Reason, ...]:
+def read_scope(faces: Sequence[Face]) -> tuple[Reason, ...]:
     """Tell why a picture cannot be judged; empty when it can.
 
     It can when at least one of its faces can, since the others need not be heeded.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        faces: what was found in it.
+        faces: what was found in it, with what is wrong with each.
 
     Returns:
         NO_FACE, TOO_MANY_FACES, or everything that is wrong with its faces.
     """
-    if not len(faces):
+    if not faces:
         return (Reason.NO_FACE,)
-    if sum(max(face.box[2:]) >= MIN_FACE_PX for face in faces) > MAX_JUDGED_FACES:
+    if sum(Reason.TOO_SMALL not in face.reasons for face in faces) > MAX_JUDGED_FACES:
         return (Reason.TOO_MANY_FACES,)
-    found = [read_face_scope(image, face.box) for face in faces]
-    if not all(found):
+    if not all(face.reasons for face in faces):
         return ()
-    seen = {reason for reasons in found for reason in reasons}
-    return tuple(reason for reason in Reason if reason in seen)
+    return tuple(reason for reason in Reason if any(reason in face.reasons for face in faces))
 
 
 def read_face_scope(image: np.ndarray, box: Sequence[float]) -> tuple[Reason, ...]:

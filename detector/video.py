@@ -8,8 +8,9 @@ from contextlib import closing
 
 import numpy as np
 
-from detector.pipeline import Detector, is_large_enough
-from detector.results import Reason, UnreadableMedia, Verdict, VideoDetection, VoiceDetection
+from detector.pictures import PictureDetector
+from detector.results import Face, UnreadableMedia, Verdict, VideoDetection, VoiceDetection
+from detector.scope import read_scope
 from detector.streams import Source, StreamInfo, probe, read_audio, sample_frames
 from detector.tracks import Tracker, robust_mean
 
@@ -20,7 +21,7 @@ FRAMES_SHARE = 0.95  # of the work, as `progress` tells it; the rest is for the 
 
 def detect_video(
     source: Source,
-    judge: Detector,
+    judge: PictureDetector,
     *,
     every_s: float = 1.0,
     progress: Callable[[float], None] | None = None,
@@ -28,10 +29,10 @@ def detect_video(
 ) -> VideoDetection:
     """Judge a video by its most suspicious face.
 
-    Every frame that is looked at takes the way of a picture: the same face finder, crop and network. Faces are followed
-    into tracks, a track's logit is the robust mean over its frames, and the video's that of the most suspicious track
-    with enough frames. Probability and thresholds are those of single pictures: there are too few labelled videos to
-    fit any of their own, so the stated error rates do not hold for videos and none is given.
+    Every frame that is looked at takes the way of a picture: the same face finder, scope, crop and network. Faces are
+    followed into tracks, a track's logit is the robust mean over its frames, and the video's that of the most
+    suspicious track with enough frames. Probability and thresholds are those of single pictures: there are too few
+    labelled videos to fit any of their own, so the stated error rates do not hold for videos and none is given.
 
     Args:
         source: a path, a file's bytes, or an open binary file that can seek.
@@ -51,12 +52,13 @@ def detect_video(
         raise UnreadableMedia(f"The file ({info.media_type}) holds sound and no video.")
     spec = judge.engine.spec
     tracker = Tracker(spec.calibration, crop_size_px=spec.input_size_px)
-    small_logits, whole_logits = [], []
+    unfit: list[Face] = []
+    whole_logits: list[float] = []
     with closing(sample_frames(source, every_s=_step_s(info, every_s))) as frames:
         for timestamp_s, frame in frames:
             faces = judge.score_faces(frame, max_faces=MAX_FACES_PER_FRAME)
-            tracker.add(timestamp_s, frame, [face for face in faces if is_large_enough(face)])
-            small_logits += [face.logit for face in faces if not is_large_enough(face)]
+            tracker.add(timestamp_s, frame, [face for face in faces if not face.reasons])
+            unfit += [face for face in faces if face.reasons]
             if not faces:
                 whole_logits.append(judge.score_whole(frame))
             if progress is not None:
@@ -70,8 +72,8 @@ def detect_video(
         logit, verdict, reasons = tracks[0].logit, tracks[0].verdict, tracks[0].reasons
     else:
         # The score is still given, for programs that sort by it; the reason withholds the verdict.
-        logit, verdict = robust_mean(np.array(small_logits or whole_logits)), Verdict.INCONCLUSIVE
-        reasons = (Reason.TOO_SMALL if small_logits else Reason.NO_FACE,)
+        logits = [face.logit for face in unfit] or whole_logits
+        logit, verdict, reasons = robust_mean(np.array(logits)), Verdict.INCONCLUSIVE, read_scope(unfit)
     return VideoDetection(
         verdict=verdict,
         probability=spec.calibration.probability(logit),

@@ -27,7 +27,7 @@ from export import export
 from manifests import ROOT, cut_tune, read_manifest, replace_file
 from train import CROP_MARGIN, Settings, autoencoders_sha256, open_run, train, weights_settings
 
-from detector.pipeline import load_detector
+from detector.pictures import load_picture_detector
 from detector.spec import ModelSpec, file_sha256
 from detector.synthesis import TIERS
 
@@ -75,7 +75,7 @@ def score_tune(model: Path, settings: Settings) -> list[dict[str, Any]]:
     if not scores.is_file():
         export(model, model.with_name("face.onnx"))
         _, tune = cut_tune(read_manifest(Path(settings.manifest)))
-        judge = load_detector(model.with_name("face.onnx"), threads=1)
+        judge = load_picture_detector(model.with_name("face.onnx"), threads=1)
         rows = score(judge, tune, Path(settings.manifest).parent)
         replace_file(scores, lambda part: part.write_text(json.dumps(rows)))
     return json.loads(scores.read_text())

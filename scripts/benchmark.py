@@ -36,7 +36,7 @@ from PIL import Image
 from detector.engines import KerasEngine
 from detector.faces import FaceFinder, crop_faces, crop_square
 from detector.media import encode_jpeg, read_image
-from detector.pipeline import MODEL_FILES, Detector, load_detector
+from detector.pictures import MODEL_FILES, PictureDetector, load_picture_detector
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -64,7 +64,7 @@ def take_turns(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, 
     return times
 
 
-def stages(judge: Detector, finder: FaceFinder, data: bytes) -> dict[str, Callable[[], object]]:
+def stages(judge: PictureDetector, finder: FaceFinder, data: bytes) -> dict[str, Callable[[], object]]:
     """Return the stages of judging one picture, each alone, and the whole."""
     image = read_image(data)
     spec = judge.engine.spec
@@ -94,7 +94,7 @@ def students_way(engine: KerasEngine, data: bytes) -> dict[str, Callable[[], obj
     }
 
 
-def other_runtimes(judge: Detector, threads: int | None) -> dict[str, Callable[[], object]]:
+def other_runtimes(judge: PictureDetector, threads: int | None) -> dict[str, Callable[[], object]]:
     """Return the same exported file in ONNX Runtime, and in OpenVINO at the precision it would choose itself."""
     import onnxruntime
     import openvino
@@ -174,7 +174,7 @@ def main(argv: list[str] | None = None) -> None:
 
     data = portrait_jpeg()
     server = start_server(data)  # before TensorFlow takes memory
-    judge, finder = load_detector(threads=options.threads), FaceFinder(threads=options.threads)
+    judge, finder = load_picture_detector(threads=options.threads), FaceFinder(threads=options.threads)
     ours = stages(judge, finder, data)
     times = take_turns(ours, options.rounds)  # as in the server, which never loads TensorFlow
     theirs = students_way(KerasEngine(MODEL_FILES["keras"]), data)

@@ -27,7 +27,7 @@ from export import export
 from manifests import ROOT, Example, cut_tune, read_manifest, replace_file
 
 from detector.calibration import Calibration, choose_thresholds, fit_line, lowest_threshold
-from detector.pipeline import load_detector
+from detector.pictures import load_picture_detector
 from detector.results import DetectorError, Reason, Verdict
 from detector.spec import ModelSpec, read_spec, write_spec
 from detector.synthesis import TIERS
@@ -58,7 +58,7 @@ def calibrate(path: Path, examples: list[Example]) -> Calibration:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         exported = Path(folder) / "face.onnx"
         export(path, exported)
-        rows = score(load_detector(exported, threads=1), examples, path.parent)
+        rows = score(load_picture_detector(exported, threads=1), examples, path.parent)
     rows = [row for row in rows if not SCOPE & set(row["reasons"].split(";"))]
     if len({(row["delivery"], row["label"]) for row in rows}) < 2 * len(TIERS):
         raise SystemExit(

@@ -30,7 +30,7 @@ from manifests import ROOT, cut_tune, read_manifest, replace_file
 from train import RECONSTRUCT, SELF_BLEND, Settings, autoencoders_sha256, weights_settings
 
 from detector.engines import FastEngine
-from detector.pipeline import load_detector
+from detector.pictures import load_picture_detector
 from detector.spec import file_sha256
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -70,7 +70,7 @@ def judge(settings: Settings, run: Path) -> dict[str, Any]:
     _, tune = cut_tune(read_manifest(manifest))
     calibrate(model, tune)
     export(model, exported)
-    rows = score(load_detector(exported, threads=1), read_split(manifest, "val"), manifest.parent)
+    rows = score(load_picture_detector(exported, threads=1), read_split(manifest, "val"), manifest.parent)
     measured = measure([row for row in rows if row["delivery"] == STORED])
     return {**{name: measured[name] for name in FIGURES}, "network_ms": network_ms(exported)}
 

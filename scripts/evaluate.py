@@ -32,8 +32,9 @@ from tqdm import tqdm
 from detector.held_out import HeldOutScores, read_held_out
 from detector.media import read_image
 from detector.metrics import auc, bootstrap, calibration_error, equal_error_rate, perfect_calibration_error, share
-from detector.pipeline import HELD_OUT_FILE, MIN_FACE_PX, MODEL_FILES, Detector, load_detector
+from detector.pictures import HELD_OUT_FILE, MODEL_FILES, PictureDetector, load_picture_detector
 from detector.results import DetectorError, Verdict
+from detector.scope import MIN_FACE_PX
 from detector.spec import file_sha256
 from detector.synthesis import TIERS
 
@@ -80,7 +81,7 @@ def _ijg_tables() -> np.ndarray:
     return np.array(tables)
 
 
-def score(judge: Detector, examples: list[Example], folder: Path) -> list[dict[str, Any]]:
+def score(judge: PictureDetector, examples: list[Example], folder: Path) -> list[dict[str, Any]]:
     """Judge every example in every delivery; returns rows of COLUMNS."""
 
     def score_one(example: Example) -> list[dict[str, Any]]:
@@ -325,7 +326,7 @@ def main(argv: list[str] | None = None) -> None:
     if {e.label for e in examples} != {0, 1}:
         raise SystemExit(f"The split {options.split!r} of {options.manifest} needs both real and fake pictures.")
     try:
-        judge = load_detector(options.model, engine=options.engine, threads=1)
+        judge = load_picture_detector(options.model, engine=options.engine, threads=1)
         rows = score(judge, examples, options.manifest.parent)
     except DetectorError as error:
         raise SystemExit(str(error)) from error

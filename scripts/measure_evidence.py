@@ -36,7 +36,7 @@ from detector.explanations import deletion_check, explain
 from detector.faces import FaceFinder, FoundFace, crop_faces, crop_square
 from detector.media import read_image
 from detector.metrics import auc, bootstrap, roc_auc, share
-from detector.pipeline import MODEL_FILES, load_detector
+from detector.pictures import MODEL_FILES, load_picture_detector
 from detector.results import Reason, Verdict
 from detector.scope import grey_face, measure_blur, measure_brightness, measure_edge_ratio, read_face_scope
 from detector.stability import deliver_and_score
@@ -367,7 +367,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS, help="some of the questions")
     options = parser.parse_args(argv)
     cv2.setNumThreads(1)
-    engine = load_detector().engine
+    engine = load_picture_detector().engine
     samples = find_samples(take_in_turns(read_split(options.manifest, TUNE), options.pictures))
     if "scope" in options.only:
         print_scope(samples, engine)

@@ -37,8 +37,8 @@ from tqdm import tqdm
 
 from detector.faces import FaceFinder, crop_square, finder_settings, resize
 from detector.media import IMAGE_SUFFIXES, encode_png, read_image
-from detector.pipeline import MIN_FACE_PX
 from detector.results import DetectorError, UnreadableMedia
+from detector.scope import MIN_FACE_PX
 from detector.spec import file_sha256
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what it stumbles over is told in a sentence of ours

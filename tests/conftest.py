@@ -75,6 +75,11 @@ def real_detector():
 
 
 @pytest.fixture(scope="session")
+def picture_detector(real_detector):
+    return real_detector.pictures
+
+
+@pytest.fixture(scope="session")
 def start_server():
     """Return a context manager: gunicorn as it ships, in a folder of its own; it gives the address and the log."""
 
@@ -141,9 +146,10 @@ def judge_as(app, real_detector):
     def move(verdict):
         low, high = {"real": (1, 1), "deepfake": (0, 0), "inconclusive": (0, 1)}[verdict]
         detector = copy.copy(real_detector)
-        detector.engine = copy.copy(real_detector.engine)
-        calibration = replace(detector.engine.spec.calibration, threshold_real=low, threshold_fake=high)
-        detector.engine.spec = replace(detector.engine.spec, calibration=calibration)
+        pictures = detector.pictures = copy.copy(real_detector.pictures)
+        pictures.engine = copy.copy(pictures.engine)
+        calibration = replace(pictures.engine.spec.calibration, threshold_real=low, threshold_fake=high)
+        pictures.engine.spec = replace(pictures.engine.spec, calibration=calibration)
         app.extensions["detector"] = SharedDetector(detector=detector)
 
     return move

@@ -38,7 +38,7 @@ def test_a_submitted_picture_keeps_what_the_detector_said(context, face_jpeg, re
     said = real_detector.detect(face_jpeg)
     assert (kept.verdict, kept.probability, kept.media) == (said.verdict, pytest.approx(said.probability), "image")
     assert kept.result["faces"] == said.to_dict()["faces"]
-    calibration = real_detector.engine.spec.calibration
+    calibration = real_detector.pictures.engine.spec.calibration
     assert (kept.threshold_real, kept.threshold_fake) == (calibration.threshold_real, calibration.threshold_fake)
     assert (kept.upload_sha256, kept.filename) == (hashlib.sha256(face_jpeg).hexdigest(), "me.jpg")
     assert (kept.upload.size_bytes, kept.upload.media_type) == (len(face_jpeg), "image/jpeg")

@@ -21,7 +21,7 @@ from detector.bundle import (
     write_bundle,
 )
 from detector.media import encode_png
-from detector.pipeline import Detector
+from detector.pictures import PictureDetector
 from detector.provenance import read_provenance
 from detector.report import Evidence, FaceMap
 from detector.results import MediaTooLarge, UnreadableMedia
@@ -35,8 +35,8 @@ def gather(detector, data, **more):
 
 
 @pytest.fixture(scope="module")
-def evidence(face_jpeg, real_detector):
-    return gather(real_detector, face_jpeg, filename="portrait.jpg")
+def evidence(face_jpeg, picture_detector):
+    return gather(picture_detector, face_jpeg, filename="portrait.jpg")
 
 
 @pytest.fixture(scope="module")
@@ -85,29 +85,29 @@ def test_a_bundle_holds_everything(bundle, evidence):
     assert set(files) - set(record["files"]) == {"detection.json", "original.jpg"}
 
 
-def test_equal_evidence_makes_equal_bytes(bundle, evidence, real_detector):
-    again = gather(real_detector, evidence.data, filename="portrait.jpg")
+def test_equal_evidence_makes_equal_bytes(bundle, evidence, picture_detector):
+    again = gather(picture_detector, evidence.data, filename="portrait.jpg")
     assert again.detection.elapsed_ms != evidence.detection.elapsed_ms
     assert write_bundle(again) == bundle
 
 
 @pytest.mark.parametrize("kind", ["real", "fake", "faceless"])
-def test_a_bundle_verifies_as_the_same(kind, portrait, real_detector):
+def test_a_bundle_verifies_as_the_same(kind, portrait, picture_detector):
     image = {
         "real": portrait,
         "fake": make_sample_fake(portrait, 3),
         "faceless": np.full((80, 90, 3), 120, np.uint8),
     }[kind]
-    checked = verify_bundle(write_bundle(gather(real_detector, encode_png(image))), real_detector)
+    checked = verify_bundle(write_bundle(gather(picture_detector, encode_png(image))), picture_detector)
     assert checked.differences == () and checked.detection.image.shape == image.shape
 
 
-def test_without_the_original_it_has_to_be_given(evidence, real_detector):
+def test_without_the_original_it_has_to_be_given(evidence, picture_detector):
     short = write_bundle(evidence, include_original=False)
     assert "original.jpg" not in members(short)
-    assert verify_bundle(short, real_detector, original=evidence.data).differences == ()
+    assert verify_bundle(short, picture_detector, original=evidence.data).differences == ()
     with pytest.raises(UnreadableMedia, match="--file"):
-        verify_bundle(short, real_detector)
+        verify_bundle(short, picture_detector)
 
 
 def moved(values, step):
@@ -140,60 +140,60 @@ def moved(values, step):
         (lambda r: r["about"].update(filename="another", engine="keras"), []),
     ],
 )
-def test_whatever_is_altered_is_named(change, named, bundle, real_detector):
+def test_whatever_is_altered_is_named(change, named, bundle, picture_detector):
     altered = changed_record(bundle, change)
     if named is None:
         with pytest.raises(UnreadableMedia, match="JSON"):
-            verify_bundle(altered, real_detector)
+            verify_bundle(altered, picture_detector)
         return
-    differences = verify_bundle(altered, real_detector).differences
+    differences = verify_bundle(altered, picture_detector).differences
     assert [sentence.partition(":")[0] for sentence in differences] == named
     assert all(" in the bundle, " in sentence and sentence.endswith(" now.") for sentence in differences)
 
 
-def test_one_altered_byte_of_the_original_is_named(bundle, evidence, real_detector):
+def test_one_altered_byte_of_the_original_is_named(bundle, evidence, picture_detector):
     changed = bytearray(evidence.data)
     changed[len(changed) // 2] ^= 0x10
     inside = packed({**members(bundle), "original.jpg": bytes(changed)})
     for checked in (
-        verify_bundle(inside, real_detector),
-        verify_bundle(bundle, real_detector, original=bytes(changed)),
+        verify_bundle(inside, picture_detector),
+        verify_bundle(bundle, picture_detector, original=bytes(changed)),
     ):
         assert checked.differences[0].startswith("SHA-256 of the original")
 
 
-def test_an_original_that_cannot_be_judged_is_named(bundle, real_detector):
-    checked = verify_bundle(bundle, real_detector, original=b"%PDF-1.7 hello")
+def test_an_original_that_cannot_be_judged_is_named(bundle, picture_detector):
+    checked = verify_bundle(bundle, picture_detector, original=b"%PDF-1.7 hello")
     assert checked.detection is None and checked.differences[0].startswith("SHA-256 of the original")
     assert "a PDF document" in checked.differences[1]
 
 
-def test_other_weights_are_named(bundle, real_detector):
-    engine = copy.copy(real_detector.engine)
+def test_other_weights_are_named(bundle, picture_detector):
+    engine = copy.copy(picture_detector.engine)
     engine.model_sha256 = "f" * 64
-    engine.run = lambda batch: (real_detector.engine.run(batch)[0] + 1, real_detector.engine.run(batch)[1])
-    other = Detector(engine, real_detector._finder)
+    engine.run = lambda batch: (picture_detector.engine.run(batch)[0] + 1, picture_detector.engine.run(batch)[1])
+    other = PictureDetector(engine, picture_detector._finder)
     names = [sentence.partition(":")[0] for sentence in verify_bundle(bundle, other).differences]
     assert names[:1] == ["SHA-256 of the model"] and {"logit", "probability"} <= set(names)
 
 
-def test_altered_missing_and_added_files_are_named(bundle, real_detector):
+def test_altered_missing_and_added_files_are_named(bundle, picture_detector):
     files = members(bundle)
     files["report.html"] = files["report.html"].replace(b"Inconclusive", b"This is a Real Image!")
     del files["report.pdf"]
     files["../../evil\x1b.exe"] = b"MZ"
-    assert verify_bundle(packed(files), real_detector).differences == (
+    assert verify_bundle(packed(files), picture_detector).differences == (
         '"report.pdf" is missing from the bundle.',
         '"../../evil\\u001b.exe" was not put into the bundle when it was made.',
         '"report.html" is not the file that was put into the bundle: its SHA-256 differs.',
     )
 
 
-def test_further_maps_are_kept(evidence, real_detector):
+def test_further_maps_are_kept(evidence, picture_detector):
     extra = FaceMap("LIME, 500 samples", 0, np.full((7, 7), 0.9, np.float32))
     made = write_bundle(replace(evidence, maps=(extra, extra)))
     assert {"maps/02-face-1-lime-500-samples.png", "maps/03-face-1-lime-500-samples.png"} <= set(members(made))
-    assert verify_bundle(made, real_detector).differences == ()
+    assert verify_bundle(made, picture_detector).differences == ()
 
 
 def with_record(text):
@@ -249,13 +249,13 @@ def twice():
         (packed({"detection.json": b"{}"}, zipfile.ZIP_LZMA), UnreadableMedia, "rare"),
     ],
 )
-def test_hostile_bundles_end_in_a_sentence(data, error, words, real_detector):
+def test_hostile_bundles_end_in_a_sentence(data, error, words, picture_detector):
     with pytest.raises(error, match=words) as caught:
-        verify_bundle(data, real_detector)
+        verify_bundle(data, picture_detector)
     assert str(caught.value).endswith(".") and len(str(caught.value)) < 200
 
 
-def test_no_more_is_unpacked_than_stated(real_detector, monkeypatch):
+def test_no_more_is_unpacked_than_stated(picture_detector, monkeypatch):
     made = []
     factory = zlib.decompressobj
 
@@ -272,22 +272,22 @@ def test_no_more_is_unpacked_than_stated(real_detector, monkeypatch):
 
     monkeypatch.setattr(zipfile.zlib, "decompressobj", Counting)
     with pytest.raises(UnreadableMedia):
-        verify_bundle(lying(1000), real_detector)
+        verify_bundle(lying(1000), picture_detector)
     assert 1000 <= sum(map(len, made)) < 100_000
 
 
-def test_a_bundle_over_the_limit_is_not_opened(bundle, real_detector, monkeypatch):
+def test_a_bundle_over_the_limit_is_not_opened(bundle, picture_detector, monkeypatch):
     monkeypatch.setattr(module, "MAX_BUNDLE_BYTES", len(bundle) - 1)
     with pytest.raises(MediaTooLarge, match="at most"):
-        verify_bundle(bundle, real_detector)
+        verify_bundle(bundle, picture_detector)
 
 
-def test_a_record_of_nonsense_is_all_differences(real_detector, evidence):
+def test_a_record_of_nonsense_is_all_differences(picture_detector, evidence):
     nonsense = {"bundle_version": 1, "about": {}, "files": {}, "input": 7, "detection": [[[]]], "\x1b[31m" * 50: None}
     bundle = packed({"detection.json": json.dumps(nonsense), "original.jpg": evidence.data})
-    differences = verify_bundle(bundle, real_detector).differences
+    differences = verify_bundle(bundle, picture_detector).differences
     assert len(differences) >= 6 and all(line.isprintable() and len(line) < 400 for line in differences)
-    assert verify_bundle(bundle, real_detector, original=b"").detection is None
+    assert verify_bundle(bundle, picture_detector, original=b"").detection is None
 
 
 def test_every_tolerance_is_for_a_number_of_the_record(bundle):

@@ -57,7 +57,7 @@ def test_a_floor_opens_no_gap_that_the_rates_do_not_ask_for():
 def test_without_a_face_in_both_kinds_nothing_is_written(tmp_path, monkeypatch):
     faceless = [{**row, "reasons": "no_face" if row["label"] else ""} for row in drawn_rows(pictures=20)]
     monkeypatch.setattr(calibrate, "export", lambda source, target: None)
-    monkeypatch.setattr(calibrate, "load_detector", lambda path, threads: None)
+    monkeypatch.setattr(calibrate, "load_picture_detector", lambda path, threads: None)
     monkeypatch.setattr(calibrate, "score", lambda judge, examples, folder: faceless)
     with pytest.raises(SystemExit, match="The 20 tuning pictures cannot calibrate the model"):
         calibrate.calibrate(tmp_path / "model.h5", list(range(20)))

@@ -379,7 +379,7 @@ def evidence(astronaut, real_detector, monkeypatch):
     data = astronaut.read_bytes()
     detection = real_detector.detect(data)
     provenance = read_provenance(data, image=detection.image)
-    return Evidence(data=data, detection=detection, provenance=provenance, spec=real_detector.engine.spec)
+    return Evidence(data=data, detection=detection, provenance=provenance, spec=real_detector.pictures.engine.spec)
 
 
 def test_a_bundle_is_the_same_or_told_what_differs(evidence, tmp_path, capsys):

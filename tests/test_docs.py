@@ -9,7 +9,7 @@ import pytest
 
 from detector.cli import _parser
 from detector.held_out import read_held_out
-from detector.pipeline import HELD_OUT_FILE
+from detector.pictures import HELD_OUT_FILE
 from detector.spec import file_sha256
 from webapp.config import PREFIX, SETTINGS, settings_table
 

@@ -9,7 +9,7 @@ import pytest
 
 from detector.engines import FastEngine, KerasEngine
 from detector.faces import crop_faces
-from detector.pipeline import MODEL_FILES, load_detector
+from detector.pictures import MODEL_FILES, load_picture_detector
 from detector.spec import ORIGIN_KEY, file_sha256, read_spec
 
 ROOT = Path(__file__).parents[1]
@@ -81,10 +81,10 @@ def test_what_the_spec_says_is_usable(engines):
     assert spec.input_size_px >= 32 and 1 <= spec.crop_margin <= 3 and spec.training["sources"]
 
 
-def test_the_keras_engine_judges_as_the_fast_one_does(astronaut, real_detector):
+def test_the_keras_engine_judges_as_the_fast_one_does(astronaut, picture_detector):
     portrait = np.asarray(astronaut)
-    reference = load_detector(engine="keras").detect(portrait)
-    fast = real_detector.detect(portrait)
+    reference = load_picture_detector(engine="keras").detect(portrait)
+    fast = picture_detector.detect(portrait)
     assert fast.logit == pytest.approx(reference.logit, abs=1e-3)
     assert fast.model_sha256 == reference.model_sha256 and fast.faces[0].box == reference.faces[0].box
     np.testing.assert_allclose(fast.faces[0].heatmap, reference.faces[0].heatmap, atol=1e-3)
@@ -100,8 +100,8 @@ def test_threads_may_make_the_first_inference_together():
     source = (
         "from concurrent.futures import ThreadPoolExecutor\n"
         "import numpy as np\n"
-        "from detector.pipeline import load_detector\n"
-        "engine = load_detector(threads=1).engine\n"
+        "from detector.pictures import load_picture_detector\n"
+        "engine = load_picture_detector(threads=1).engine\n"
         "side = engine.spec.input_size_px\n"
         "batch = np.zeros((1, side, side, 3), np.uint8)\n"
         "with ThreadPoolExecutor(4) as pool:\n"

@@ -14,7 +14,7 @@ from detector import metrics as estimates
 from detector.held_out import read_held_out
 from detector.media import read_image
 from detector.metrics import roc_auc
-from detector.pipeline import MODEL_FILES
+from detector.pictures import MODEL_FILES
 from detector.synthesis import TIERS
 
 
@@ -63,14 +63,14 @@ def test_every_picture_is_scored_in_every_delivery_with_its_own_path(evaluated):
     assert all(0 <= float(row["probability"]) <= 1 for row in rows)
 
 
-def test_scores_tell_what_kind_of_picture_it_was(evaluated, real_detector):
+def test_scores_tell_what_kind_of_picture_it_was(evaluated, picture_detector):
     rows = {(row["path"], row["delivery"]): row for row in read(evaluated)[0]}
     for index, quality in enumerate(("95", "80", "65", "50", "35", "")):
         name = f"{index}.{'jpg' if quality else 'png'}"
         row = rows[name, "jpeg50"]
         assert (row["width_px"], row["height_px"]) == (str(300 + 8 * index), "300")
         assert row["jpeg_quality"] == quality
-        faces = real_detector.detect(read_image(evaluated / name)).faces
+        faces = picture_detector.detect(read_image(evaluated / name)).faces
         assert rows[name, "stored"]["face_px"] == str(max(faces[0].box[2:]))
 
 
@@ -157,9 +157,9 @@ def test_tune_is_what_training_does_not_learn_from(tmp_path):
     assert evaluate.read_split(tmp_path / "manifest.csv", "val") == examples[80:]
 
 
-def test_the_table_for_the_person_holds_the_faces_that_were_judged(evaluated, real_detector):
+def test_the_table_for_the_person_holds_the_faces_that_were_judged(evaluated, picture_detector):
     table = read_held_out(evaluated / "table.json")
-    assert (table.split, table.model_sha256) == ("val", real_detector.engine.model_sha256)
+    assert (table.split, table.model_sha256) == ("val", picture_detector.engine.model_sha256)
     rows = [made_row(n % 2, "x", n / 10, face_px=(200, 200, 200, 39, 0)[n % 5]) for n in range(100)]
     sizes = evaluate.held_out_scores(grouped(rows), "tune", "a" * 64).sizes
     assert [(size.kind, len(size.probabilities)) for size in sizes] == [("real", 30), ("fake", 30)]

@@ -19,7 +19,7 @@ from detector.explanations import (
     landmarks_in_crop,
 )
 from detector.faces import crop_faces
-from detector.pipeline import MODEL_FILES
+from detector.pictures import MODEL_FILES
 from detector.results import ModelError
 from detector.spec import ModelSpec, write_spec
 

@@ -87,8 +87,8 @@ def test_figures_that_are_missing_are_said_to_be_missing(metrics):
     assert "not been measured" in error_sentence(metrics, "real", MODEL)
 
 
-def test_the_result_page_says_how_often_it_is_wrong(client, face_jpeg, figures, judge_as, real_detector):
-    figures({**METRICS, "model": {"sha256_h5": real_detector.engine.model_sha256}})
+def test_the_result_page_says_how_often_it_is_wrong(client, face_jpeg, figures, judge_as, picture_detector):
+    figures({**METRICS, "model": {"sha256_h5": picture_detector.engine.model_sha256}})
     judge_as("deepfake")
     assert "4.2% were wrongly called a deepfake" in client.get(client.upload(face_jpeg).location).text
 

@@ -87,9 +87,9 @@ def held_out(monkeypatch, real_detector):
         face_px=np.full(500, 120),
         groups=np.arange(500),
         split="val",
-        model_sha256=real_detector.engine.model_sha256,
+        model_sha256=real_detector.pictures.engine.model_sha256,
     )
-    monkeypatch.setattr(real_detector, "held_out", table)
+    monkeypatch.setattr(real_detector.pictures, "held_out", table)
 
 
 def words_of(page):
@@ -150,8 +150,8 @@ def test_a_result_without_error_rates_is_still_shown(client, app, held_out, face
 def test_with_a_table_of_one_kind_only_that_one_is_told(
     client, judge_as, real_detector, held_out, face_jpeg, verdict, said
 ):
-    sizes = tuple(size for size in real_detector.held_out.sizes if size.kind == "real")
-    real_detector.held_out = replace(real_detector.held_out, sizes=sizes)
+    sizes = tuple(size for size in real_detector.pictures.held_out.sizes if size.kind == "real")
+    real_detector.pictures.held_out = replace(real_detector.pictures.held_out, sizes=sizes)
     judge_as(verdict)
     page = words_of(client.get(client.upload(face_jpeg).location).text)
     assert (REALS in page) is ("This size is a face" in page) is said and "histograms" not in page

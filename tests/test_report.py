@@ -18,13 +18,13 @@ HOSTILE = "<script>alert(1)</script> “你好” \u202e\x1b[31m 🙂 " + "x" * 
 
 
 @pytest.fixture(scope="module")
-def evidence(face_jpeg, real_detector):
-    detection = real_detector.detect(face_jpeg)
+def evidence(face_jpeg, picture_detector):
+    detection = picture_detector.detect(face_jpeg)
     return Evidence(
         data=face_jpeg,
         detection=detection,
         provenance=read_provenance(face_jpeg, image=detection.image),
-        spec=real_detector.engine.spec,
+        spec=picture_detector.engine.spec,
         filename="portrait.jpg",
         checked_at=datetime(2026, 11, 20, 8, 39, tzinfo=UTC),
     )

@@ -7,7 +7,7 @@ import pytest
 
 from detector.calibration import Calibration
 from detector.engines import FastEngine, KerasEngine
-from detector.pipeline import MODEL_FILES, load_detector
+from detector.pictures import MODEL_FILES, load_picture_detector
 from detector.results import ModelError
 from detector.spec import ORIGIN_KEY, SPEC_KEY, ModelSpec, file_sha256, read_spec, write_spec
 
@@ -160,7 +160,7 @@ def test_the_spec_of_an_exported_file_is_read(tmp_path):
 
 def test_an_engine_that_does_not_exist_is_named_with_those_that_do():
     with pytest.raises(ModelError, match=r"'torch'; choose from onnx, keras"):
-        load_detector(engine="torch")
+        load_picture_detector(engine="torch")
 
 
 @pytest.mark.parametrize("package", ["keras", "h5py"])

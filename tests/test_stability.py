@@ -7,7 +7,7 @@ import pytest
 from detector.calibration import Calibration
 from detector.engines import Engine
 from detector.faces import crop_faces, crop_square, cut_square
-from detector.pipeline import Detector
+from detector.pictures import PictureDetector
 from detector.results import Reason, Verdict
 from detector.spec import ModelSpec
 from detector.stability import (
@@ -54,7 +54,7 @@ def test_every_delivery_is_scored_in_one_batch_and_the_first_is_what_detect_scor
     found = deliver_and_score(portrait, [box], engine)
     assert [delivery.name for delivery in found.deliveries] == list(DELIVERIES) and len(engine.batches) == 1
     stored = found.deliveries[0]
-    detected = Detector(engine, finder).detect(portrait)
+    detected = PictureDetector(engine, finder).detect(portrait)
     assert (stored.logit, stored.probability) == (detected.logit, detected.probability)
     assert set(TIERS) < set(DELIVERIES)
 

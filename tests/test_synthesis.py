@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from detector import synthesis
-from detector.pipeline import ROOT
+from detector.pictures import ROOT
 from detector.results import ModelError, UnreadableMedia
 from detector.synthesis import (
     AREAS,

@@ -14,7 +14,7 @@ from manifests import Example, LocatedFace, locate_faces, read_manifest, replace
 from PIL import Image
 
 from detector.faces import crop_faces
-from detector.pipeline import load_detector
+from detector.pictures import load_picture_detector
 from detector.spec import file_sha256, read_spec
 from detector.synthesis import adjust_light
 
@@ -91,7 +91,7 @@ def test_the_chain_ends_in_two_files_that_judge_alike(whole_run, exported, astro
     assert spec.training["sources"] == {"portrait fake": 3, "portrait real": 3} and spec.training["tune"] == 2
     assert str(whole_run.parent) not in spec.to_json()  # nobody needs to know where somebody keeps pictures
 
-    fast, reference = load_detector(exported), load_detector(whole_run / "model.h5", engine="keras")
+    fast, reference = load_picture_detector(exported), load_picture_detector(whole_run / "model.h5", engine="keras")
     assert fast.engine.spec == reference.engine.spec == spec
     first, second = fast.detect(portrait), reference.detect(portrait)
     assert first.logit == pytest.approx(second.logit, abs=1e-3) and first.verdict == second.verdict
@@ -111,7 +111,7 @@ def test_training_sees_a_picture_as_the_server_does(exported, astronaut, tmp_pat
     astronaut.save(tmp_path / "face.png")
     example = Example(tmp_path / "face.png", 0, "s", "g", "a", "train")
     (crop,) = train.tune_crops([example], locate_faces([example]), 64)
-    detection = load_detector(exported).detect(tmp_path / "face.png")
+    detection = load_picture_detector(exported).detect(tmp_path / "face.png")
     np.testing.assert_array_equal(crop, crop_faces(detection.image, [detection.faces[0].crop_box], 64)[0])
 
 

@@ -7,7 +7,7 @@ from clips import make_sound, make_video
 from detector.calibration import Calibration
 from detector.engines import Engine
 from detector.faces import resize
-from detector.pipeline import Detector
+from detector.pictures import PictureDetector
 from detector.results import Reason, UnreadableMedia, Verdict
 from detector.spec import ModelSpec
 from detector.streams import sample_frames
@@ -28,7 +28,7 @@ class BrightnessEngine(Engine):
 
 @pytest.fixture(scope="module")
 def judge(finder):
-    return Detector(BrightnessEngine(), finder)
+    return PictureDetector(BrightnessEngine(), finder)
 
 
 def lit(image, offset):
@@ -71,14 +71,14 @@ def test_a_walking_face_is_one_track_with_a_frame_a_second(walking, judge):
     assert json.loads(json.dumps(detection.to_dict(), allow_nan=False)) == detection.to_dict()
 
 
-def test_a_frame_takes_the_way_of_a_picture(walking, real_detector):
-    (track,) = detect_video(walking, real_detector).tracks
+def test_a_frame_takes_the_way_of_a_picture(walking, picture_detector):
+    (track,) = detect_video(walking, picture_detector).tracks
     for frame, (_, pixels) in zip(track.frames, sample_frames(walking), strict=True):
-        (face,) = real_detector.detect(pixels).faces
+        (face,) = picture_detector.detect(pixels).faces
         assert (frame.box, frame.logit, frame.probability) == (face.box, face.logit, face.probability)
         if frame.heatmap is not None:
             np.testing.assert_array_equal(frame.heatmap, face.heatmap)
-            assert frame.crop.shape == (real_detector.engine.spec.input_size_px,) * 2 + (3,)
+            assert frame.crop.shape == (picture_detector.engine.spec.input_size_px,) * 2 + (3,)
 
 
 @pytest.mark.parametrize(("offset", "verdict"), [(-60, Verdict.REAL), (70, Verdict.DEEPFAKE)])
@@ -161,7 +161,7 @@ def test_what_progress_raises_stops_the_work(walking, finder):
             raise Stopped
 
     with pytest.raises(Stopped):
-        detect_video(walking, Detector(engine, finder), progress=stop)
+        detect_video(walking, PictureDetector(engine, finder), progress=stop)
     assert engine.runs < 6
 
 

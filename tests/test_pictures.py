@@ -10,7 +10,7 @@ from detector.calibration import Calibration
 from detector.engines import Engine
 from detector.faces import resize
 from detector.held_out import HeldOutScores
-from detector.pipeline import MAX_FACES, Detector, load_detector
+from detector.pictures import MAX_FACES, PictureDetector, load_picture_detector
 from detector.results import ModelError, Reason, UnreadableMedia, Verdict
 from detector.spec import ModelSpec
 
@@ -42,7 +42,7 @@ def engine():
 
 @pytest.fixture
 def detector(engine, finder):
-    return Detector(engine, finder)
+    return PictureDetector(engine, finder)
 
 
 def comparable(detection):
@@ -54,7 +54,7 @@ def lit(image, offset):
 
 
 @pytest.mark.parametrize("kind", ["path", "text", "bytes", "array", "read-only array", "mirrored twice"])
-def test_every_way_to_hand_over_a_picture_gives_the_same(kind, portrait, tmp_path, real_detector):
+def test_every_way_to_hand_over_a_picture_gives_the_same(kind, portrait, tmp_path, picture_detector):
     buffer = io.BytesIO()
     Image.fromarray(portrait).save(buffer, "PNG")
     (tmp_path / "face.png").write_bytes(buffer.getvalue())
@@ -66,16 +66,16 @@ def test_every_way_to_hand_over_a_picture_gives_the_same(kind, portrait, tmp_pat
         "read-only array": portrait,
         "mirrored twice": np.ascontiguousarray(portrait[:, ::-1])[:, ::-1],
     }
-    expected = real_detector.detect(portrait.copy())
-    found = real_detector.detect(sources[kind])
+    expected = picture_detector.detect(portrait.copy())
+    found = picture_detector.detect(sources[kind])
     assert comparable(found) == comparable(expected) and found.elapsed_ms > 0
     np.testing.assert_array_equal(found.image, portrait)
     np.testing.assert_array_equal(found.faces[0].heatmap, expected.faces[0].heatmap)
 
 
-def test_the_real_network_gives_numbers_that_hang_together(portrait, real_detector):
-    detection = real_detector.detect(portrait)
-    calibration = real_detector.engine.spec.calibration
+def test_the_real_network_gives_numbers_that_hang_together(portrait, picture_detector):
+    detection = picture_detector.detect(portrait)
+    calibration = picture_detector.engine.spec.calibration
     (face,) = detection.faces
     assert detection.logit == face.logit and detection.probability == face.probability
     assert 0 <= detection.probability == calibration.probability(detection.logit) <= 1
@@ -160,7 +160,7 @@ def test_a_tight_crop_is_taken_whole(detector, portrait):
 
 
 def test_a_network_without_a_class_map_has_no_heat(finder, portrait):
-    (face,) = Detector(BrightnessEngine(with_maps=False), finder).detect(portrait).faces
+    (face,) = PictureDetector(BrightnessEngine(with_maps=False), finder).detect(portrait).faces
     assert face.heatmap is None
 
 
@@ -180,20 +180,20 @@ def test_an_array_of_another_kind_is_refused_and_named(array, detector):
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "CMYK", "I;16"])
-def test_files_of_every_colour_mode_are_judged(mode, portrait, tmp_path, real_detector):
+def test_files_of_every_colour_mode_are_judged(mode, portrait, tmp_path, picture_detector):
     suffix = ".tif" if mode == "CMYK" else ".png"
     if mode == "I;16":
         picture = Image.fromarray(portrait[..., 1].astype(np.uint16) * 257)
     else:
         picture = Image.fromarray(portrait).convert(mode)
     picture.save(tmp_path / f"face{suffix}")
-    detection = real_detector.detect(tmp_path / f"face{suffix}")
+    detection = picture_detector.detect(tmp_path / f"face{suffix}")
     assert 0 <= detection.probability <= 1 and detection.image.shape == (512, 512, 3)
     assert len(detection.faces) == 1 or mode == "1"  # black and white dots may hide it
 
 
 def test_threads_share_a_detector(portrait):
-    judge = load_detector(threads=2)
+    judge = load_picture_detector(threads=2)
     group = np.tile(resize(portrait, 200, 200), (3, 3, 1))  # needs the second look, which is made ready at first use
     pictures = [portrait, group, lit(portrait, 30), portrait[:, ::-1]] * 3
     with ThreadPoolExecutor(4) as pool:
@@ -224,7 +224,7 @@ def held_out_scores(model_sha256="0" * 64):
 
 def test_a_verdict_comes_with_how_held_out_pictures_of_its_size_scored(engine, finder, portrait):
     """The face that decides is the one to compare: here the smaller of two."""
-    judge = Detector(engine, finder, held_out_scores())
+    judge = PictureDetector(engine, finder, held_out_scores())
     group = np.zeros((512, 812, 3), np.uint8)
     group[:, :512], group[:300, 512:] = lit(portrait, -60), lit(resize(portrait, 300, 300), 60)
     detection = judge.detect(group)
@@ -240,7 +240,7 @@ def test_a_verdict_comes_with_how_held_out_pictures_of_its_size_scored(engine, f
 
 @pytest.mark.parametrize("picture", ["not measured", "no face", "too small"])
 def test_without_a_judged_face_or_a_table_there_is_no_rate(picture, engine, finder, portrait):
-    judge = Detector(engine, finder, None if picture == "not measured" else held_out_scores())
+    judge = PictureDetector(engine, finder, None if picture == "not measured" else held_out_scores())
     image = {"no face": np.zeros((200, 200, 3), np.uint8), "too small": resize(portrait, 130, 130)}.get(picture)
     detection = judge.detect(portrait if image is None else image)
     assert detection.error_rates == () and detection.to_dict()["error_rates"] == []
@@ -252,11 +252,11 @@ def test_only_the_table_of_this_very_model_is_used(engine_name, tmp_path, monkey
     monkeypatch.setattr("detector.pipeline.HELD_OUT_FILE", path)
     for name in ("FastEngine", "KerasEngine"):
         monkeypatch.setattr(f"detector.pipeline.{name}", lambda path, threads=None: engine)
-    assert load_detector(engine=engine_name).held_out is None
+    assert load_picture_detector(engine=engine_name).held_out is None
     held_out_scores("f" * 64).write(path)
-    assert load_detector(engine=engine_name).held_out is None
+    assert load_picture_detector(engine=engine_name).held_out is None
     held_out_scores(engine.model_sha256).write(path)
-    assert load_detector(engine=engine_name).held_out.model_sha256 == engine.model_sha256
+    assert load_picture_detector(engine=engine_name).held_out.model_sha256 == engine.model_sha256
     path.write_text("half a ta")
     with pytest.raises(ModelError, match=r"face\.held_out\.json cannot be read"):
-        load_detector(engine=engine_name)
+        load_picture_detector(engine=engine_name)
