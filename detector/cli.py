@@ -58,7 +58,7 @@ from detector.results import (
     VideoDetection,
     VoiceDetection,
 )
-from detector.wording import count, headline, probability
+from detector.wording import headline, probability
 
 RATE_COLUMNS = tuple(f"{kind}_{figure}" for kind in ("real", "fake") for figure in ("share", "low", "high", "n"))
 COLUMNS = (
@@ -115,7 +115,7 @@ class Row:
         seen = self.detection
         reasons = f" ({', '.join(seen.reasons)})" if seen.reasons else ""
         rates = [_rate_words(rate) for rate in seen.error_rates if rate.kind in WRONG_ABOUT[seen.verdict]]
-        what = "voice" if isinstance(seen, VoiceDetection) else count(_count_faces(seen), "face")
+        what = "voice" if isinstance(seen, VoiceDetection) else _face_words(_count_faces(seen))
         judged = f"{seen.verdict:<12}  {seen.probability:>6.3f}  {what:>7}  {_printable(self.path)}{reasons}"
         return " - ".join([judged, *rates])
 
@@ -227,6 +227,10 @@ def _judge(detector: Detector, path: str, every_s: float, bar: tqdm) -> Row:
         return Row(path, error=str(error))
     except MemoryError:
         return Row(path, error="There is not enough memory for this file.")
+
+
+def _face_words(faces: int) -> str:
+    return f"{faces} face{'' if faces == 1 else 's'}"
 
 
 def _count_faces(detection: Detection) -> int:

@@ -179,7 +179,7 @@ def test_other_weights_are_named(bundle, picture_detector):
 
 def test_altered_missing_and_added_files_are_named(bundle, picture_detector):
     files = members(bundle)
-    files["report.html"] = files["report.html"].replace(b"Inconclusive", b"This is a Real Image!")
+    files["report.html"] = files["report.html"].replace(b"Image!", b"Picture!")
     del files["report.pdf"]
     files["../../evil\x1b.exe"] = b"MZ"
     assert verify_bundle(packed(files), picture_detector).differences == (

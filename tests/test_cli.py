@@ -4,25 +4,39 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tqdm import tqdm
 
 from detector import cli
 from detector.bundle import Verification, write_bundle
-from detector.cli import COLUMNS, RATE_COLUMNS, main
+from detector.cli import COLUMNS, RATE_COLUMNS, Row, main
 from detector.media import read_image
 from detector.provenance import read_provenance
 from detector.report import Evidence
-from detector.results import ErrorRate, Face, ModelError, PictureDetection, Reason, Verdict
+from detector.results import (
+    ErrorRate,
+    Face,
+    ModelError,
+    PictureDetection,
+    Reason,
+    Segment,
+    Track,
+    TrackFrame,
+    Verdict,
+    VideoDetection,
+    VoiceDetection,
+)
 
 ROOT = Path(__file__).parents[1]
 HEADER = (
     "path,media,verdict,probability,logit,faces,reasons,real_share,real_low,real_high,real_n,"
-    "fake_share,fake_low,fake_high,fake_n,elapsed_ms,error"
+    "fake_share,fake_low,fake_high,fake_n,duration_s,sound_verdict,sound_probability,elapsed_ms,error"
 )
 RATES = (
     ErrorRate("real", 1204, 0.0213, 0.0142, 0.0311, 96, 160, (1100, 104)),
@@ -46,7 +60,7 @@ def picture(path, size=(64, 48)):
 class Judge:
     """Stands for the detector where the rows matter and not the verdict: the wider the picture, the more of a fake."""
 
-    def detect(self, source):
+    def detect(self, source, **options):
         image = read_image(source)
         height, width = image.shape[:2]
         verdict = Verdict.DEEPFAKE if width > 100 else Verdict.REAL if width > 50 else Verdict.INCONCLUSIVE
@@ -109,6 +123,7 @@ def test_a_folder_becomes_a_table(judge, folder, tmp_path, capsys):
         "reasons": "",
         **{"real_share": "0.0213", "real_low": "0.0142", "real_high": "0.0311", "real_n": "1204"},
         **{"fake_share": "0.0500", "fake_low": "0.0400", "fake_high": "0.0625", "fake_n": "987"},
+        **{"duration_s": "", "sound_verdict": "", "sound_probability": ""},
         "elapsed_ms": "12.3",
         "error": "",
     }
@@ -119,7 +134,46 @@ def test_a_folder_becomes_a_table(judge, folder, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "3 files in" in err and "1 real, 1 deepfake, 0 inconclusive, 1 could not be judged." in err
-    assert err.endswith("Left out in the folders, no pictures by name: 4.\n")
+    assert err.endswith("Left out in the folders, of other kinds by name: 4.\n")
+
+
+def common(probability):
+    verdict = Verdict.DEEPFAKE if probability > 0.9 else Verdict.REAL
+    return {
+        "verdict": verdict, "probability": probability, "logit": 0.5, "reasons": (), "elapsed_ms": 1.0,
+        "model_sha256": "0" * 64,
+    }  # fmt: skip
+
+
+def test_videos_and_recordings_have_rows_of_their_own():
+    sound = VoiceDetection(**common(0.95), segments=(Segment(0, 1, 0.5, 0.95),), duration_s=2.5)
+    frame = TrackFrame(0.0, 0, (1, 2, 30, 40), 0.5, 0.25, Verdict.REAL)
+    track = Track((frame,), 0.5, 0.25, Verdict.REAL, {Verdict.REAL: 1.0})
+    video = VideoDetection(
+        **common(0.25), tracks=(track, track), width_px=4, height_px=3, duration_s=2.5, frames_seen=1, sound=sound
+    )
+    columns = ("media", "verdict", "probability", "faces", "duration_s", "sound_verdict", "sound_probability")
+    of_video, of_sound = (dict(zip(COLUMNS, Row("a", seen).to_csv(), strict=True)) for seen in (video, sound))
+    assert [of_video[name] for name in columns] == ["video", "real", "0.25", "2", "2.50", "deepfake", "0.95"]
+    assert [of_sound[name] for name in columns] == ["audio", "deepfake", "0.95", "", "2.50", "", ""]
+    assert Row("a", video).to_line().split() == ["real", "0.250", "2", "faces", "a"]
+    assert Row("a", sound).to_line().split() == ["deepfake", "0.950", "voice", "a"]
+    assert Row("a", video).to_dict()["sound"]["segments"] == [segment.to_dict() for segment in sound.segments]
+
+
+def test_how_often_a_video_is_looked_at_reaches_the_detector_and_progress_the_bar(tmp_path, monkeypatch, capsys):
+    class Watching(Judge):
+        def detect(self, source, *, every_s, progress):
+            assert every_s == 2.5
+            progress(0.4)
+            return super().detect(source)
+
+    monkeypatch.setattr(cli, "load_detector", lambda **options: Watching())
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(cli, "tqdm", partial(tqdm, mininterval=0))
+    argv = ["scan", str(picture(tmp_path / "a.png")), "--every", "2.5", "--csv", str(tmp_path / "out.csv")]
+    assert main(argv) == 0
+    assert "a.png 40%" in capsys.readouterr().err
 
 
 def test_files_named_one_by_one_are_always_tried(judge, tmp_path, capsys):
@@ -135,7 +189,7 @@ def test_files_named_one_by_one_are_always_tried(judge, tmp_path, capsys):
 @pytest.mark.parametrize(("verdict", "kinds"), [("deepfake", [0]), ("real", [1]), ("inconclusive", [0, 1])])
 def test_a_line_says_how_easily_such_a_verdict_is_wrong(verdict, kinds, judge, tmp_path, monkeypatch, capsys):
     detect, name = judge.detect, str(picture(tmp_path / "wide.png", (200, 48)))
-    monkeypatch.setattr(judge, "detect", lambda path: replace(detect(path), verdict=Verdict(verdict)))
+    monkeypatch.setattr(judge, "detect", lambda path, **options: replace(detect(path), verdict=Verdict(verdict)))
     main(["scan", name])
     words = (
         "2.1% (1.4% to 3.1%) of 1,204 held-out reals of this size scored this high",
@@ -242,7 +296,7 @@ def test_rows_are_written_as_they_come_and_kept_when_stopped(judge, tmp_path, mo
     table, lines = tmp_path / "out.csv", tmp_path / "out.jsonl"
     judge_one, on_disk = judge.detect, []
 
-    def stop_at_the_third(path):
+    def stop_at_the_third(path, **options):
         on_disk.append((len(rows_of(table)), len(lines.read_text().splitlines())))
         if len(on_disk) == 3:
             raise KeyboardInterrupt
@@ -284,9 +338,11 @@ def test_options_reach_the_detector(tmp_path, monkeypatch):
         (["scan"], "PATH"),
         (["scan", "a", "--engine", "torch"], "torch"),
         (["scan", "a", "--threads", "0"], "'0' is not a number from 1 up"),
-        (["scan", "--json", "face.jpg", "other.jpg"], "'face.jpg' looks like a picture"),
-        (["scan", "a", "--csv", "face.PNG"], "'face.PNG' looks like a picture"),
+        (["scan", "--json", "face.jpg", "other.jpg"], "'face.jpg' looks like a file to judge"),
+        (["scan", "a", "--csv", "face.PNG"], "'face.PNG' looks like a file to judge"),
         (["scan", "a", "--csv", "-", "--json"], "both write to '-'"),
+        (["scan", "a", "--every", "nan"], "'nan' is not a number of seconds from 0.04 to 3600"),
+        (["scan", "a", "--every", "often"], "'often' is not a number of seconds"),
         (["verify"], "BUNDLE"),
         (["verify", "a", "--csv", "b"], "--csv"),
     ],

@@ -249,9 +249,9 @@ def test_without_a_judged_face_or_a_table_there_is_no_rate(picture, engine, find
 @pytest.mark.parametrize("engine_name", ["onnx", "keras"])
 def test_only_the_table_of_this_very_model_is_used(engine_name, tmp_path, monkeypatch, engine):
     path = tmp_path / "face.held_out.json"
-    monkeypatch.setattr("detector.pipeline.HELD_OUT_FILE", path)
+    monkeypatch.setattr("detector.pictures.HELD_OUT_FILE", path)
     for name in ("FastEngine", "KerasEngine"):
-        monkeypatch.setattr(f"detector.pipeline.{name}", lambda path, threads=None: engine)
+        monkeypatch.setattr(f"detector.pictures.{name}", lambda path, threads=None: engine)
     assert load_picture_detector(engine=engine_name).held_out is None
     held_out_scores("f" * 64).write(path)
     assert load_picture_detector(engine=engine_name).held_out is None

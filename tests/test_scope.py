@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 from skimage.measure import blur_effect
 
-from detector.faces import FoundFace
-from detector.results import Reason
+from detector.results import Face, Reason
 from detector.scope import (
     MAX_JUDGED_FACES,
     MIN_FACE_PX,
@@ -35,10 +34,6 @@ def draw(image):
     return (np.rint(flat / 85) * 85).astype(np.uint8)
 
 
-def resized(face, factor):
-    return FoundFace(face.box * factor, face.landmarks * factor, face.detection_score)
-
-
 @pytest.mark.parametrize(
     ("alter", "reasons"),
     [
@@ -53,31 +48,38 @@ def resized(face, factor):
     ],
 )
 def test_what_is_wrong_with_a_face_is_told(alter, reasons, portrait, face):
-    assert read_scope(alter(portrait), [face]) == reasons
+    assert read_face_scope(alter(portrait), face.box) == reasons
 
 
 def test_a_face_too_small_is_told_that_alone(portrait, face):
     factor = (MIN_FACE_PX - 1) / max(face.box[2:])
     small = cv2.resize(blur(portrait, 6), None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    assert read_scope(small, [resized(face, factor)]) == (Reason.TOO_SMALL,)
+    assert read_face_scope(small, face.box * factor) == (Reason.TOO_SMALL,)
     factor = (MIN_FACE_PX + 1) / max(face.box[2:])
     small = cv2.resize(portrait, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    assert read_scope(small, [resized(face, factor)]) == ()
+    assert read_face_scope(small, face.box * factor) == ()
 
 
-def test_no_face_and_too_many(portrait, face):
-    assert read_scope(portrait, []) == (Reason.NO_FACE,)
-    assert read_scope(portrait, [face] * MAX_JUDGED_FACES) == ()
-    assert read_scope(portrait, [face] * (MAX_JUDGED_FACES + 1)) == (Reason.TOO_MANY_FACES,)
-    distant = resized(face, 0.1)
-    assert read_scope(portrait, [face, *[distant] * (MAX_JUDGED_FACES + 1)]) == ()  # who stands far away is not counted
+def some_face(*reasons):
+    return Face((0, 0, 90, 90), None, None, (0, 0, 90, 90), logit=0.0, probability=0.5, reasons=reasons)
 
 
-def test_one_face_that_can_be_judged_is_enough(portrait, face):
-    both = np.concatenate([portrait, blur(portrait, 6)], axis=1)
-    other = FoundFace(face.box + np.array([512, 0, 0, 0], np.float32), face.landmarks, 1.0)
-    assert read_scope(both, [other, face]) == ()
-    assert read_scope(both, [other, resized(face, 0.1)]) == (Reason.TOO_SMALL, Reason.TOO_BLURRED)
+def test_no_face_and_too_many():
+    assert read_scope([]) == (Reason.NO_FACE,)
+    assert read_scope([some_face()] * MAX_JUDGED_FACES) == ()
+    assert read_scope([some_face()] * (MAX_JUDGED_FACES + 1)) == (Reason.TOO_MANY_FACES,)
+    distant = some_face(Reason.TOO_SMALL)
+    assert read_scope([some_face(), *[distant] * (MAX_JUDGED_FACES + 1)]) == ()  # who stands far away is not counted
+
+
+def test_one_face_that_can_be_judged_is_enough():
+    blurred, dark = some_face(Reason.TOO_BLURRED, Reason.TOO_DARK), some_face(Reason.TOO_DARK)
+    assert read_scope([blurred, some_face()]) == ()
+    assert read_scope([dark, blurred, some_face(Reason.TOO_SMALL)]) == (
+        Reason.TOO_SMALL,
+        Reason.TOO_BLURRED,
+        Reason.TOO_DARK,
+    )
 
 
 def test_blur_is_the_published_measure(portrait, face):
