@@ -15,7 +15,7 @@ import detector
 
 ROOT = Path(__file__).parents[1]
 PIN = re.compile(r"([a-z0-9.-]+)==([^ ;]+)(?: ; (\S.*?))?(?:\s+#.*)?")
-TRAINING = {"tensorflow", "keras", "h5py", "onnx"}  # inside functions, `detector` may import these
+TRAINING = {"tensorflow", "keras", "h5py", "onnx", "pyworld"}  # inside functions, `detector` may import these
 
 
 def pins(*names):
