@@ -1,9 +1,11 @@
-"""Time every stage of judging a picture, starting the server, and the student projects' way with the same network.
+"""Time every stage of judging a picture, a video and a recording, the start, and the student projects' way.
 
     python scripts/benchmark.py
     python scripts/benchmark.py --rounds 100 --threads 1
+    python scripts/benchmark.py --recordings CLIP.mp4 VOICE.wav        # these, instead of the ones made on the spot
 
-The picture is a 1-megapixel JPEG with one face, made on the spot. The student projects' way is theirs to the letter:
+The picture is a 1-megapixel JPEG with one face, the video 10 s of 1080p in which it moves, with a sound, the recording
+a minute of tones; all are made on the spot. The student projects' way is theirs to the letter:
 open, shrink the whole picture to the network's input, `keras.Model.predict`, no face finding. Our stages are timed
 before TensorFlow is loaded, as in the server; for the ratios both ways then take turns in one process, so that they
 hold on a machine whose speed drifts.
@@ -22,13 +24,16 @@ import subprocess
 import sys
 import tempfile
 import time
+import wave
 from collections.abc import Callable
+from functools import partial
 from http.cookiejar import CookieJar
 from importlib.metadata import files, version
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import HTTPCookieProcessor, Request, build_opener
 
+import av
 import numpy as np
 from manifests import ROOT
 from PIL import Image
@@ -36,13 +41,18 @@ from PIL import Image
 from detector.engines import KerasEngine
 from detector.faces import FaceFinder, crop_faces, crop_square
 from detector.media import encode_jpeg, read_image
-from detector.pictures import MODEL_FILES, PictureDetector, load_picture_detector
+from detector.pictures import MODEL_FILES, PictureDetector
+from detector.pipeline import load_detector
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 SIDE_PX = 1024  # of the test picture
 WARM_UP = 5  # rounds before the clock counts
 START_TIMEOUT_S = 60
+VIDEO_SIZE_PX = (1920, 1080)
+VIDEO_S, FRAMES_PER_S = 10, 25
+RECORDING_S, SAMPLE_RATE_HZ = 60, 16_000
+RECORDING_ROUNDS = 5  # each takes a hundred times as long as a picture
 
 
 def portrait_jpeg() -> bytes:
@@ -52,14 +62,56 @@ def portrait_jpeg() -> bytes:
     return encode_jpeg(np.asarray(picture), quality=92)
 
 
-def take_turns(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Run each way once a round; returns their times in ms, round by round."""
+def clip_mp4(portrait: np.ndarray) -> bytes:
+    """Return a video in which a portrait (H, W, 3) uint8 RGB moves to and fro, with the sound of `tones`."""
+    width, height = VIDEO_SIZE_PX
+    scaled = np.asarray(Image.fromarray(portrait).resize((height, height)))
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        video = container.add_stream("libx264", rate=FRAMES_PER_S, options={"preset": "veryfast"})
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        sound = container.add_stream("aac", rate=SAMPLE_RATE_HZ, layout="mono")
+        for number in range(VIDEO_S * FRAMES_PER_S):
+            frame = np.full((height, width, 3), 90, np.uint8)
+            left = round((width - height) * (0.5 + 0.5 * np.sin(number / FRAMES_PER_S)))
+            frame[:, left : left + height] = scaled
+            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(video.encode(None))
+        samples = (tones(VIDEO_S) * 32767).astype(np.int16)[None]
+        block = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        block.sample_rate = SAMPLE_RATE_HZ
+        resampler = av.AudioResampler("fltp", "mono", SAMPLE_RATE_HZ, frame_size=1024)
+        for part in [*resampler.resample(block), *resampler.resample(None)]:
+            container.mux(sound.encode(part))
+        container.mux(sound.encode(None))
+    return buffer.getvalue()
+
+
+def tones(seconds: int) -> np.ndarray:
+    """Return a gliding tone with overtones and pauses, (T,) float32 in [-1, 1]: as much work as a voice."""
+    times_s = np.arange(seconds * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    phase = 2 * np.pi * np.cumsum(150 + 40 * np.sin(3 * times_s)) / SAMPLE_RATE_HZ
+    voiced = sum(np.sin(order * phase) / order for order in range(1, 20))
+    return (0.2 * voiced * (np.sin(4 * times_s) > -0.6)).astype(np.float32)
+
+
+def wave_file(waveform: np.ndarray) -> bytes:
+    """Return a WAV file of a waveform (T,) float32."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setparams((1, 2, SAMPLE_RATE_HZ, 0, "NONE", ""))
+        file.writeframes((waveform * 32767).astype(np.int16).tobytes())
+    return buffer.getvalue()
+
+
+def take_turns(ways: dict[str, Callable[[], object]], rounds: int, *, warm_up: int = WARM_UP) -> dict[str, list[float]]:
+    """Run each way once a round; returns their times in ms, round by round, without those of warming up."""
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(WARM_UP + rounds):
+    for turn in range(warm_up + rounds):
         for name, way in ways.items():
             started = time.perf_counter()
             way()
-            if turn >= WARM_UP:
+            if turn >= warm_up:
                 times[name].append((time.perf_counter() - started) * 1e3)
     return times
 
@@ -156,7 +208,7 @@ def upload(site: str, data: bytes, started: float) -> str:
     line = "benchmark-boundary"
     body = (
         f'--{line}\r\nContent-Disposition: form-data; name="csrf_token"\r\n\r\n{token}\r\n'
-        f'--{line}\r\nContent-Disposition: form-data; name="picture"; filename="portrait.jpg"\r\n'
+        f'--{line}\r\nContent-Disposition: form-data; name="file"; filename="portrait.jpg"\r\n'
         "Content-Type: image/jpeg\r\n\r\n"
     ).encode() + data + f"\r\n--{line}--\r\n".encode()  # fmt: skip
     headers = {"Content-Type": f"multipart/form-data; boundary={line}"}
@@ -168,15 +220,23 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--threads", type=int, help="of the fast engine and the face finder (default: every core)")
+    parser.add_argument("--recordings", nargs="*", type=Path, help="videos and recordings to time")
     parser.add_argument("--runtimes", action="store_true", help="also the network in other runtimes")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args(argv)
 
     data = portrait_jpeg()
     server = start_server(data)  # before TensorFlow takes memory
-    judge, finder = load_picture_detector(threads=options.threads), FaceFinder(threads=options.threads)
+    detector, finder = load_detector(threads=options.threads), FaceFinder(threads=options.threads)
+    judge = detector.pictures
     ours = stages(judge, finder, data)
     times = take_turns(ours, options.rounds)  # as in the server, which never loads TensorFlow
+    recordings: dict[str, Path | bytes] = {path.name: path for path in options.recordings or ()} or {
+        f"video, {VIDEO_S} s of 1080p with sound": clip_mp4(read_image(data)),
+        f"recording, {RECORDING_S} s": wave_file(tones(RECORDING_S)),
+    }
+    ways = {name: partial(detector.detect, source) for name, source in recordings.items()}
+    times |= take_turns(ways, RECORDING_ROUNDS, warm_up=1)
     theirs = students_way(KerasEngine(MODEL_FILES["keras"]), data)
     if options.runtimes:
         theirs |= other_runtimes(judge, options.threads)
@@ -187,7 +247,7 @@ def main(argv: list[str] | None = None) -> None:
     picture = f"{SIDE_PX} x {SIDE_PX} JPEG of {len(data) / 1e3:.0f} kB"
     print(f"{spec.network} at {spec.input_size_px} px, {picture}, {options.rounds} rounds")
     print(f"OpenVINO {version('openvino')}, {options.threads or os.cpu_count()} threads")
-    print("| stage | median ms | fastest | slowest | pictures/s |\n|---|---|---|---|---|")
+    print("| stage | median ms | fastest | slowest | a second |\n|---|---|---|---|---|")
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, values in times.items():
         print(f"| {name} | {medians[name]:.1f} | {min(values):.1f} | {max(values):.1f} | {1e3 / medians[name]:.0f} |")
