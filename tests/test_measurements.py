@@ -38,6 +38,25 @@ METRICS = {
     "deliveries": {"jpeg 50": {"auc": measured(0.853), "false_alarms": measured(0.081), "misses": None}},
 }
 
+VOICE_METRICS = {
+    "model": {"sha256_h5": MODEL},
+    "folds": {
+        "generator": {
+            "stored": {
+                "n_real": 244,
+                "n_fake": 221,
+                "n_generators": 1,
+                "n_speakers": 143,
+                "auc": measured(0.881),
+                "false_alarms": {**measured(0.037), "n": 244},
+                "misses": {**measured(0.05), "n": 221},
+                "inconclusive": {**measured(0.508), "n": 465},
+                "generators": [{"name": "wavenet & co", "n": 8, "n_speakers": 2, "auc": measured(0.777)}],
+            }
+        }
+    },
+}
+
 
 @pytest.fixture
 def figures(app, tmp_path):
@@ -100,7 +119,33 @@ def test_the_performance_page_shows_the_figures(client, figures):
         assert words in page
     assert "3.3% (2.3% to 4.3%)" in page and "0.887 (0.877 to 0.897)" in page and "15.4%" in page
     assert "jpeg 50" in page and "0.853 (0.843 to 0.863)" in page and "8.1% (7.1% to 9.1%)" in page and MODEL in page
-    assert "There are no plots yet" in page
+    assert "There are no plots yet" in page and "by <code>python scripts/evaluate_audio.py</code>" in page
+
+
+def test_the_performance_page_shows_how_voices_are_told_apart(client, figures):
+    folder = figures(METRICS)
+    (folder / "voice_metrics.json").write_text(json.dumps(VOICE_METRICS))
+    page = client.get("/performance").text.replace("\N{NO-BREAK SPACE}", " ")
+    for words in ("0.881", "of 143 speakers", "3.7%", "wavenet &amp; co", "0.777 (0.767 to 0.787)"):
+        assert words in page
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        (Verdict.DEEPFAKE, "Of 244 real recordings of voices it had not heard, 3.7% were wrongly called a deepfake"),
+        (Verdict.REAL, "Of 221 fakes by generators it had not heard, 5.0% were wrongly called real"),
+        (Verdict.INCONCLUSIVE, "Of 465 recordings of voices it had not heard, 50.8% were left undecided"),
+    ],
+)
+def test_a_voice_has_figures_of_its_own(verdict, words):
+    assert words in error_sentence(VOICE_METRICS, str(verdict), MODEL, media="audio")
+    assert "not been measured" in error_sentence(METRICS, str(verdict), MODEL, media="audio")
+
+
+def test_a_video_says_that_only_pictures_were_measured():
+    sentence = error_sentence(METRICS, "real", MODEL, media="video")
+    assert sentence.startswith("Videos as a whole were not measured") and "5.7% were wrongly called real" in sentence
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What was measured about the model: visualizations/metrics.json and the plots beside it."""
+"""What was measured about the models: the metrics in visualizations/ and the plots beside them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,23 @@ from typing import Any
 from detector import Verdict, count, percent
 from webapp.wording import interval
 
-METRICS_FILE = "metrics.json"
+METRICS_FILES = {"image": "metrics.json", "video": "metrics.json", "audio": "voice_metrics.json"}
+# Where they tell how many were left undecided, and how often each verdict is wrong; and who was asked, in words.
+PICTURES = {
+    Verdict.INCONCLUSIVE: (("overall", "inconclusive"), "held-out pictures"),
+    Verdict.DEEPFAKE: (("verdicts", "deepfake", "wrong"), "held-out real pictures"),
+    Verdict.REAL: (("verdicts", "real", "wrong"), "held-out deepfakes"),
+}
+VOICES = {
+    Verdict.INCONCLUSIVE: (("folds", "generator", "stored", "inconclusive"), "recordings of voices it had not heard"),
+    Verdict.DEEPFAKE: (("folds", "generator", "stored", "false_alarms"), "real recordings of voices it had not heard"),
+    Verdict.REAL: (("folds", "generator", "stored", "misses"), "fakes by generators it had not heard"),
+}
+OUTCOMES = {
+    Verdict.INCONCLUSIVE: "were left undecided like this one",
+    Verdict.DEEPFAKE: "were wrongly called a deepfake",
+    Verdict.REAL: "were wrongly called real",
+}
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +107,9 @@ PLOTS = (
 )
 
 
-def read_metrics(folder: Path) -> dict[str, Any] | None:
-    """Return what scripts/evaluate.py wrote, None when it is not there or cannot be read."""
-    path = folder / METRICS_FILE
+def read_metrics(folder: Path, media: str = "image") -> dict[str, Any] | None:
+    """Return what scripts/evaluate.py or evaluate_audio.py wrote, None when it is not there or cannot be read."""
+    path = folder / METRICS_FILES[media]
     try:
         metrics = _read_json(path, path.stat().st_mtime_ns)
     except FileNotFoundError:
@@ -104,7 +120,7 @@ def read_metrics(folder: Path) -> dict[str, Any] | None:
     return metrics if isinstance(metrics, dict) else None
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _read_json(path: Path, _modified_ns: int) -> Any:
     return json.loads(path.read_text())
 
@@ -119,32 +135,28 @@ def measures(metrics: Mapping[str, Any] | None, model_sha256: str) -> bool:
     return metrics is not None and model_sha256 in values_at(metrics, "model").values()
 
 
-def error_sentence(metrics: Mapping[str, Any] | None, verdict: str, model_sha256: str) -> str:
+def error_sentence(
+    metrics: Mapping[str, Any] | None, verdict: str, model_sha256: str, *, media: str = "image"
+) -> str:
     """Say how often such a verdict is wrong, or that this was not measured.
 
     Args:
         metrics: from `read_metrics`.
-        verdict: of the picture.
+        verdict: of the file.
         model_sha256: of the model that gave it.
+        media: "image", "video", of which only the single pictures were measured, or "audio".
     """
     unknown = "How often such a verdict is wrong has not been measured for this model."
     if not measures(metrics, model_sha256):
         return unknown
-    if verdict == Verdict.INCONCLUSIVE:
-        measured = values_at(metrics, "overall", "inconclusive")
-        sentence = "Of {n} held-out pictures, {share} were left undecided like this one{interval}."
-    else:
-        measured = values_at(metrics, "verdicts", verdict, "wrong")
-        sentence = {
-            Verdict.DEEPFAKE: "Of {n} held-out real pictures, {share} were wrongly called a deepfake{interval}.",
-            Verdict.REAL: "Of {n} held-out deepfakes, {share} were wrongly called real{interval}.",
-        }[Verdict(verdict)]
+    way, asked = (VOICES if media == "audio" else PICTURES)[Verdict(verdict)]
+    measured = values_at(metrics, *way)
     if "value" not in measured or "n" not in measured:
         return unknown
     range_words = interval({**measured, "n": None})
-    return sentence.format(
-        n=count(measured["n"]), share=percent(measured["value"]), interval=range_words and f" ({range_words})"
-    )
+    outcome = OUTCOMES[Verdict(verdict)] + (f" ({range_words})" if range_words else "")
+    sentence = f"Of {count(measured['n'])} {asked}, {percent(measured['value'])} {outcome}."
+    return f"Videos as a whole were not measured, only single pictures. {sentence}" if media == "video" else sentence
 
 
 def values_at(metrics: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
