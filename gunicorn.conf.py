@@ -21,7 +21,7 @@ def post_fork(server, worker):
 
 
 def post_worker_init(worker):
-    """Load the model before the worker takes its first request."""
+    """Load the model before the worker takes its first request, and judge what was left unfinished."""
     from webapp.analyses import warm_up
 
     warm_up(worker.wsgi)

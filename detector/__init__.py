@@ -7,6 +7,8 @@ judge.detect("face.jpg").verdict
 """
 
 from detector.bundle import write_bundle
+from detector.engines import Engine
+from detector.examination import DELIVERY_LABELS, deliver_face, delivery_sentence, explain_face, face_crop
 from detector.explanations import (
     METHODS,
     DeletionCheck,
@@ -69,6 +71,7 @@ from detector.wording import (
 __version__ = "0.1.0"
 __all__ = [
     "AUDIO_SUFFIXES",
+    "DELIVERY_LABELS",
     "DIRECTIONS",
     "HEAD_BYTES",
     "IMAGE_SUFFIXES",
@@ -82,6 +85,7 @@ __all__ = [
     "Detection",
     "Detector",
     "DetectorError",
+    "Engine",
     "Entry",
     "ErrorRate",
     "Evidence",
@@ -107,10 +111,14 @@ __all__ = [
     "count",
     "deletion_check",
     "deliver_and_score",
+    "deliver_face",
+    "delivery_sentence",
     "encode_jpeg",
     "encode_png",
     "estimate",
     "explain",
+    "explain_face",
+    "face_crop",
     "face_sizes",
     "headline",
     "landmarks_in_crop",

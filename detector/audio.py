@@ -41,9 +41,7 @@ MIN_SPEECH_S = 1.0  # of sounding frames
 MIN_RANGE_DB = 12  # between loud and quiet frames: 99 of 100 clips have 15; in noise as loud as the voice it is 8
 MIN_VOICED = 0.12  # share of the sounding frames with a pitch: 99 of 100 clips have .3; white and pink noise 0 to .2
 PERIODIC = 0.6  # autocorrelation at the pitch from which a frame counts as voiced
-MIN_GLIDE = (
-    0.12  # semitones between voiced frames 20 ms apart, the median: speech glides (99 of 100 clips .2), notes stay
-)
+MIN_GLIDE = 0.12  # semitones from one voiced frame to the next, the median: speech glides (99 of 100 clips .2)
 MAX_SUSTAINED = 0.75  # likeness of fine spectra 160 ms apart: held notes keep theirs; 99 of 100 damaged clips have .73
 PITCH_HZ = (60, 400)
 LOOK, LOOK_STEP = 640, 320  # samples: frames of 40 ms every 20 ms, for all of the above
@@ -64,7 +62,7 @@ def canonical(waveform: np.ndarray) -> np.ndarray:
     if sound.size == 0:
         return sound
     sound = sound - sound.mean(dtype=np.float64).astype(np.float32)
-    powers = _powers(sound)
+    powers = _powers(sound) if len(sound) >= LOOK else np.array([np.mean(np.square(sound, dtype=np.float64))])
     sounding = powers[powers >= _loudest(powers) * 10 ** (-SOUNDING_DB / 10)]
     level = np.sqrt(sounding.mean())
     return sound * np.float32(LEVEL / level) if level > 0 else sound

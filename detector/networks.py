@@ -58,6 +58,7 @@ CNN_CHANNELS = (32, 64, 128)
 DECODERS = {"nearest": 3, "transposed": 2, "shuffle": 3}
 AUTOENCODER_CHANNELS = 24  # of the first convolution; each halving doubles them, up to four times
 VOICE_GROUPS = 32  # of neighbouring bands, each with weights of its own
+VOICE_ROWS = 8  # of the class map; single groups speak against each other, and their map would be a chequerboard
 VOICE_SOUNDING_DB = 30.0  # below the loudest; quieter frames are pauses
 VOICE_SMOOTH = 21  # bands: what is left over their mean is detail
 VOICE_LIMIT = 4.0  # of a standardised value; a single odd window must not decide
@@ -112,7 +113,7 @@ def build_network(network: str, input_size_px: int, *, weights: str | Path = "no
 
 
 def build_voice_network(bands: int):
-    """Build the voice network with the outputs `logit` (N, 1) and `class_map` (N, VOICE_GROUPS, 1, 1).
+    """Build the voice network with the outputs `logit` (N, 1) and `class_map` (N, VOICE_ROWS, 1, 1).
 
     What a vocoder leaves is a texture and no event: ripples between neighbouring frequencies, lines that stand still,
     steps that are too even, harmonics too clear. So small fixed filters run over the fine structure; of what they find
@@ -183,11 +184,11 @@ def build_voice_network(bands: int):
     votes = layers.Reshape((-1, 1, 1))(votes)
     count = texture.shape[1]
     of_groups = layers.Cropping2D(((0, harmonics.shape[1]), (0, 0)))(votes)
-    of_groups = layers.AveragePooling2D((count // VOICE_GROUPS, 1))(of_groups)
-    of_groups = layers.Rescaling(float(count))(of_groups)  # so that the mean over the groups is the sum of all votes
+    of_rows = layers.AveragePooling2D((count // VOICE_ROWS, 1))(of_groups)
+    of_rows = layers.Rescaling(float(count))(of_rows)  # so that the mean over the rows is the sum of all votes
     of_harmonics = layers.Flatten()(layers.Cropping2D(((count, 0), (0, 0)))(votes))
     of_harmonics = layers.Dense(1, kernel_initializer="ones", name="bias")(of_harmonics)
-    class_map = layers.Add(dtype="float32", name="class_map")([of_groups, layers.Reshape((1, 1, 1))(of_harmonics)])
+    class_map = layers.Add(dtype="float32", name="class_map")([of_rows, layers.Reshape((1, 1, 1))(of_harmonics)])
     logit = layers.GlobalAveragePooling2D(dtype="float32", name="logit")(class_map)
     network = keras.Model(decibels, {"logit": logit, "class_map": class_map}, name="voice")
     network.get_layer("filters").set_weights([np.stack(VOICE_FILTERS, axis=-1)[:, :, None]])

@@ -9,16 +9,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from detector.explanations import colour_heatmap
+from detector.examination import DELIVERY_LABELS, delivery_sentence
+from detector.explanations import DeletionCheck, colour_heatmap
 from detector.faces import finder_settings
 from detector.media import encode_jpeg
 from detector.provenance import Provenance
 from detector.results import WRONG_ABOUT, Face, PictureDetection, Verdict
 from detector.spec import ModelSpec
+from detector.stability import Stability
 from detector.wording import (
     clean_text,
     count,
@@ -44,19 +47,27 @@ NO_TIME = datetime(1980, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, eq=False)
 class FaceMap:
-    """A further explanation of one face's score.
+    """What is to be said of one explanation of one face's score.
 
     Attributes:
         title: what it is, such as "LIME".
         face: which of `PictureDetection.faces`, from 0.
-        heatmap: (h, w) float32 in [0, 1] over the face's crop box, 1 = speaks for a fake, .5 = neutral.
+        heatmap: (h, w) float32 in [0, 1] over the face's crop box, 1 = speaks for a fake, .5 = neutral; None for the
+            class activation map, which the face itself holds.
         sentence: the same in words; empty for none.
+        check: whether the score rests on what it marks; None when that was not tried.
     """
 
     title: str
     face: int
-    heatmap: np.ndarray
+    heatmap: np.ndarray | None
     sentence: str = ""
+    check: DeletionCheck | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, without the heat map."""
+        check = None if self.check is None else self.check.to_dict()
+        return {"title": self.title, "face": self.face, "sentence": self.sentence, "check": check}
 
 
 @dataclass(frozen=True)
@@ -121,8 +132,9 @@ class Evidence:
         engine: which one ran it, "onnx" or "keras".
         filename: as its sender calls it; only ever shown.
         checked_at: when it was judged; None leaves it out.
-        maps: further explanations.
-        sections: further parts of the report, such as a delivery test.
+        maps: explanations, beside the heat maps of the faces.
+        stability: what the delivery test found; None when it was not made.
+        sections: further parts of the report.
     """
 
     data: bytes
@@ -133,6 +145,7 @@ class Evidence:
     filename: str | None = None
     checked_at: datetime | None = None
     maps: tuple[FaceMap, ...] = ()
+    stability: Stability | None = None
     sections: tuple[Section, ...] = ()
 
 
@@ -151,6 +164,8 @@ def make_report(evidence: Evidence, *, version: str) -> Report:
         sections=(
             _picture_section(evidence),
             *([_face_section(detection)] if detection.faces else []),
+            *([_explanation_section(evidence.maps)] if evidence.maps else []),
+            *([_delivery_section(evidence.stability)] if evidence.stability else []),
             *evidence.sections,
             _origin_section(evidence.provenance),
             _method_section(evidence, version),
@@ -251,6 +266,8 @@ def _picture_section(evidence: Evidence) -> Section:
         )
         pictures.append(ReportPicture(_draw(detection.image, boxes=boxes, heat=heat), caption))
     for extra in evidence.maps:
+        if extra.heatmap is None:
+            continue
         face = detection.faces[extra.face]
         jpeg = _draw(detection.image, [(str(extra.face + 1), face.box)], [(extra.heatmap, face.crop_box)])
         pictures.append(ReportPicture(jpeg, f"{extra.title}, face {extra.face + 1}. {extra.sentence}".rstrip()))
@@ -288,7 +305,44 @@ def _face_words(face: Face) -> str:
     ]
     if face.detection_score is not None:
         words.insert(1, f"face finder's confidence {percent(face.detection_score)}")
+    words += [f"not judged: {reason_sentence(reason)}" for reason in face.reasons]
     return "; ".join(words)
+
+
+def _explanation_section(maps: tuple[FaceMap, ...]) -> Section:
+    entries = []
+    for found in maps:
+        lines = (found.sentence, *_check_lines(found.check))
+        entries.append(Entry(f"{found.title}, face {found.face + 1}", tuple(filter(None, lines))))
+    return Section("What the score rests on", entries=tuple(entries))
+
+
+def _check_lines(check: DeletionCheck | None) -> Iterator[str]:
+    if check is None:
+        yield "Whether the score rests on what this map marks was not tried."
+        return
+    yield check.sentence
+    for share, marked, elsewhere in zip(check.shares, check.logits, check.random_logits, strict=True):
+        if share:
+            yield f"{share:.0%} removed: logit {marked:.2f}; as much elsewhere, on average: {elsewhere:.2f}."
+        else:
+            yield f"Nothing removed: logit {marked:.2f}."
+
+
+def _delivery_section(stability: Stability) -> Section:
+    lines = (
+        delivery_sentence(stability),
+        "The face was scored again as it would look after each kind of damage. This has no part in the verdict: on "
+        "pictures with a known truth it told wrong verdicts no better than the distance to the threshold does.",
+    )
+    facts = [
+        (
+            DELIVERY_LABELS.get(delivery.name, delivery.name),
+            f"{probability(delivery.probability)}, {delivery.verdict} (logit {delivery.logit:.4f})",
+        )
+        for delivery in stability.deliveries
+    ]
+    return Section("The same picture, delivered otherwise", paragraphs=lines, facts=tuple(facts))
 
 
 def _origin_section(provenance: Provenance) -> Section:

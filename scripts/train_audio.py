@@ -1,14 +1,18 @@
 """Train the voice network on a manifest of recordings, calibrate it, and write models/voice.h5 and models/voice.onnx.
 
     python scripts/train_audio.py --manifest SPEECH.csv
-    python scripts/train_audio.py --manifest SPEECH.csv --steps 2000 --versions 8        # longer, more deliveries
+    python scripts/train_audio.py --manifest SPEECH.csv --versions 8        # more deliveries of each recording
 
 The manifest has the columns path, label (1 = fake), split, source, generator and speaker; only its `train` recordings
-are looked at. Before the network that ships, one is trained for each fold, in which a family of generators and half of
-the speakers are left out, and is asked about just these. Line and thresholds are fitted to the answers, since to the
-network that ships the next voice and the next generator will be as new; scripts/evaluate_audio.py makes figures of the
-same answers. A run that was stopped goes on where it was when the same command is given again. KERAS_BACKEND=torch
-trains with PyTorch; only TensorFlow writes the models.
+are looked at. What the network's fixed filters find in every recording, in its vocoder copies and in their deliveries
+is measured once and kept in the run's folder, so that a run that was stopped goes on where it was when the same command
+is given again; the weights that vote are then a logistic regression, found in seconds.
+
+So one network can be afforded for every fold. The speakers are dealt into five parts. For each part and each generator
+that has fakes in it, a network learns from the other parts without that generator, and is then asked about the
+generator's fakes in the part and all reals in it: no speaker and no generator is on both sides. The same is done with
+whole families of generators, which is harder; to these answers line and thresholds are fitted, since to the network
+that ships the next voice and the next generator will be as new. scripts/evaluate_audio.py makes figures of the answers.
 """
 
 from __future__ import annotations
@@ -16,11 +20,12 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import inspect
 import json
 import os
+import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -29,72 +34,98 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from calibrate import UNCALIBRATED, fit, save_model
-from export import export
+from arguments import at_least, share
+from calibrate import MAX_FALSE_ALARMS, MAX_MISSES, UNCALIBRATED, save_model
+from export import OPSET, can_export
 from manifests import CACHE, ROOT, Example, replace_file
 from tqdm import tqdm
-from train import averaged_weights, dropout_generators, open_run
+from train import open_run
 
-from detector.audio import AUDIO, SAMPLE_RATE_HZ, WINDOW_S, canonical, log_spectrogram
-from detector.engines import FastEngine
-from detector.networks import build_voice_network
-from detector.results import DetectorError
-from detector.spec import ModelSpec, file_sha256
+from detector.audio import AUDIO, BANDS, FRAME, canonical, cut_windows, holds_sound, log_spectrogram, scope
+from detector.calibration import Calibration, choose_thresholds, fit_line
+from detector.engines import FastEngine, KerasEngine
+from detector.networks import VOICE_EPSILON, VOICE_GROUPS, VOICE_LIMIT, build_voice_network, set_votes
+from detector.results import DetectorError, ModelError
+from detector.spec import ORIGIN_KEY, SPEC_KEY, ModelSpec, file_sha256
 from detector.streams import read_audio
 from detector.vocoders import DELIVERIES, RECIPE, VOCODERS, damage
-from detector.voice import VOICE_FILES, VoiceDetector
+from detector.voice import NETWORK, VOICE_FILES
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 COLUMNS = ("path", "label", "split", "source", "generator", "speaker")
+ANSWER_COLUMNS = (
+    "recording", "label", "source", "generator", "group", "held", "left_out", "part", "delivery", "logit", "reasons",
+)  # fmt: skip
 FAMILIES = {  # what occurs in the name of a generator, in any case, the first that does: by what makes the waveform
     "wavenet": "WaveNet",
     "waveglow": "WaveGlow",
     "wg": "WaveGlow",
     "styletts": "StyleTTS 2",
-    "vits": "VITS",
-    "yourtts": "VITS",
-    "naturalspeech": "VITS",
     "hifigan": "HiFi-GAN",
     "hgan": "HiFi-GAN",
     "jets": "HiFi-GAN",
     "dddm": "HiFi-GAN",
+    "vits": "VITS",
+    "yourtts": "VITS",
+    "naturalspeech": "VITS",
 }
-STORED_CHANCE = 0.25  # of a recording as it is stored, without damage
-COPY_CHANCES = {"world": 0.2, "griffin_lim": 0.8}  # among the copies
-LEARNING_RATE = 2e-3
-ROUND_STEPS = 50  # between checkpoints
-LOOKAHEAD = 4  # batches made ahead of the network
-WINDOW = round(WINDOW_S * SAMPLE_RATE_HZ)  # samples
+GENERATOR, FAMILY = "generator", "family"  # what a fold's network has not learned from
+PARTS = 5  # of the speakers
+COPIES = 0.05  # share of the vocoder copies among what counts as fake
+COPY_SHARES = {"world": 0.2, "griffin_lim": 0.8}  # among the copies
+DECAY = 0.02  # of the weights; with a few hundred voices to learn from it wants much
+TOP_HZ = (
+    7000  # bands above do not vote: they tell one collection's resampling from another's more than fakes from reals
+)
+STORED = "stored"
+CHECK_SECONDS, TOLERANCE = 4, 1e-4  # of noise on which the engines' logits may differ by so much
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is asked for; with the constants above it decides what is computed."""
+    """What a run is asked for; with the constants above it decides what is computed.
+
+    `filters_sha256` is of what turns sound into statistics, so that kept ones are never taken for those of other code.
+    """
 
     manifest: str
     manifest_sha256: str
-    steps: int
-    batch: int
+    filters_sha256: str
     versions: int
-    copies: float
-    seed: int
-    learning_rate: float = LEARNING_RATE
-    weight_decay: float = 1e-2
-    label_smoothing: float = 0.05
-    dropout: float = 0.3
+    copies: float = COPIES
+    decay: float = DECAY
+    parts: int = PARTS
+    top_hz: int = TOP_HZ
 
 
 @dataclass(frozen=True)
 class Fold:
-    """What one network is not shown and then asked about: a family of generators, and one half of the speakers."""
+    """What one network has not learned from and is then asked about: a generator or a family, in a part of the voices.
 
-    family: str
-    half: int
+    Attributes:
+        held: GENERATOR or FAMILY.
+        name: of the generator or family.
+        part: number of the part.
+    """
 
-    @property
-    def name(self) -> str:
-        return f"{self.family} {self.half + 1}"
+    held: str
+    name: str
+    part: int
+
+
+@dataclass(frozen=True, eq=False)
+class Votes:
+    """The part of the network that is learned; see `set_votes`."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+    weights: np.ndarray
+    bias: float
+
+    def logits(self, statistics: np.ndarray) -> np.ndarray:
+        """Return the logits (N,) the network has for windows of these statistics (N, S)."""
+        return _standard(statistics, self.mean, self.variance) @ self.weights + self.bias
 
 
 def read_speech(path: Path) -> list[Example]:
@@ -138,46 +169,51 @@ def family_of(generator: str) -> str:
     return next((family for part, family in FAMILIES.items() if part in generator.lower()), generator)
 
 
-def halve_speakers(examples: list[Example]) -> dict[str, int]:
-    """Return the half, 0 or 1, of each speaker, so that both have about as many fakes, and as many reals."""
-    counts = {group: [0, 0] for group in sorted({example.group for example in examples})}
+def part_speakers(examples: list[Example], parts: int) -> dict[str, int]:
+    """Return the part, from 0, of each speaker, so that all have about as many fakes and as many reals."""
+    counts: dict[str, list[int]] = {example.group: [0, 0] for example in examples}
     for example in examples:
-        counts[example.group][1 - example.label] += 1  # fakes first
-    halves, sums = {}, np.zeros((2, 2))
-    for group in sorted(counts, key=lambda group: counts[group], reverse=True):
-        # Fakes decide, since a few speakers have most of them.
-        halves[group] = int(tuple(sums[1]) < tuple(sums[0])) if counts[group][0] else int(sums[1, 1] < sums[0, 1])
-        sums[halves[group]] += counts[group]
-    return halves
+        counts[example.group][example.label] += 1
+    dealt, sums = {}, np.zeros((parts, 2))
+    for group in sorted(counts, key=lambda group: (-max(counts[group]), group)):
+        # Where fakes decide, since a few speakers have most of them; then reals, then both.
+        kind = 1 if counts[group][1] else 0
+        dealt[group] = min(range(parts), key=lambda part: (sums[part, kind], sums[part].sum(), part))
+        sums[dealt[group]] += counts[group]
+    return dealt
 
 
-def list_folds(examples: list[Example]) -> list[Fold]:
-    """Return a fold for every family and half in which it has fakes and the rest has some to learn from."""
-    halves = halve_speakers(examples)
-    fakes = {(family_of(e.generator), halves[e.group]) for e in examples if e.label}
-    return [Fold(f, h) for f, h in sorted(fakes) if any(family != f and half != h for family, half in fakes)]
+def list_folds(examples: list[Example], parts: int) -> list[Fold]:
+    """Return the folds: every generator and every family, in every part in which it has fakes."""
+    dealt = part_speakers(examples, parts)
+    fakes = [(example.generator, dealt[example.group]) for example in examples if example.label]
+    folds = {Fold(GENERATOR, name, part) for name, part in fakes}
+    folds |= {Fold(FAMILY, family_of(name), part) for name, part in fakes}
+    return sorted(folds, key=lambda fold: (fold.held, fold.name, fold.part))
 
 
-def cut_fold(examples: list[Example], fold: Fold) -> tuple[list[Example], list[Example]]:
-    """Return what the fold's network learns from and what it is asked about; they share no speaker and no family."""
-    halves = halve_speakers(examples)
-    fit = [
-        e for e in examples if halves[e.group] != fold.half and not (e.label and family_of(e.generator) == fold.family)
-    ]
-    asked = [
-        e for e in examples if halves[e.group] == fold.half and (not e.label or family_of(e.generator) == fold.family)
-    ]
-    return fit, asked
+def cut_fold(examples: list[Example], fold: Fold, parts: int) -> tuple[list[int], list[int]]:
+    """Return the indices of what the fold's network learns from and of what it is asked about."""
+    dealt = part_speakers(examples, parts)
+    learned, asked = [], []
+    for index, example in enumerate(examples):
+        name = example.generator if fold.held == GENERATOR else family_of(example.generator)
+        is_left_out = example.label == 1 and name == fold.name
+        if dealt[example.group] != fold.part and not is_left_out:
+            learned.append(index)
+        if dealt[example.group] == fold.part and (is_left_out or not example.label):
+            asked.append(index)
+    return learned, asked
 
 
 class Sounds:
-    """Recordings, their copies and their deliveries, kept on disk: made once, since making them outlasts a step by far."""
+    """Recordings, their copies and their deliveries, kept on disk: many runs ask for the same."""
 
-    def __init__(self, folder: Path = CACHE / "voices"):
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+    def __init__(self, folder: Path | None = None):
+        self._folder = folder or CACHE / "voices"
+        self._folder.mkdir(parents=True, exist_ok=True)
 
-    def read(self, example: Example, copy: str = "", delivery: str | int = "stored") -> np.ndarray:
+    def read(self, example: Example, copy: str = "", delivery: str | int = STORED) -> np.ndarray:
         """Return a recording as it arrives.
 
         Args:
@@ -188,85 +224,21 @@ class Sounds:
         Returns:
             (T,) int16 mono 16 kHz, as long as the recording, but for what a coding drops at the end.
         """
-        if not copy and delivery == "stored":
+        if not copy and delivery == STORED:
             return _to_int16(read_audio(example.path))
         digest = _digest(example.path)
         kept = self._folder / f"{RECIPE}-{digest[:16]}-{copy or 'itself'}-{delivery}.npy"
-        with suppress(FileNotFoundError, ValueError, EOFError):  # a half-written one is made again
+        with suppress(FileNotFoundError):
             return np.load(kept)
         seed = int(digest[:8], 16)
-        if delivery == "stored":
-            sound = VOCODERS[copy](_to_float(self.read(example)), np.random.default_rng([seed, 0]))
+        if delivery == STORED:
+            sound = VOCODERS[copy](to_float(self.read(example)), np.random.default_rng([seed, 0]))
         elif isinstance(delivery, str):
-            sound = DELIVERIES[delivery](_to_float(self.read(example, copy)))
+            sound = DELIVERIES[delivery](to_float(self.read(example, copy)))
         else:
-            sound = damage(_to_float(self.read(example, copy)), np.random.default_rng([seed, 1, delivery]))
-        np.save(kept, _to_int16(sound))
+            sound = damage(to_float(self.read(example, copy)), np.random.default_rng([seed, 1, delivery]))
+        replace_file(kept, lambda part: np.save(part, _to_int16(sound)))
         return _to_int16(sound)
-
-
-@dataclass(frozen=True)
-class View:
-    """One place of a batch: a recording or a copy of it, how it arrives, and where it is cut, as a share of its length.
-
-    A real and the copy made of it share all but the copy, so that the vocoder's traces are all that tells them apart.
-    """
-
-    index: int
-    copy: str
-    delivery: str | int
-    place: float
-
-
-class Stream:
-    """Training batches, each a function of the settings and its number alone, so that a run can go on anywhere.
-
-    Half of a batch is real, half fake. Within each half a recording weighs by the root of how many there are of its
-    source and generator, and of its speaker, so that a voice with many does not drown the others. A share of the fakes
-    are vocoder copies of reals of the same batch. Recordings shorter than a window are left out, and none is padded.
-    """
-
-    def __init__(self, examples: list[Example], sounds: Sounds, settings: Settings):
-        self._sounds, self.settings = sounds, settings
-        self.examples = [e for e in examples if len(sounds.read(e)) >= WINDOW]
-        self._pools = [self._weighted(label) for label in (0, 1)]
-
-    def _weighted(self, label: int) -> tuple[np.ndarray, np.ndarray]:
-        chosen = [i for i, example in enumerate(self.examples) if example.label == label]
-        kinds = [(self.examples[i].source, self.examples[i].generator) for i in chosen]
-        speakers = [self.examples[i].group for i in chosen]
-        of_kind, of_speaker = Counter(kinds), Counter(speakers)
-        weights = [(of_kind[k] * of_speaker[s]) ** -0.5 for k, s in zip(kinds, speakers, strict=True)]
-        return np.array(chosen), np.array(weights) / sum(weights)
-
-    def batches(self, start: int, stop: int, pool: ThreadPoolExecutor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (N, BANDS, T, 1) float32 decibels and (N, 1) float32 labels, made ahead in threads."""
-        waiting: dict[int, list[Future]] = {}
-        for step in range(start, stop):
-            for ahead in range(step, min(step + LOOKAHEAD, stop)):
-                if ahead not in waiting:
-                    waiting[ahead] = [pool.submit(self._cut, view) for view in self._views(ahead)]
-            windows = np.stack([future.result() for future in waiting.pop(step)])
-            labels = np.repeat(np.array([0, 1], np.float32), self.settings.batch // 2)
-            yield log_spectrogram(windows)[..., None], labels[:, None]
-
-    def _views(self, step: int) -> list[View]:
-        """Return what stands at each place of a batch."""
-        rng = np.random.default_rng([self.settings.seed, step])
-        half = self.settings.batch // 2
-        chosen = [rng.choice(indices, half, p=weights) for indices, weights in self._pools]
-        numbers = range(self.settings.versions)
-        arrivals = ["stored" if rng.random() < STORED_CHANCE else int(rng.choice(numbers)) for _ in range(2 * half)]
-        views = [View(int(i), "", arrivals[place], rng.random()) for place, i in enumerate(np.concatenate(chosen))]
-        for place in np.flatnonzero(rng.random(half) < self.settings.copies):
-            copy = str(rng.choice(list(COPY_CHANCES), p=list(COPY_CHANCES.values())))
-            views[half + place] = replace(views[place], copy=copy)
-        return views
-
-    def _cut(self, view: View) -> np.ndarray:
-        sound = canonical(_to_float(self._sounds.read(self.examples[view.index], view.copy, view.delivery)))
-        start = int(view.place * (len(sound) - WINDOW))
-        return sound[start : start + WINDOW]
 
 
 @cache
@@ -278,103 +250,286 @@ def _to_int16(sound: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(sound, -1, 1) * 32767).astype(np.int16)
 
 
-def _to_float(sound: np.ndarray) -> np.ndarray:
+def to_float(sound: np.ndarray) -> np.ndarray:
+    """Return what `Sounds.read` gives as float32 in [-1, 1]."""
     return sound.astype(np.float32) / 32767
 
 
-def train(examples: list[Example], sounds: Sounds, settings: Settings, run: Path) -> tuple[Any, list[dict[str, float]]]:
-    """Train on these examples until the last step, keeping in `run` a checkpoint and the curve.
+# Of a recording, by copy and delivery: the statistics of its windows (N, S), no rows where it is shorter than a frame,
+# and why it cannot be judged.
+Heard = dict[tuple[str, str], tuple[np.ndarray, str]]
+
+
+def measure(examples: list[Example], sounds: Sounds, settings: Settings, run: Path, threads: int) -> list[Heard]:
+    """Return what the network's filters find in every recording, in what is made of it, and in their deliveries."""
+    import keras
+
+    network = build_voice_network(BANDS)
+    network = keras.Model(network.input, network.get_layer("statistics").output)
+    folder = run / "statistics"
+    folder.mkdir(exist_ok=True)
+
+    numbers = [STORED, *range(settings.versions)]
+    asked = [("", delivery) for delivery in dict.fromkeys([*numbers, *DELIVERIES])]
+    copies = [(copy, delivery) for copy in VOCODERS for delivery in numbers]
+
+    def make(example: Example) -> Path:
+        """Have the sounds of a recording made, and return where their statistics are kept."""
+        kept = folder / f"{_digest(example.path)[:16]}.npz"
+        if not kept.is_file():
+            for copy, delivery in ways_of(example):
+                sounds.read(example, copy, delivery)
+        return kept
+
+    def ways_of(example: Example) -> list[tuple[str, str | int]]:
+        return asked if example.label else asked + copies
+
+    def hear(sound: np.ndarray) -> tuple[np.ndarray, str]:
+        waveform = to_float(sound)
+        if len(waveform) < FRAME:
+            return np.zeros((0, network.output_shape[1]), np.float32), ""
+        windows, _ = cut_windows(canonical(waveform))
+        spectrograms = log_spectrogram(windows[holds_sound(windows)])[..., None]
+        return np.asarray(network(spectrograms, training=False)), ";".join(scope(waveform))
+
+    found = []
+    with ThreadPoolExecutor(threads) as pool:
+        made = tqdm(pool.map(make, examples), total=len(examples), desc="measuring", unit="recording")
+        for example, kept in zip(examples, made, strict=True):
+            if not kept.is_file():
+                columns = {}
+                for copy, delivery in ways_of(example):
+                    statistics, reasons = hear(sounds.read(example, copy, delivery))
+                    columns[f"{copy}/{delivery}/statistics"] = statistics
+                    columns[f"{copy}/{delivery}/reasons"] = np.array(reasons)
+                replace_file(kept, lambda part, columns=columns: np.savez(part, **columns))
+            with np.load(kept) as columns:
+                ways = [tuple(name.split("/")[:2]) for name in columns if name.endswith("/statistics")]
+                found.append(
+                    {
+                        way: (columns["/".join([*way, "statistics"])], str(columns["/".join([*way, "reasons"])]))
+                        for way in ways
+                    }
+                )
+    return found
+
+
+def learn(examples: list[Example], heard: list[Heard], settings: Settings) -> Votes:
+    """Find the votes that tell the fakes among these recordings from the reals: logistic regression over windows.
+
+    Real and fake weigh the same. Within each a recording weighs by the root of how many there are of its source and
+    generator, and of its speaker, so that a voice with many does not drown the others. A share of the fakes are vocoder
+    copies of the reals. A recording's weight is shared by its deliveries and their windows.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    of_kind = Counter((e.source, e.generator) for e in examples)
+    of_speaker = Counter((e.group, e.label) for e in examples)
+    statistics, labels, weights, kinds = [], [], [], []
+    for example, ways in zip(examples, heard, strict=True):
+        weight = (of_kind[example.source, example.generator] * of_speaker[example.group, example.label]) ** -0.5
+        for (copy, delivery), (windows, _) in ways.items():
+            if (delivery == STORED or delivery.isdecimal()) and len(windows):
+                statistics.append(windows)
+                labels += [1 if copy else example.label] * len(windows)
+                kinds += [copy or ("fake" if example.label else "real")] * len(windows)
+                weights += [weight / len(windows)] * len(windows)
+    shares = {"real": 1.0, "fake": 1 - settings.copies}
+    shares |= {copy: settings.copies * part for copy, part in COPY_SHARES.items()}
+    statistics, weights, kinds = np.concatenate(statistics), np.array(weights), np.array(kinds)
+    for kind, part in shares.items():
+        weights[kinds == kind] *= part / 2 / max(weights[kinds == kind].sum(), 1e-9)
+
+    mean = np.average(statistics, axis=0, weights=weights)
+    variance = np.average(np.square(statistics - mean), axis=0, weights=weights)
+    # The weights add up to 1, so that the decay means the same however many windows there are.
+    regression = LogisticRegression(C=1 / settings.decay, max_iter=1000)
+    heeded = _is_heeded(statistics.shape[1])
+    regression.fit(_standard(statistics, mean, variance)[:, heeded], labels, sample_weight=weights)
+    votes = np.zeros(len(mean))
+    votes[heeded] = regression.coef_[0]
+    return Votes(mean, variance, votes, float(regression.intercept_[0]))
+
+
+def _is_heeded(size: int) -> np.ndarray:
+    """Return which of the statistics vote, (size,): in a row lie those of each group of bands, then the harmonics."""
+    each = size // VOICE_GROUPS - 1  # a group has so many, and one harmonic
+    group = np.arange(size) // each
+    top = np.ceil(TOP_HZ / (AUDIO["sample_rate_hz"] / 2) * VOICE_GROUPS)
+    return (group < top) | (group >= VOICE_GROUPS)
+
+
+def _standard(statistics: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    return np.clip((statistics - mean) / np.sqrt(variance + VOICE_EPSILON), -VOICE_LIMIT, VOICE_LIMIT)
+
+
+def ask_folds(examples: list[Example], heard: list[Heard], settings: Settings) -> list[dict[str, Any]]:
+    """Learn each fold's votes and ask them about what they have not learned from, in every delivery.
 
     Returns:
-        The network with the average of its weights, and the curve.
+        Rows of ANSWER_COLUMNS, the logit being the mean over the windows as in `VoiceDetector`.
     """
-    import keras
-
-    run.mkdir(parents=True, exist_ok=True)
-    checkpoint, history = run / "checkpoint.keras", run / "history.json"
-    model = keras.models.load_model(checkpoint) if checkpoint.is_file() else compile_model(settings)
-    # The checkpoint is written last and says how far the run is; the curve may be a round ahead of it.
-    done = int(model.optimizer.iterations)
-    curve = json.loads(history.read_text()) if history.is_file() else []
-    curve = [row for row in curve if row["step"] <= done]
-    stream = Stream(examples, sounds, settings)
-    progress = tqdm(total=settings.steps, initial=done, unit="batch", desc=run.name)
-    with ThreadPoolExecutor(os.cpu_count()) as pool, progress:
-        while done < settings.steps:
-            stop = min(settings.steps, done + ROUND_STEPS)
-            # Dropout, too, draws from the seed and the step; a generator's own state is in no checkpoint.
-            for place, generator in enumerate(dropout_generators(model)):
-                generator.state.assign([settings.seed + place, done])
-            losses = []
-            for decibels, labels in stream.batches(done, stop, pool):
-                losses.append(float(model.train_on_batch(decibels, labels)))
-                progress.update()
-            done = stop
-            curve.append({"step": done, "train_loss": round(float(np.mean(losses)), 4)})
-            progress.set_postfix(loss=f"{curve[-1]['train_loss']:.3f}")
-            replace_file(history, lambda part: part.write_text(json.dumps(curve)))
-            replace_file(checkpoint, model.save)
-    with averaged_weights(model):
-        weights = model.get_weights()
-    model.set_weights(weights)
-    outputs = {name: model.get_layer(name).output for name in ("logit", "class_map")}
-    return keras.Model(model.input, outputs, name=NETWORK), curve
-
-
-def compile_model(settings: Settings) -> Any:
-    """Build the network with its logit alone as output, ready to train for `settings.steps`."""
-    import keras
-
-    keras.utils.set_random_seed(settings.seed)
-    network = build_voice_network(BANDS, dropout=settings.dropout)
-    model = keras.Model(network.input, network.output["logit"])
-    rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.steps)
-    # An average over more than a tenth of the run would still be full of the weights it began with.
-    momentum = min(AVERAGE_MOMENTUM, settings.steps / (settings.steps + 10))
-    model.compile(
-        keras.optimizers.AdamW(
-            rate, weight_decay=settings.weight_decay, clipnorm=1.0, use_ema=True, ema_momentum=momentum
-        ),
-        loss=keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),
-    )
-    return model
-
-
-def ask(judge: VoiceDetector, examples: list[Example], sounds: Sounds, folder: Path, fold: str) -> list[dict[str, Any]]:
-    """Judge recordings in every delivery, exactly as the server would; returns rows of SCORE_COLUMNS."""
     rows = []
-    for example in tqdm(examples, desc=f"asking {fold}", unit="recording"):
-        for delivery in DELIVERIES:
-            found = judge.detect(_to_float(sounds.read(example, delivery=delivery)))
-            rows.append(
-                {
-                    "path": Path(os.path.relpath(example.path, folder)).as_posix(),
-                    "label": example.label,
-                    "source": example.source,
-                    "generator": example.generator,
-                    "group": example.group,
-                    "fold": fold,
-                    "delivery": delivery,
-                    "seconds": round(found.duration_s, 2),
-                    "logit": round(found.logit, 5),
-                    "probability": round(found.probability, 6),
-                    "verdict": str(found.verdict),
-                    "reasons": ";".join(found.reasons),
-                }
-            )
+    for fold in tqdm(list_folds(examples, settings.parts), desc="folds", unit="network"):
+        learned, asked = cut_fold(examples, fold, settings.parts)
+        if not {examples[i].label for i in learned} == {0, 1} == {examples[i].label for i in asked}:
+            continue
+        votes = learn([examples[i] for i in learned], [heard[i] for i in learned], settings)
+        for index in asked:
+            example = examples[index]
+            for delivery in DELIVERIES:
+                windows, reasons = heard[index]["", delivery]
+                if len(windows):
+                    logit = round(float(votes.logits(windows).mean()), 5)
+                    row = [index, example.label, example.source, example.generator, example.group]
+                    row += [fold.held, fold.name, fold.part, delivery, logit, reasons]
+                    rows.append(dict(zip(ANSWER_COLUMNS, row, strict=True)))
     return rows
 
 
-def write_rows(rows: list[dict[str, Any]], path: Path) -> None:
-    """Write rows of SCORE_COLUMNS as CSV."""
+def write_answers(rows: list[dict[str, Any]], path: Path) -> None:
+    """Write rows of ANSWER_COLUMNS as CSV."""
     with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, SCORE_COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, ANSWER_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read what `write_rows` wrote."""
-    kinds = {"label": int, "seconds": float, "logit": float, "probability": float}
+def read_answers(path: Path) -> list[dict[str, Any]]:
+    """Read what `write_answers` wrote.
+
+    Raises:
+        SystemExit: there is no such file.
+    """
+    if not path.is_file():
+        raise SystemExit(f"There are no answers of folds at {path}; make them with: python scripts/train_audio.py")
+    kinds = {"recording": int, "label": int, "part": int, "logit": float}
     with open(path, newline="", encoding="utf-8") as file:
         return [{name: kinds.get(name, str)(text) for name, text in row.items()} for row in csv.DictReader(file)]
+
+
+def fit_calibration(rows: list[dict[str, Any]]) -> Calibration:
+    """Fit line and thresholds to the answers about recordings that can be judged, both kinds weighing the same.
+
+    The thresholds keep the stated error rates in the worst delivery.
+
+    Raises:
+        SystemExit: in some delivery there are not both kinds.
+    """
+    rows = [row for row in rows if not row["reasons"]]
+    labels, logits, delivery = (np.array([row[name] for row in rows]) for name in ("label", "logit", "delivery"))
+    if any(set(labels[delivery == name]) != {0, 1} for name in DELIVERIES):
+        raise SystemExit(
+            "The voice network cannot be calibrated: real and fake recordings are needed in every delivery."
+        )
+    weights = np.where(labels == 1, 1 / labels.sum(), 1 / (1 - labels).sum()) * len(rows) / len(DELIVERIES) / 2
+    slope, intercept = fit_line(logits, labels, weights)
+    probabilities = replace(UNCALIBRATED, slope=slope, intercept=intercept).probability(logits)
+    tiers = [(probabilities[delivery == name], labels[delivery == name]) for name in DELIVERIES]
+    low, high = choose_thresholds(tiers, max_false_alarms=MAX_FALSE_ALARMS, max_misses=MAX_MISSES)
+    return Calibration(slope, intercept, low, high)
+
+
+def export_voice(source: Path, target: Path) -> float:
+    """Write the .onnx file of a voice model as `export` does for a face model.
+
+    Returns:
+        The largest difference of logits between the two engines.
+
+    Raises:
+        ModelError: the source has no spec, or the engines differ by more than TOLERANCE.
+    """
+    import onnx
+
+    reference = KerasEngine(source)
+    noise = np.random.default_rng(0).standard_normal(CHECK_SECONDS * AUDIO["sample_rate_hz"]).astype(np.float32)
+    windows, _ = cut_windows(canonical(noise))
+    spectrograms = log_spectrogram(windows)[..., None]
+    expected, _ = reference.run(spectrograms)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        part = Path(folder) / target.name
+        reference.network.export(part, format="onnx", opset_version=OPSET, verbose=False)
+        network = onnx.load(part)
+        for key, value in ((SPEC_KEY, reference.spec.to_json()), (ORIGIN_KEY, reference.model_sha256)):
+            network.metadata_props.add(key=key, value=value)
+        onnx.save(network, part)
+        difference = float(np.abs(FastEngine(part).run(spectrograms)[0] - expected).max())
+        if difference > TOLERANCE:
+            raise ModelError(f"The engines' logits differ by {difference:.2g}; at most {TOLERANCE} is allowed.")
+        part.replace(target)
+    return difference
+
+
+def filters_sha256() -> str:
+    """Return one hash over what turns sound into statistics: windows, spectrogram and the network's fixed layers."""
+    parts = [json.dumps(AUDIO, sort_keys=True), str(RECIPE), inspect.getsource(build_voice_network)]
+    digest, network = hashlib.sha256("\n".join(parts).encode()), build_voice_network(BANDS)
+    for name in ("filters", "waves"):
+        digest.update(network.get_layer(name).get_weights()[0].tobytes())
+    return digest.hexdigest()
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure, learn, calibrate, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--versions", type=at_least(0), default=4, help="damaged deliveries of each recording")
+    parser.add_argument("--copies", type=share, default=COPIES, help="share of vocoder copies among the fakes")
+    parser.add_argument("--decay", type=float, default=DECAY, help="of the weights that vote")
+    parser.add_argument(
+        "--threads", type=at_least(1), default=os.cpu_count(), help="that make the sounds (default: all cores)"
+    )
+    parser.add_argument("--run", type=Path, help="folder of the run (default: one of these settings' own in runs)")
+    parser.add_argument("--out", type=Path, default=VOICE_FILES["keras"])
+    options = parser.parse_args(argv)
+    if options.decay <= 0:
+        parser.error("--decay must be above 0")
+    examples = [example for example in read_speech(options.manifest) if example.split == "train"]
+    if {example.label for example in examples} != {0, 1}:
+        raise SystemExit(f"The manifest {options.manifest} needs real and fake recordings in its split train.")
+    settings = Settings(
+        manifest=str(options.manifest.resolve()),
+        manifest_sha256=file_sha256(options.manifest),
+        filters_sha256=filters_sha256(),
+        versions=options.versions,
+        copies=options.copies,
+        decay=options.decay,
+    )
+    digest = hashlib.sha256(json.dumps(asdict(settings)).encode()).hexdigest()
+    run = options.run or ROOT / "runs" / f"{NETWORK}-{digest[:8]}"
+    open_run(run, settings)
+
+    try:
+        heard = measure(examples, Sounds(), settings, run, options.threads)
+        answers = ask_folds(examples, heard, settings)
+        replace_file(run / "answers.csv", lambda part: write_answers(answers, part))
+        calibration = fit_calibration([row for row in answers if row["held"] == FAMILY])
+        votes = learn(examples, heard, settings)
+        network = build_voice_network(BANDS)
+        set_votes(network, votes.mean, votes.variance, votes.weights, votes.bias)
+        sources = Counter(f"{e.source} {'fake' if e.label else 'real'}" for e in examples)
+        account = {
+            "audio": AUDIO,
+            "sources": dict(sorted(sources.items())),
+            "recordings": len(examples),
+            "speakers": len({e.group for e in examples}),
+            "date": date.today().isoformat(),
+            "settings": {**asdict(settings), "manifest": options.manifest.name},
+        }
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        # A voice has no crop; the size is that of a spectrogram's one fixed side.
+        save_model(options.out, network, ModelSpec(NETWORK, BANDS, 0.0, calibration, account))
+        print(
+            f"P(fake) = sigmoid({calibration.slope:.4f} * logit {calibration.intercept:+.4f}); "
+            f"real up to {calibration.threshold_real:.4f}, deepfake from {calibration.threshold_fake:.4f}"
+        )
+        if can_export():
+            difference = export_voice(options.out, options.out.with_suffix(".onnx"))
+            print(f"wrote {options.out} and {options.out.with_suffix('.onnx').name}; logits differ by {difference:.2g}")
+    except DetectorError as error:
+        raise SystemExit(str(error)) from error
+    print(f"next: python scripts/evaluate_audio.py --run {run} --val {options.manifest}")
+
+
+if __name__ == "__main__":
+    main()

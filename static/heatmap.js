@@ -1,11 +1,11 @@
-// A slider for the strength of the heat map; without this file it is shown at the style sheet's strength.
+// A slider for the strength of the heat maps; without this file they are shown at the style sheet's strength.
 
-const heat = document.getElementById("heat");
+const maps = document.querySelectorAll(".heat");
 const slider = document.getElementById("heat-opacity");
 const shown = document.getElementById("show-heat");
 
 function apply() {
-  heat.style.opacity = slider.value / slider.max;
+  for (const map of maps) map.style.opacity = slider.value / slider.max;
   slider.disabled = !shown.checked;
 }
 

@@ -1,12 +1,42 @@
-// Jumps to a time of the video or recording when a bar or a face is chosen. Without this file the links open it there.
+// Jumps to a time of the video or recording when a place in a drawing or a picture of a moment is chosen, and marks in
+// the drawings where the player is. Without this file the pictures are links that open the file at their time.
 
 const player = document.getElementById("player");
+const problem = document.getElementById("player-problem");
+const marks = [...document.querySelectorAll(".playhead")];
+
+function timeAt(event) {
+  const moment = event.target.closest("[data-time]");
+  if (moment) return Number(moment.dataset.time);
+  const drawing = event.target.closest("[data-duration]");
+  if (!drawing) return null;
+  const { left, width } = drawing.getBoundingClientRect();
+  return ((event.clientX - left) / width) * drawing.dataset.duration;
+}
+
+function mark() {
+  for (const each of marks) {
+    each.hidden = player.currentTime === 0;
+    each.style.left = `${Math.min(1, player.currentTime / each.parentElement.dataset.duration) * 100}%`;
+  }
+}
+
+function giveUp() {
+  problem.hidden = false;
+  document.documentElement.classList.remove("plays");
+}
 
 document.addEventListener("click", (event) => {
-  const chosen = event.target.closest("[data-time]");
-  if (!chosen || player.error) return;
+  const time = timeAt(event);
+  if (time === null || player.error) return;
   event.preventDefault();
-  player.currentTime = Number(chosen.dataset.time);
-  player.scrollIntoView({ block: "nearest", behavior: "smooth" });
-  player.focus();
+  player.currentTime = time;
+  player.scrollIntoView({ block: "nearest" });
+  player.focus({ preventScroll: true });
 });
+player.addEventListener("timeupdate", mark);
+player.addEventListener("seeking", mark);
+player.addEventListener("error", giveUp);
+
+document.documentElement.classList.add("plays");
+if (player.error) giveUp();

@@ -107,11 +107,12 @@ def start_server():
 
 @pytest.fixture
 def make_app(tmp_path, real_detector):
-    """Return `create_app` with the real detector and an instance folder of the test's own."""
+    """Return `create_app` with the real detector and an instance folder of the test's own; it starts no process."""
     made = []
 
     def make(**settings):
-        app = create_app({"INSTANCE_PATH": tmp_path / "instance", **settings}, detector=real_detector)
+        values = {"INSTANCE_PATH": tmp_path / "instance", "JOBS": "off", **settings}
+        app = create_app(values, detector=real_detector)
         app.test_client_class = Browser
         made.append(app)
         return app

@@ -1,4 +1,5 @@
 import hashlib
+import io
 import subprocess
 import sys
 import threading
@@ -8,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import make_video, pan_over
 from sqlalchemy import func, select
 
 import detector
 from detector import MediaTooLarge, UnreadableMedia
-from webapp import analyses
-from webapp.models import Analysis, Upload, db
+from webapp import analyses, judging
+from webapp.models import Analysis, State, Upload, db
 from webapp.storage import Storage
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +28,7 @@ def context(app):
 
 
 def submit(data, visitor="somebody", **more):
-    return analyses.submit(data, **{"filename": "face.jpg", "visitor": visitor, **more})
+    return analyses.submit(io.BytesIO(data), **{"filename": "face.jpg", "visitor": visitor, **more})
 
 
 def references():
@@ -49,19 +51,19 @@ def test_the_files_are_the_upload_itself_and_what_the_page_shows(context, face_j
     analysis = submit(face_jpeg)
     folder = f"analyses/{analysis.id}"
     assert stored_files() == [
-        *(f"{folder}/{name}" for name in ("heatmap-0.png", "picture.jpg", "thumbnail.jpg")),
+        *(f"{folder}/{name}" for name in ("crop.png", "heatmap-0.png", "picture.jpg", "thumbnail.jpg")),
         f"uploads/{analysis.upload_sha256}",
     ]
-    with analyses.open_file(analysis, analyses.PICTURE) as file:
+    with analyses.open_file(analysis, judging.PICTURE) as file:
         assert detector.read_image(file.read()).shape == (512, 512, 3)
-    with analyses.open_file(analysis, analyses.THUMBNAIL) as file:
-        assert max(detector.read_image(file.read()).shape) == analyses.THUMBNAIL_SIDE_PX
+    with analyses.open_file(analysis, judging.THUMBNAIL) as file:
+        assert max(detector.read_image(file.read()).shape) == judging.THUMBNAIL_SIDE_PX
 
 
 def test_the_picture_shown_is_no_larger_than_a_page(context, astronaut):
     large = np.asarray(astronaut.resize((1700, 1750)))
-    with analyses.open_file(submit(detector.encode_jpeg(large)), analyses.PICTURE) as file:
-        assert detector.read_image(file.read()).shape[0] == analyses.PREVIEW_SIDE_PX
+    with analyses.open_file(submit(detector.encode_jpeg(large)), judging.PICTURE) as file:
+        assert detector.read_image(file.read()).shape[0] == judging.PREVIEW_SIDE_PX
 
 
 def test_only_the_visitor_who_sent_it_gets_it(context, face_jpeg):
@@ -84,7 +86,8 @@ def test_the_bytes_go_with_the_last_analysis_that_refers_to_them(context, face_j
     assert references() == 2
     assert analyses.delete(first, "alice") is True
     assert analyses.delete(first, "alice") is False
-    assert references() == 1 and len(stored_files()) == 4
+    assert references() == 1 and {name.split("/")[0] for name in stored_files()} == {"analyses", "uploads"}
+    assert not [name for name in stored_files() if first in name]
     assert analyses.delete(second, "bob") is True
     assert references() is None and stored_files() == []
 
@@ -92,7 +95,7 @@ def test_the_bytes_go_with_the_last_analysis_that_refers_to_them(context, face_j
 def test_the_same_bytes_are_judged_afresh(context, face_jpeg, real_detector, monkeypatch):
     judged = []
     detect = real_detector.detect
-    monkeypatch.setattr(real_detector, "detect", lambda data: judged.append(data) or detect(data))
+    monkeypatch.setattr(real_detector, "detect", lambda data, **how: judged.append(data) or detect(data, **how))
     assert submit(face_jpeg, "alice").id != submit(face_jpeg, "bob").id
     assert len(judged) == 2
 
@@ -104,7 +107,7 @@ def test_a_lost_file_comes_back_with_the_same_bytes(context, face_jpeg, app, sto
     assert path in stored_files()
 
 
-@pytest.mark.parametrize("failing_save", range(1, 5))
+@pytest.mark.parametrize("failing_save", range(1, 6))
 @pytest.mark.parametrize("seen_before", [False, True])
 def test_a_failure_leaves_nothing_behind(context, face_jpeg, stored_files, monkeypatch, failing_save, seen_before):
     if seen_before:
@@ -146,6 +149,33 @@ def test_what_cannot_be_judged_is_refused_and_not_kept(make_app, data, error, wo
         with pytest.raises(error, match=words):
             submit(data)
         assert (stored_files(), references()) == ([], None)
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "words"),
+    [
+        (b"\x1aE\xdf\xa3" + b"webm" * 300_000, MediaTooLarge, "1.2 MB; at most 1 MB"),
+        (b"RIFF\0\0\0\0WAVE" + bytes(1_200_000), MediaTooLarge, "1.2 MB; at most 1 MB"),
+        (b"a text that calls itself a video", analyses.UnsupportedMedia, "plain text"),
+    ],
+)
+def test_a_recording_has_a_limit_of_its_own_and_nothing_refused_is_kept(make_app, data, error, words, stored_files):
+    with make_app(MAX_UPLOAD_MB=200, MAX_RECORDING_MB=1).app_context():
+        with pytest.raises(error, match=words):
+            submit(data, filename="holiday.mp4")
+        assert (stored_files(), references()) == ([], None)
+
+
+def test_a_video_is_kept_and_waits(context, portrait, stored_files):
+    data = make_video(pan_over(portrait, 10))
+    analysis = analyses.get(submit(data, filename="holiday.mp4").id, "somebody")
+    assert (analysis.state, analysis.media, analysis.upload.media_type) == (State.WAITING, "video", "video/mp4")
+    assert (analysis.verdict, analysis.probability, analysis.result) == (None, None, {})
+    with analyses.claimed_upload(analysis.id) as path:
+        assert path.read_bytes() == data
+    assert analyses.delete(analysis.id, "somebody") and stored_files() == []
+    with pytest.raises(FileNotFoundError), analyses.claimed_upload(analysis.id):
+        pytest.fail("The file is still there.")
 
 
 def in_threads(app, count, work):
@@ -205,13 +235,13 @@ def test_the_detector_is_loaded_once_and_judges_one_picture_at_a_time(app, face_
     loads, inside, most = [], 0, 0
     detect = real_detector.detect
 
-    def count(data):
+    def count(data, **how):
         nonlocal inside, most
         inside += 1
         most = max(most, inside)
         time.sleep(0.01)
         inside -= 1
-        return detect(data)
+        return detect(data, **how)
 
     monkeypatch.setattr(real_detector, "detect", count)
     monkeypatch.setattr(detector, "load_detector", lambda **how: loads.append(how) or time.sleep(0.01) or real_detector)
@@ -223,15 +253,15 @@ def test_the_detector_is_loaded_once_and_judges_one_picture_at_a_time(app, face_
 def test_the_memory_of_large_pictures_is_given_back(tmp_path):
     """A worker that has judged 40 megapixels for three visitors at once is not much larger than before."""
     script = f"""if True:
-        import numpy, detector
+        import io, numpy, detector
         from concurrent.futures import ThreadPoolExecutor
         from webapp import create_app
         from webapp.analyses import submit
-        app = create_app({{"INSTANCE_PATH": {str(tmp_path)!r}, "THREADS": 1}})
+        app = create_app({{"INSTANCE_PATH": {str(tmp_path)!r}, "THREADS": 1, "JOBS": "off"}})
         def judge(side_px):
             picture = detector.encode_jpeg(numpy.full((side_px, side_px, 3), 99, numpy.uint8))
             with app.app_context():
-                submit(picture, filename="grey.jpg", visitor="somebody")
+                submit(io.BytesIO(picture), filename="grey.jpg", visitor="somebody")
         def size_mb():
             with open("/proc/self/status") as status:
                 return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1000

@@ -6,15 +6,25 @@ import shutil
 from contextlib import contextmanager
 
 import pytest
+from clips import make_sound, make_video, pan_over
+from voices import speak
+
+from detector.voice import VOICE_FILES
 
 playwright = pytest.importorskip("playwright.sync_api", reason="The browser tests need the package playwright.")
 expect = playwright.expect
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-VERDICT = re.compile("This is a Real Image!|This is a Deepfake Image!|Inconclusive")
+JUDGING_MS = 120_000  # a busy machine judges slowly
+VERDICT = re.compile("This is a (Real|Deepfake) [A-Z][a-z]+!|Inconclusive")
 
 pytestmark = pytest.mark.skipif(
     not CHROMIUM, reason="The browser tests need Chromium: install it, or name it with the variable CHROMIUM."
+)
+
+
+needs_voice_model = pytest.mark.skipif(
+    not VOICE_FILES["onnx"].is_file(), reason="Videos and recordings need the voice model."
 )
 
 
@@ -70,9 +80,25 @@ def face_file(tmp_path_factory, face_jpeg):
     return path
 
 
+@pytest.fixture(scope="module")
+def clip_file(tmp_path_factory, portrait):
+    """Ten seconds of a camera that moves over the astronaut, and a cut in the middle; WebM plays in any Chromium."""
+    path = tmp_path_factory.mktemp("clips") / "trip.webm"
+    frames = [*pan_over(portrait, 40), *pan_over(255 - portrait[:, ::-1], 10), *pan_over(portrait, 50)]
+    path.write_bytes(make_video(frames, fps=10, format="webm", codec="libvpx"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def sound_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sounds") / "memo.flac"
+    path.write_bytes(make_sound(speak(4.0), format="flac", codec="flac"))
+    return path
+
+
 def check(page, file):
     page.get_by_label("Choose a picture").set_input_files(file)
-    page.get_by_role("button", name="Check this picture").click()
+    page.get_by_role("button", name="Check this file").click()
 
 
 def test_upload_result_and_deletion(page, face_file):
@@ -85,12 +111,84 @@ def test_upload_result_and_deletion(page, face_file):
         assert page.request.get(picture.get_attribute("href")).ok
     result = page.url
 
-    page.get_by_role("link", name="Check another picture").click()
+    page.get_by_role("link", name="Check another file").click()
     expect(page.get_by_role("link", name="me.jpg")).to_have_attribute("href", re.compile(result.rpartition("/")[2]))
     page.get_by_role("link", name="me.jpg").click()
     page.get_by_role("button", name="Delete picture and result").click()
     expect(page.get_by_role("status").first).to_contain_text("have been deleted")
     assert page.goto(result).status == 404
+
+
+@needs_voice_model
+def test_a_video_is_judged_while_its_page_waits(page, clip_file):
+    check(page, clip_file)
+    expect(page.get_by_role("progressbar")).to_be_visible()
+    result = page.url
+    page.goto("/")  # closing the page stops nothing
+    page.get_by_role("link", name="trip.webm").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT, timeout=JUDGING_MS)
+    assert page.url == result
+
+    face = page.get_by_role("article").first
+    expect(face.get_by_role("img", name="Timeline from 0:00 to 0:10")).to_be_visible()
+    expect(face.get_by_role("listitem").filter(has_text="of the frames")).to_have_count(3)
+    for picture in page.locator(".moments img").all():
+        assert page.request.get(picture.get_attribute("src")).ok
+    moment = face.locator(".moments a").last
+    part = page.request.get(moment.get_attribute("href").partition("#")[0], headers={"Range": "bytes=100-199"})
+    assert (part.status, len(part.body())) == (206, 100)
+
+    page.get_by_role("button", name="Delete video and result").click()
+    expect(page.get_by_role("status").first).to_contain_text("deleted")
+    assert page.goto(result).status == 404
+
+
+@needs_voice_model
+def test_a_moment_of_a_video_is_reached_by_key_and_by_mouse(scripted, clip_file):
+    check(scripted, clip_file)
+    expect(scripted.get_by_role("heading", level=1)).to_have_text(VERDICT, timeout=JUDGING_MS)
+    player = scripted.locator("#player")
+    moment = scripted.locator(".moments a").last
+    moment.focus()
+    scripted.keyboard.press("Enter")
+    expect(player).to_be_focused()
+    expect(player).to_have_js_property("currentTime", float(moment.get_attribute("data-time")))
+    drawing = scripted.locator(".over-time").first
+    drawing.click(position={"x": 0.8 * drawing.bounding_box()["width"], "y": 3})  # above the bars
+    assert player.evaluate("player => Math.abs(player.currentTime - 8) < 0.2")
+    expect(drawing.locator(".playhead")).to_be_visible()
+    assert player.evaluate("player => player.error") is None
+
+
+@needs_voice_model
+def test_a_recording_is_judged_and_can_be_seen(page, sound_file):
+    check(page, sound_file)
+    expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT, timeout=JUDGING_MS)
+    for picture in page.locator(".spectrogram img").all():
+        assert page.request.get(picture.get_attribute("src")).ok
+    expect(page.get_by_role("img", name="Spectrogram: time from left to right")).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile(r"Scores of \d+ stretches"))).to_be_visible()
+    page.get_by_label("Heat map").uncheck()
+    expect(page.locator(".spectrogram .heat")).to_be_hidden()
+    page.get_by_role("button", name="Delete recording and result").click()
+    expect(page.get_by_role("status").first).to_contain_text("deleted")
+
+
+@needs_voice_model
+def test_a_job_is_cancelled_and_begun_again(page, clip_file):
+    check(page, clip_file)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Cancelled")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT, timeout=JUDGING_MS)
+
+
+def test_a_video_that_cannot_be_judged_says_why(page, tmp_path, clip_file):
+    (tmp_path / "broken.webm").write_bytes(clip_file.read_bytes()[:60])
+    check(page, tmp_path / "broken.webm")
+    expect(page.get_by_role("alert")).to_contain_text("damaged or cut off", timeout=JUDGING_MS)
+    page.get_by_role("button", name="Delete the video").click()
+    expect(page.get_by_role("status").first).to_contain_text("deleted")
 
 
 @pytest.mark.parametrize(("button", "truth"), [("Try a real portrait", "NASA"), ("Try a fake of it", "our own making")])
@@ -142,8 +240,8 @@ def test_a_chosen_picture_is_previewed_and_the_form_gets_busy(scripted, face_fil
 
     # held back until the busy state has been seen
     scripted.evaluate("addEventListener('submit', (event) => event.preventDefault())")
-    scripted.get_by_role("button", name="Check this picture").click()
-    expect(scripted.locator("#upload-status")).to_have_text("The picture is being checked.")
+    scripted.get_by_role("button", name="Check this file").click()
+    expect(scripted.locator("#upload-status")).to_have_text("The file is being checked.")
     expect(scripted.locator("#uploader .spinner")).to_be_visible()
     scripted.evaluate("document.getElementById('uploader').submit()")
     expect(scripted.get_by_role("heading", level=1)).to_have_text(VERDICT)
@@ -154,7 +252,7 @@ def test_a_picture_the_browser_cannot_show_is_still_sent(scripted, astronaut, tm
     scripted.get_by_label("Choose a picture").set_input_files(tmp_path / "scan.tiff")
     expect(scripted.locator("#drop-zone")).to_contain_text("scan.tiff")
     expect(scripted.locator("#preview")).to_be_hidden()
-    scripted.get_by_role("button", name="Check this picture").click()
+    scripted.get_by_role("button", name="Check this file").click()
     expect(scripted.get_by_role("img", name="scan.tiff: 1 face found")).to_be_visible()
 
 
@@ -176,7 +274,7 @@ def test_a_picture_can_be_dropped_or_pasted(scripted, face_jpeg, gesture):
             "data => dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true }))", carried
         )
     expect(scripted.locator("#preview")).to_be_visible()
-    scripted.get_by_role("button", name="Check this picture").click()
+    scripted.get_by_role("button", name="Check this file").click()
     expect(scripted.get_by_role("img", name="carried.jpg: 1 face found")).to_be_visible()
 
 

@@ -20,6 +20,7 @@ from detector.bundle import (
     verify_bundle,
     write_bundle,
 )
+from detector.examination import deliver_face
 from detector.media import encode_png
 from detector.pictures import PictureDetector
 from detector.provenance import read_provenance
@@ -31,7 +32,15 @@ from detector.synthesis import make_sample_fake
 def gather(detector, data, **more):
     detection = detector.detect(data)
     provenance = read_provenance(data, image=detection.image)
-    return Evidence(data=data, detection=detection, provenance=provenance, spec=detector.engine.spec, **more)
+    stability = deliver_face(detection, detector.engine)
+    return Evidence(
+        data=data,
+        detection=detection,
+        provenance=provenance,
+        spec=detector.engine.spec,
+        stability=stability,
+        **more,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +136,9 @@ def moved(values, step):
         (lambda r: r["heatmaps"][0][1].__setitem__(2, 0.123), ["heatmaps[0][1]"]),
         (lambda r: r["provenance"]["findings"].pop(), ["provenance.findings"]),
         (lambda r: r["preprocessing"].update(finder="another"), ["preprocessing.finder"]),
+        (lambda r: r["deliveries"][4].update(logit=9.0), ["deliveries[4].logit"]),
+        (lambda r: r.update(deliveries=[]), ["deliveries"]),
+        (lambda r: r.pop("deliveries"), []),
         (lambda r: r.update(version="0.0.1"), ["version of the detector"]),
         (lambda r: r["input"].update(sha256="0" * 64), ["SHA-256 of the original"]),
         (lambda r: r["model"].update(sha256="0" * 64), ["SHA-256 of the model"]),

@@ -18,7 +18,7 @@ LEVELS = {  # a module of `detector` imports only modules of a lower level
     **dict.fromkeys(["streams", "metadata", "credentials", "previews"], 2),  # they look into what media has told
     **dict.fromkeys(["engines", "synthesis", "scope", "audio", "provenance"], 3),
     **dict.fromkeys(["explanations", "stability", "tracks", "vocoders"], 4),
-    **dict.fromkeys(["pictures", "voice"], 5),
+    **dict.fromkeys(["pictures", "voice", "examination"], 5),
     **dict.fromkeys(["video", "report"], 6),
     **dict.fromkeys(["pipeline", "bundle"], 7),
     "cli": 8,

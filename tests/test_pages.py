@@ -1,16 +1,23 @@
+import html
 import io
+import json
 import re
 import struct
+import threading
+import zipfile
 import zlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from certificates import sign
+from PIL import Image, PngImagePlugin
 from werkzeug.datastructures import FileStorage
 
-from detector import SCORE_EDGES
+from detector import SCORE_EDGES, explanations
+from detector.bundle import verify_bundle
 from detector.held_out import HeldOutScores
+from webapp import evidence
 from webapp.headers import SECURITY_HEADERS
 from webapp.models import Analysis, Upload, db
 from webapp.pages import score_step
@@ -165,6 +172,7 @@ def test_places_among_the_steps_of_scores():
 @pytest.mark.parametrize(
     ("address", "kind", "magic"),
     [
+        ("/crop", "image/png", b"\x89PNG"),
         ("/picture", "image/jpeg", b"\xff\xd8\xff"),
         ("/thumbnail", "image/jpeg", b"\xff\xd8\xff"),
         ("/faces/0/heatmap", "image/png", b"\x89PNG"),
@@ -191,7 +199,8 @@ def test_several_faces_are_told_apart(client, astronaut):
     two.paste(astronaut, (0, 0))
     two.paste(astronaut.resize((400, 400)), (560, 60))
     page = client.get(client.upload(saved(two)).location).text
-    assert page.count('class="box"') == 2 and page.count('/heatmap"') == 2
+    picture = re.search(r'<svg class="picture".*?</svg>', page, re.S)[0]
+    assert picture.count('class="box"') == 2 and picture.count('/heatmap"') == 2
     assert "2 faces were found" in page and "most suspicious face, number 1" in page
     scores = re.findall(r'class="score">(.*?)<', page)
     labels = re.findall(r">(\d) · (.*?)</text>", page)
@@ -202,6 +211,7 @@ def test_a_picture_without_a_face_is_inconclusive_and_says_so(client):
     page = client.get(client.upload(saved(Image.new("RGB", (300, 200), "teal"))).location).text
     assert "<h1>Inconclusive</h1>" in page and "No face was found" in page
     assert 'class="box"' not in page and '/heatmap"' not in page
+    assert 'id="explanation"' not in page and 'id="deliveries"' not in page and 'id="provenance"' in page
 
 
 @pytest.mark.parametrize(("name", "origin"), [("real", "A real photograph"), ("fake", "A fake of our own making")])
@@ -236,10 +246,11 @@ def test_a_stranger_sees_and_deletes_nothing(client, app, face_jpeg):
     stranger = app.test_client()
     stranger.upload(face_jpeg)
     unknown = stranger.get("/analyses/nosuchresultanywhere00")
-    for address in ("", "/picture", "/thumbnail", "/faces/0/heatmap"):
+    for address in ("", "/picture", "/thumbnail", "/faces/0/heatmap", "/crop", "/lime", "/evidence.zip"):
         refused = stranger.get(location + address)
         assert (refused.status_code, refused.text) == (404, unknown.text)
-    assert stranger.submit(f"{location}/delete").status_code == 404
+    for action in ("examination", "delete"):
+        assert stranger.submit(f"{location}/{action}").status_code == 404
     assert client.get(location).status_code == 200
 
 
@@ -251,6 +262,194 @@ def test_deleting_takes_the_result_and_its_files(client, app, face_jpeg, stored_
     assert [client.get(location + rest).status_code for rest in ("", "/picture")] == [404, 404]
     assert client.submit(f"{location}/delete").status_code == 404
     assert kept_rows(app) == (0, 0) and stored_files() == []
+
+
+# The evidence
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Let LIME and the deletion check look at a few faces instead of 700, and return how often they were asked."""
+    monkeypatch.setattr("detector.explanations.LIME_SAMPLES", 8)
+    monkeypatch.setattr("detector.explanations.RANDOM_DELETIONS", 1)
+    asked = []
+    explain = explanations.METHODS["lime"]
+    monkeypatch.setitem(explanations.METHODS, "lime", lambda *inputs: asked.append(1) or explain(*inputs))
+    return asked
+
+
+def section(page, name):
+    return words_of(re.search(rf'<section aria-labelledby="{name}">.*?</section>', page, re.S)[0])
+
+
+def kept_result(app):
+    with app.app_context():
+        return db.session.query(Analysis).one().result
+
+
+def test_a_page_shows_the_evidence(client, app, face_jpeg):
+    location = client.upload(face_jpeg).location
+    page, result = client.get(location).text, kept_result(app)
+    explanation = section(page, "explanation")
+    regions = result["explanation"]["regions"]
+    assert result["explanation"]["sentence"] in explanation and f'href="{location}/crop"' in explanation
+    assert regions and explanation.count('class="box"') == len(regions)
+    x, y, w, h = regions[0]["box"]
+    assert f'class="box" x="{x}" y="{y}" width="{w}" height="{h}"' in explanation
+    assert f">{regions[0]['share']:.0%}<" in explanation
+    assert f'action="{location}/examination"' in explanation and "/lime" not in explanation
+    deliveries = section(page, "deliveries")
+    assert result["stability"]["sentence"] in deliveries and deliveries.count("<circle") == 10
+    probability = result["stability"]["deliveries"][3]["probability"]
+    assert f'cx="{round(100 * probability, 2)}%"' in deliveries and "no part in the verdict" in deliveries
+    provenance = section(page, "provenance")
+    finding = result["provenance"]["findings"][0]
+    assert "nothing of it went into the score" in provenance and result["provenance"]["sha256"] in provenance
+    assert all(html.escape(finding[words]) in provenance for words in ("fact", "can_mean", "cannot_mean"))
+
+
+def test_what_a_generator_wrote_is_shown_and_shown_harmless(client, astronaut):
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("parameters", "an astronaut <b>\nSteps: 30, Sampler: Euler a, CFG scale: 7, Seed: 1")
+    page = client.get(client.upload(saved(astronaut, "PNG", pnginfo=notes)).location).text
+    provenance = section(page, "provenance")
+    assert "settings of an image generator" in provenance and "an astronaut &lt;b&gt; Steps: 30" in provenance
+
+
+@pytest.mark.parametrize(("changed", "state"), [(False, "Intact"), (True, "Broken")])
+def test_integrity_and_trust_are_two_facts(client, astronaut, changed, state):
+    signed = bytearray(sign(saved(astronaut), "image/jpeg")[0])
+    if changed:
+        signed[-200] ^= 1  # of the last pixels
+    page = client.get(client.upload(bytes(signed)).location)
+    assert page.status_code == 200
+    provenance = section(page.text, "provenance")
+    assert re.findall('<p class="state [a-z]+">(.*?)</p>', provenance) == [state, "Not looked up"]
+
+
+def test_a_face_that_is_not_judged_says_why(client, astronaut):
+    two = Image.new("RGB", (1024, 512))
+    two.paste(astronaut, (0, 0))
+    two.paste(astronaut.resize((90, 90)), (700, 200))
+    faces = section(client.get(client.upload(saved(two, "PNG")).location).text, "faces")
+    assert faces.count("Not judged.") == 1 and "too small in this picture" in faces
+
+
+def test_an_explanation_is_checked_once(client, app, face_jpeg, hasty, stored_files):
+    location = client.upload(face_jpeg).location
+    for _ in range(2):
+        response = client.submit(f"{location}/examination")
+        assert (response.status_code, response.location) == (303, f"{location}#explanation")
+    assert len(hasty) == 1
+    examined = kept_result(app)["examination"]
+    explanation = section(client.get(location).text, "explanation")
+    for said in (examined["check"]["sentence"], examined["lime"]["sentence"], examined["lime"]["check"]["sentence"]):
+        assert said in explanation
+    assert explanation.count("<polyline") == 4 and "/examination" not in explanation
+    assert client.get(f"{location}/lime").data.startswith(b"\x89PNG")
+    client.submit(f"{location}/delete")
+    assert stored_files() == []
+
+
+def test_two_presses_at_once_do_the_work_once(client, app, face_jpeg, hasty):
+    location = client.upload(face_jpeg).location
+    with app.app_context():
+        analysis_id = db.session.query(Analysis.id).scalar()
+
+    def press():
+        with app.app_context():
+            evidence.examine(db.session.get_one(Analysis, analysis_id))
+
+    presses = [threading.Thread(target=press) for _ in range(3)]
+    for thread in presses:
+        thread.start()
+    for thread in presses:
+        thread.join()
+    assert len(hasty) == 1 and "/lime" in client.get(location).text
+
+
+def test_a_picture_deleted_meanwhile_is_not_examined(client, app, face_jpeg, hasty, stored_files):
+    location = client.upload(face_jpeg).location
+    with app.app_context():
+        analysis = db.session.query(Analysis).one()
+        client.submit(f"{location}/delete")
+        evidence.examine(analysis)
+    assert hasty == [] and stored_files() == []
+
+
+@pytest.mark.parametrize("matters", [True, False])
+def test_a_map_that_does_not_matter_is_told(client, app, face_jpeg, hasty, matters):
+    location = client.upload(face_jpeg).location
+    client.submit(f"{location}/examination")
+    with app.app_context():
+        analysis = db.session.query(Analysis).one()
+        examined = analysis.result["examination"]
+        analysis.result = {
+            **analysis.result,
+            "examination": {**examined, "check": {**examined["check"], "matters": matters}},
+        }
+        db.session.commit()
+    badges = re.findall('<span class="badge (?:matters|idle)">(.*?)</span>', client.get(location).text)
+    assert badges[0] == ("The score rests on it" if matters else "This map explains little")
+
+
+def members(response):
+    with zipfile.ZipFile(io.BytesIO(response.data)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.mark.parametrize("examined", [False, True])
+def test_the_bundle_of_a_page_verifies(client, app, face_jpeg, hasty, picture_detector, examined):
+    location = client.upload(face_jpeg, "me.jpg").location
+    if examined:
+        client.submit(f"{location}/examination")
+    response = client.get(f"{location}/evidence.zip")
+    assert response.mimetype == "application/zip" and "private" in response.headers["Cache-Control"]
+    assert re.fullmatch(r"attachment; filename=evidence-[0-9a-f]{8}\.zip", response.headers["Content-Disposition"])
+    assert verify_bundle(response.data, picture_detector).differences == ()
+    files, result = members(response), kept_result(app)
+    record, report = json.loads(files["detection.json"]), html.unescape(files["report.html"].decode())
+    assert record["detection"]["logit"] == result["logit"]
+    assert record["deliveries"] == result["stability"]["deliveries"]
+    assert result["stability"]["sentence"] in report and result["explanation"]["sentence"] in report
+    said = [found["check"] for found in record["about"]["explanations"]]
+    kept = [result["examination"]["check"], result["examination"]["lime"]["check"]] if examined else [None]
+    assert said == kept and all(check["sentence"] in report for check in kept if check)
+    assert (files["original.jpg"], "maps/02-face-1-lime.png" in files) == (face_jpeg, examined)
+    assert "original.jpg" not in members(client.get(f"{location}/evidence.zip?original=no"))
+
+
+def test_a_bundle_of_a_picture_without_a_face_verifies(client, picture_detector):
+    location = client.upload(saved(Image.new("RGB", (300, 200), "teal"), "PNG")).location
+    assert verify_bundle(client.get(f"{location}/evidence.zip").data, picture_detector).differences == ()
+
+
+def test_a_picture_judged_by_another_model_gets_no_further_evidence(client, app, face_jpeg):
+    location = client.upload(face_jpeg).location
+    with app.app_context():
+        analysis = db.session.query(Analysis).one()
+        analysis.result = {**analysis.result, "model_sha256": "0" * 64}
+        db.session.commit()
+    assert client.get(location).status_code == 200
+    for response in (client.get(f"{location}/evidence.zip"), client.submit(f"{location}/examination")):
+        assert response.status_code == 400 and "judged by an earlier model" in problem(response)
+
+
+def test_a_result_of_an_earlier_version_is_still_shown(client, app, face_jpeg):
+    location = client.upload(face_jpeg).location
+    with app.app_context():
+        analysis = db.session.query(Analysis).one()
+        new = ("explanation", "stability", "provenance", "heatmaps")
+        analysis.result = {name: value for name, value in analysis.result.items() if name not in new}
+        analysis.result["faces"] = [
+            {name: value for name, value in face.items() if name != "reasons"} for face in analysis.result["faces"]
+        ]
+        db.session.commit()
+    page = client.get(location)
+    assert page.status_code == 200 and 'class="box"' in page.text
+    assert not re.search('id="(explanation|deliveries|provenance|bundle)"', page.text)
+    assert client.get(f"{location}/evidence.zip").status_code == 404
+    assert client.submit(f"{location}/examination").status_code == 303 and "examination" not in kept_result(app)
 
 
 def test_looking_at_pages_does_no_work(client, app, face_jpeg, monkeypatch):
@@ -274,7 +473,6 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="99" height="99"><circle r
         ("notes.jpg", b"just some words", 415, "plain text"),
         ("page.jpg", HTML, 415, "an HTML page"),
         ("drawing.png", SVG, 415, "an SVG drawing"),
-        ("clip.jpg", b"\0\0\0\x18ftypisom" + bytes(99), 415, "a video"),
         ("cut.jpg", "truncated", 400, "cut off"),
         ("wrong-length.png", "wrong length", 400, "cut off"),
         ("dot.png", saved(Image.new("RGB", (1, 1)), "PNG"), 400, "1 x 1 pixels"),
@@ -329,14 +527,14 @@ def test_a_hostile_file_name_is_only_shown_and_shown_harmless(client, face_jpeg,
     assert all(re.fullmatch(r"(uploads/[0-9a-f]{64}|analyses/[\w-]{22}/[\w.-]+)", name) for name in stored_files())
 
 
-@pytest.mark.parametrize("fields", [{}, {"picture": FileStorage(io.BytesIO(), "")}, {"picture": "not a file"}])
+@pytest.mark.parametrize("fields", [{}, {"file": FileStorage(io.BytesIO(), "")}, {"file": "not a file"}])
 def test_a_form_without_a_file_says_what_to_do(client, fields):
     response = client.submit("/analyses", **fields)
-    assert (response.status_code, problem(response)) == (400, "Choose a picture first.")
+    assert (response.status_code, problem(response)) == (400, "Choose a file first.")
 
 
 @pytest.mark.parametrize("token", [None, "", "made-up", "of somebody else"])
-@pytest.mark.parametrize("address", ["/analyses", "/samples/real", "/analyses/x/delete"])
+@pytest.mark.parametrize("address", ["/analyses", "/samples/real", "/analyses/x/delete", "/analyses/x/examination"])
 def test_a_form_without_our_token_is_refused(client, app, token, address):
     if token == "of somebody else":
         token = re.search(r'name="csrf_token" value="([^"]+)"', app.test_client().get("/").text)[1]
@@ -368,7 +566,7 @@ def test_an_unknown_sample_does_not_exist(client):
 def test_a_missing_model_is_said_without_a_traceback(client, app, face_jpeg, monkeypatch):
     from webapp.analyses import SharedDetector
 
-    monkeypatch.setattr("detector.pipeline.MODEL_FILES", {"onnx": "missing.onnx"})
+    monkeypatch.setattr("detector.pictures.MODEL_FILES", {"onnx": "missing.onnx"})
     app.extensions["detector"] = SharedDetector()
     response = client.upload(face_jpeg)
     assert (response.status_code, problem(response)) == (503, "The model file missing.onnx is missing.")
@@ -431,7 +629,7 @@ def test_two_tabs_of_a_new_browser_are_one_visitor(app, face_jpeg):
     found = []
     for _ in range(2):  # each tab sends the cookie it was given with the page
         tab = app.test_client(use_cookies=False)
-        fields = {"csrf_token": token, "picture": (io.BytesIO(face_jpeg), "face.jpg")}
+        fields = {"csrf_token": token, "file": (io.BytesIO(face_jpeg), "face.jpg")}
         found.append(tab.post("/analyses", data=fields, headers={"Cookie": cookie}).location)
     assert found[0] != found[1]
     assert [client.get(address).status_code for address in found] == [200, 200]

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detector.explanations import DeletionCheck
 from detector.provenance import read_provenance
 from detector.report import Entry, Evidence, FaceMap, Section, make_report, render_html, render_pdf
 from detector.results import Face, Reason, Verdict
+from detector.stability import Delivery, Stability
 from detector.wording import probability
 
 HOSTILE = "<script>alert(1)</script> “你好” \u202e\x1b[31m 🙂 " + "x" * 300 + ".png"
@@ -124,7 +126,7 @@ def test_heat_lies_where_the_network_saw_it(evidence):
     image = np.full((400, 600, 3), 90, np.uint8)
     heatmap = np.full((2, 2), 0.5, np.float32)
     heatmap[0, 0] = 1.0
-    face = Face((150, 150, 100, 100), None, 0.9, (100, 100, 200, 200), 1.0, 0.7, heatmap)
+    face = Face((150, 150, 100, 100), None, 0.9, (100, 100, 200, 200), 1.0, 0.7, heatmap=heatmap)
     over_the_edge = replace(face, crop_box=(-100, -100, 200, 200))
     for seen, is_inside in ((face, True), (over_the_edge, False)):
         detection = replace(evidence.detection, faces=(seen,), image=image, width_px=600, height_px=400)
@@ -142,6 +144,36 @@ def test_further_maps_and_sections_appear(evidence):
     assert "LIME, face 1. The mouth speaks for a fake." in list(words_of(report))
     assert len(report.sections[0].pictures) == 3
     assert words_in_html(render_html(report)).count("Saved again") == 1
+
+
+def test_the_delivery_test_and_the_checks_are_told(evidence):
+    check = DeletionCheck((0.0, 0.5), (1.234, -4.567), (1.234, 0.891), area=-1.6, random_area=1.0, matters=False)
+    maps = (
+        FaceMap("Class activation map", 0, None, "The mouth speaks for a fake.", check),
+        FaceMap("LIME", 0, np.full((7, 7), 0.9, np.float32), "The nose does."),
+    )
+    stability = Stability(
+        (Delivery("stored", 1.0, 0.7, Verdict.INCONCLUSIVE), Delivery("half", 3, 0.96, Verdict.DEEPFAKE))
+    )
+    report = report_on(replace(evidence, maps=maps, stability=stability))
+    text = "\n".join(words_of(report))
+    for words in (
+        *("The mouth speaks for a fake.", check.sentence, "50% removed: logit -4.57", "on average: 0.89"),
+        *(
+            "LIME, face 1. The nose does.",
+            "was not tried",
+            "is called a deepfake in 1.",
+            "96.0%, deepfake (logit 3.0000)",
+        ),
+    ):
+        assert words in text
+    assert len(report.sections[0].pictures) == 3 and "Half size" in words_in_html(render_html(report))
+    assert "on average" not in "".join(words_of(report_on(evidence)))
+
+
+def test_a_face_that_is_not_judged_says_why(evidence):
+    face = replace(evidence.detection.faces[0], reasons=(Reason.TOO_DARK,))
+    assert "not judged: The face is too dark" in "".join(words_of(report_on(with_detection(evidence, faces=(face,)))))
 
 
 def test_hostile_names_and_texts_do_no_harm(evidence):

@@ -47,6 +47,31 @@ def test_the_first_migration_can_be_taken_back(app):
         assert current_revision() == newest_revision()
 
 
+def test_results_from_before_there_were_jobs_are_done_and_unfinished_ones_go_with_them(app):
+    from flask_migrate import Migrate, downgrade, upgrade
+
+    def add(analysis_id, **more):
+        values = {"id": analysis_id, "visitor": "v", "upload_sha256": "ab", "filename": "a", "media": "image"}
+        values |= {"created_at": "2026-01-01", "has_heatmaps": False, "result": "{}", **more}
+        statement = text(f"INSERT INTO analysis ({', '.join(values)}) VALUES (:{', :'.join(values)})")
+        db.session.execute(statement, values)
+        db.session.commit()
+
+    Migrate(app, db, directory=MIGRATIONS)
+    with app.app_context():
+        downgrade(revision="0001")
+        db.session.execute(text("INSERT INTO upload VALUES ('ab', 1, 5, 'image/png')"))
+        verdict = {"verdict": "real", "probability": 0.1, "threshold_real": 0.2, "threshold_fake": 0.8, "elapsed_ms": 7}
+        add("old", **verdict)
+        upgrade()
+        add("new", state="waiting", progress=0, attempts=0)
+        found = db.session.execute(text("SELECT id, state, attempts, error, probability FROM analysis ORDER BY id"))
+        assert found.all() == [("new", "waiting", 0, None, None), ("old", "done", 0, None, 0.1)]
+        db.session.commit()
+        downgrade(revision="0001")
+        assert db.session.execute(text("SELECT id, probability FROM analysis")).all() == [("old", 0.1)]
+
+
 def test_a_start_with_nothing_to_migrate_leaves_alembic_alone(app):
     script = (
         f"import sys; from webapp import create_app; create_app({{'INSTANCE_PATH': {app.instance_path!r}}});"

@@ -15,7 +15,7 @@ from webapp.config import load_settings
 from webapp.errors import register_errors
 from webapp.headers import SessionCookie, add_security_headers
 from webapp.instance import keep_secret_key, only_one, prepare_folder
-from webapp.jobs import Supervisor
+from webapp.jobs import Supervisor, keep_name
 from webapp.models import connect_database
 from webapp.pages import site
 from webapp.schema import bring_up_to_date
@@ -47,6 +47,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
     app.config.update(values)
     with only_one(folder):
         app.config["SECRET_KEY"] = values["SECRET_KEY"] or keep_secret_key(folder)
+        app.config["WORKER"] = keep_name(folder)
     app.config.update(
         SQLALCHEMY_DATABASE_URI=values["DATABASE_URL"] or f"sqlite:///{folder / 'deepfake.sqlite'}",
         MAX_CONTENT_LENGTH=max(values["MAX_UPLOAD_MB"], values["MAX_RECORDING_MB"]) * MEGABYTE + FORM_OVERHEAD_BYTES,

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from flask import Flask, current_app
+from sqlalchemy import Update, select, update
 from sqlalchemy import delete as delete_from
-from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 import detector
@@ -67,7 +67,7 @@ class SharedDetector:
 
 
 def warm_up(app: Flask) -> None:
-    """Load the detector now instead of at the first picture.
+    """Load the detector now instead of at the first picture, and go on with what a stop interrupted.
 
     Raises:
         StartupError: there is no usable model.
@@ -76,6 +76,7 @@ def warm_up(app: Flask) -> None:
         app.extensions["detector"].call(lambda _: None)
     except ModelError as error:
         raise StartupError(str(error)) from error
+    app.extensions["jobs"].wake()
 
 
 def submit(file: BinaryIO, *, filename: str, visitor: str, sample: str | None = None) -> Analysis:
@@ -129,18 +130,43 @@ def finish(analysis_id: str, judged: Judged) -> bool:
     Returns:
         Whether it was still wanted; of a cancelled or deleted one nothing is kept.
     """
-    analysis = db.session.scalar(select(Analysis).filter_by(id=analysis_id, state=State.RUNNING).with_for_update())
-    if analysis is None:
+    # The transaction begins with a write, so that whoever cancels or deletes meanwhile waits until it is over.
+    if not db.session.execute(running_here(analysis_id).values(progress=1.0)).rowcount:
+        db.session.rollback()
         return False
+    analysis = db.session.get_one(Analysis, analysis_id)
     with ExitStack() as undo:
         undo.callback(db.session.rollback)
         undo.callback(_storage().delete, _folder(analysis_id))
         _save_files(analysis_id, judged.files)
         _fill(analysis, judged)
-        analysis.state, analysis.progress, analysis.worker = State.DONE, 1.0, None
+        analysis.state, analysis.worker = State.DONE, None
         db.session.commit()
         undo.pop_all()
     return True
+
+
+def extend(analysis_id: str, parts: Mapping[str, Any], files: Mapping[str, bytes]) -> bool:
+    """Add to what is kept of an analysis: entries of its result, and files.
+
+    Returns:
+        Whether it is still there; to a deleted one nothing is added.
+    """
+    # The transaction begins with a write, so that whoever deletes meanwhile waits until it is over.
+    claim = update(Analysis).filter_by(id=analysis_id).values(progress=Analysis.progress)
+    if not db.session.execute(claim).rowcount:
+        db.session.rollback()
+        return False
+    analysis = db.session.get_one(Analysis, analysis_id)
+    analysis.result = {**analysis.result, **parts}
+    _save_files(analysis_id, files)
+    db.session.commit()
+    return True
+
+
+def running_here(analysis_id: str) -> Update:
+    """Return an update of an analysis that holds only while it is running in this very process."""
+    return update(Analysis).filter_by(id=analysis_id, state=State.RUNNING, worker=current_app.config["WORKER"])
 
 
 def cancel(analysis_id: str, visitor: str | None) -> bool:
@@ -220,13 +246,17 @@ def open_upload(analysis: Analysis) -> BinaryIO:
 
 
 @contextmanager
-def upload_path_of(analysis: Analysis) -> Iterator[Path]:
-    """Give a path to the file as it was uploaded.
+def claimed_upload(analysis_id: str) -> Iterator[Path]:
+    """Give a path to the file of an analysis as it was uploaded.
 
     Raises:
         FileNotFoundError: it was deleted meanwhile.
     """
-    with _storage().local_path(_upload_path(analysis.upload_sha256)) as path:
+    sha256 = db.session.scalar(select(Analysis.upload_sha256).filter_by(id=analysis_id))
+    db.session.commit()  # the file is read for minutes; no transaction stays open so long
+    if sha256 is None:
+        raise FileNotFoundError(analysis_id)
+    with _storage().local_path(_upload_path(sha256)) as path:
         yield path
 
 
@@ -267,7 +297,7 @@ def _fill(analysis: Analysis, judged: Judged) -> None:
 def _keep(analysis: Analysis, file: BinaryIO, media_type: str, drawn: dict[str, bytes]) -> None:
     """Store rows and files in one transaction; the stack takes back what was done when a later step fails."""
     analysis.upload_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    size_bytes = file.tell()
+    size_bytes = file.seek(0, io.SEEK_END)
     file.seek(0)
     upload_path = _upload_path(analysis.upload_sha256)
     with ExitStack() as undo:
@@ -283,7 +313,7 @@ def _keep(analysis: Analysis, file: BinaryIO, media_type: str, drawn: dict[str, 
         undo.pop_all()
 
 
-def _save_files(analysis_id: str, files: dict[str, bytes]) -> None:
+def _save_files(analysis_id: str, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         _storage().save(f"{_folder(analysis_id)}/{name}", content)
 

@@ -15,17 +15,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from socket import gethostname
+from typing import TextIO
 
-from flask import Flask
+from flask import Flask, current_app
 from sqlalchemy import select, update
 
 from detector import Detector, DetectorError, load_detector
 from webapp import analyses
-from webapp.config import EMBEDDED, PREFIX, SETTINGS
+from webapp.config import EMBEDDED, PREFIX, SETTINGS, StartupError
+from webapp.instance import write_whole
 from webapp.judging import judge
-from webapp.models import Analysis, State, db
+from webapp.models import MAX_ERROR_CHARACTERS, Analysis, State, db, new_token
 
 PROJECT = Path(__file__).resolve().parent.parent
 IDLE_S = 300  # the process ends when nothing came for so long, and its memory with it
@@ -35,6 +38,7 @@ PAUSE_AFTER_CRASH_S = 1.0
 MAX_ATTEMPTS = 2
 NICENESS = 5  # pictures, which somebody is waiting for, go first
 GAVE_UP = "Judging this file brought the program down, twice. Nothing can be said about it."
+FILE_IS_GONE = "The file is no longer in the storage. Please send it again."
 
 
 class Unwanted(Exception):
@@ -46,7 +50,10 @@ class Interrupted(Exception):
 
 
 class Supervisor:
-    """Keeps one judging process alive on this machine while there is work.
+    """Keeps one judging process alive while there is work; a part of every worker of the server.
+
+    The process holds `jobs.lock` of the instance folder, and the supervisors wait for it: so there is one process
+    however many workers the server has, and after a restart none before the old one is gone.
 
     Args:
         app: whose settings the process gets.
@@ -57,7 +64,6 @@ class Supervisor:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._asked = False
-        self._process: subprocess.Popen | None = None
 
     def wake(self) -> None:
         """See to it that the rows which wait are judged; to be called when they are committed."""
@@ -69,29 +75,35 @@ class Supervisor:
                 self._thread = threading.Thread(target=self._supervise, name="jobs", daemon=True)
                 self._thread.start()
 
-    def stop(self) -> None:
-        """End the process; what it was at waits for the next one."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait()
-
     def _supervise(self) -> None:
-        while True:
-            with self._lock:
-                if not self._asked:
-                    self._thread = None
-                    return
-                self._asked = False
-            # Another worker of this server may be the one that supervises; it looks again after it let go.
-            with _lock_or_none(Path(self._app.instance_path) / "jobs.lock") as mine:
-                while mine and self._has_work():
-                    self._process = subprocess.Popen(
-                        [sys.executable, "-m", "webapp.worker"], cwd=PROJECT, env=self._environment()
-                    )
-                    if self._process.wait():
-                        time.sleep(PAUSE_AFTER_CRASH_S)
-            if mine and self._has_work():
-                self._asked = True
+        try:
+            while self._is_asked():
+                with alone(Path(self._app.instance_path)) as lock:
+                    while self._has_work():
+                        self._run_process(lock)
+        except BaseException:  # such as a database that is gone: the next wake tries again
+            self._thread = None
+            raise
+
+    def _is_asked(self) -> bool:
+        with self._lock:
+            asked, self._asked = self._asked, False
+            if not asked:
+                self._thread = None
+            return asked
+
+    def _run_process(self, lock: TextIO) -> None:
+        """Start the process, which shares the lock and so keeps it when this one dies, and wait for its end."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "webapp.worker", str(os.getpid())],
+            cwd=PROJECT,
+            env=self._environment(),
+            pass_fds=[lock.fileno()],
+            start_new_session=True,  # Ctrl-C in a terminal is for the server; the process notices when that is gone
+        )
+        _write_pid(lock, process.pid)
+        if process.wait():
+            time.sleep(PAUSE_AFTER_CRASH_S)
 
     def _environment(self) -> dict[str, str]:
         settings = {PREFIX + setting.name: str(self._app.config[setting.name]) for setting in SETTINGS}
@@ -102,35 +114,79 @@ class Supervisor:
             return has_work()
 
 
+@contextmanager
+def alone(folder: Path, *, wait: bool = True) -> Iterator[TextIO]:
+    """Be the only one who judges for an instance folder; gives the open lock file.
+
+    Args:
+        folder: the instance folder.
+        wait: for another one to end.
+
+    Raises:
+        StartupError: there is another one.
+    """
+    with open(folder / "jobs.lock", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise StartupError(f"Another process judges already; {lock.name} tells its number.") from error
+        _write_pid(lock, os.getpid())
+        yield lock
+
+
+def keep_name(folder: Path) -> str:
+    """Return the name under which this instance folder's process claims work; the first call ever makes it.
+
+    The host's name would not do: a container has another one after each restart.
+    """
+    path = folder / "worker"
+    if not path.exists():
+        write_whole(path, f"{gethostname()[:200]} {new_token()}".encode())
+    return path.read_text()
+
+
 def has_work() -> bool:
-    """Tell whether an analysis waits, or is still marked as running by a process that is gone."""
-    unfinished = select(Analysis.id).where(
-        (Analysis.state == State.WAITING) | ((Analysis.state == State.RUNNING) & (Analysis.worker == gethostname()))
-    )
+    """Tell whether an analysis waits, or is still marked as running here by a process that is gone."""
+    left = (Analysis.state == State.RUNNING) & (Analysis.worker == current_app.config["WORKER"])
+    unfinished = select(Analysis.id).where((Analysis.state == State.WAITING) | left)
     return db.session.scalar(unfinished.limit(1)) is not None
 
 
-def work(app: Flask, *, idle_s: float = IDLE_S) -> None:
-    """Judge what waits, one after the other, until nothing came for `idle_s`."""
-    parent, stopping = os.getppid(), threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+def work(app: Flask, *, server_pid: int | None = None, idle_s: float = IDLE_S) -> None:
+    """Judge what waits, one after the other; only to be called by who is `alone`.
+
+    Args:
+        app: whose database and storage are meant.
+        server_pid: the process that started this one; this one ends with it, and when nothing came for `idle_s`. None
+            goes on until it gets a signal.
+        idle_s: see there.
+    """
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+
+    def is_stopping() -> bool:
+        return stopping.is_set() or server_pid not in (None, os.getppid())
+
+    @cache
+    def load() -> Detector:
+        return load_detector(threads=app.config["THREADS"] or None)
+
     with app.app_context():
         recover()
-        loaded, idle_since = None, time.monotonic()
-        while not stopping.is_set() and os.getppid() == parent and time.monotonic() - idle_since < idle_s:
+        idle_since = time.monotonic()
+        while not is_stopping() and (server_pid is None or time.monotonic() - idle_since < idle_s):
             analysis_id = claim()
             if analysis_id is None:
-                db.session.remove()  # or the next look would read the same snapshot
                 stopping.wait(POLL_S)
                 continue
-            loaded = loaded or load_detector(threads=app.config["THREADS"] or None)
-            run(analysis_id, loaded, is_stopping=lambda: stopping.is_set() or os.getppid() != parent)
+            run(analysis_id, load, is_stopping=is_stopping)
             idle_since = time.monotonic()
 
 
 def recover() -> None:
-    """Put back what a process of this machine left behind; give up on what was left behind too often."""
-    left = update(Analysis).filter_by(state=State.RUNNING, worker=gethostname())
+    """Put back what an earlier process left behind; give up on what was left behind too often."""
+    left = update(Analysis).filter_by(state=State.RUNNING, worker=current_app.config["WORKER"])
     db.session.execute(
         left.where(Analysis.attempts >= MAX_ATTEMPTS).values(state=State.FAILED, error=GAVE_UP, worker=None)
     )
@@ -141,19 +197,26 @@ def recover() -> None:
 def claim() -> str | None:
     """Mark the analysis that has waited longest as running here, and return its id; None when none waits."""
     oldest = select(Analysis.id).filter_by(state=State.WAITING).order_by(Analysis.created_at).limit(1)
+    values = {"state": State.RUNNING, "worker": current_app.config["WORKER"], "progress": 0.0}
     analysis_id = db.session.scalar(
         update(Analysis)
+        # said twice, because another machine may claim the same one at the same moment
         .where(Analysis.id == oldest.scalar_subquery(), Analysis.state == State.WAITING)
-        .values(state=State.RUNNING, worker=gethostname(), attempts=Analysis.attempts + 1, progress=0.0)
+        .values(**values, attempts=Analysis.attempts + 1)
         .returning(Analysis.id)
     )
     db.session.commit()
     return analysis_id
 
 
-def run(analysis_id: str, loaded: Detector, *, is_stopping: Callable[[], bool] = lambda: False) -> None:
-    """Judge one analysis that is claimed, and write its verdict, or why there is none, into its row."""
-    analysis = db.session.get_one(Analysis, analysis_id)
+def run(analysis_id: str, load: Callable[[], Detector], *, is_stopping: Callable[[], bool] = lambda: False) -> None:
+    """Judge one analysis that is claimed, and write its verdict, or why there is none, into its row.
+
+    Args:
+        analysis_id: as `claim` returned it.
+        load: gives the detector.
+        is_stopping: tells that the work is to be put back; asked at every frame.
+    """
     last_report = 0.0
 
     def report(share: float) -> None:
@@ -167,32 +230,27 @@ def run(analysis_id: str, loaded: Detector, *, is_stopping: Callable[[], bool] =
             raise Unwanted
 
     try:
-        with analyses.upload_path_of(analysis) as path:
-            judged = judge(path, loaded, progress=report)
+        with analyses.claimed_upload(analysis_id) as path:
+            judged = judge(path, load(), every_s=current_app.config["EVERY_S"], progress=report)
+        analyses.finish(analysis_id, judged)
     except DetectorError as error:
-        _change(analysis_id, state=State.FAILED, error=str(error), worker=None)
+        _change(analysis_id, state=State.FAILED, error=str(error)[:MAX_ERROR_CHARACTERS], worker=None)
+    except FileNotFoundError:  # deleted, as a rule with its row
+        _change(analysis_id, state=State.FAILED, error=FILE_IS_GONE, worker=None)
     except Interrupted:
         _change(analysis_id, state=State.WAITING, attempts=Analysis.attempts - 1, progress=0.0, worker=None)
-    except (Unwanted, FileNotFoundError):  # cancelled, or deleted with its file
+    except Unwanted:
         pass
-    else:
-        analyses.finish(analysis_id, judged)
 
 
 def _change(analysis_id: str, **values: object) -> bool:
-    """Write into the row if it is still running; returns whether it was."""
-    changed = db.session.execute(update(Analysis).filter_by(id=analysis_id, state=State.RUNNING).values(**values))
+    """Write into the row if it is still running here; returns whether it was."""
+    changed = db.session.execute(analyses.running_here(analysis_id).values(**values))
     db.session.commit()
     return changed.rowcount > 0
 
 
-@contextmanager
-def _lock_or_none(path: Path) -> Iterator[bool]:
-    """Hold a lock of this machine for a while, or find that another process holds it."""
-    with open(path, "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+def _write_pid(lock: TextIO, pid: int) -> None:
+    lock.truncate(0)
+    lock.write(f"{pid}\n")
+    lock.flush()

@@ -8,14 +8,22 @@ from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import detector
-from detector import Detection, Detector, PictureDetection, VideoDetection, VoiceDetection
+from detector import Detection, Detector, Engine, PictureDetection, VideoDetection, VoiceDetection
 
 PREVIEW_SIDE_PX = 1600
 THUMBNAIL_SIDE_PX = 240
 PICTURE = "picture.jpg"  # upright, so that every browser can show it
 THUMBNAIL = "thumbnail.jpg"
+CROP = "crop.png"  # the picture's first face as the network saw it
+LIME = "lime.png"  # another explanation of the same face, for those who ask: over the crop
+LIME_HEAT = "lime-heat.png"  # the same as grey levels, for the evidence bundle
+HEAT_DIGITS = 4  # as in the bundle
 SPECTROGRAM = "spectrogram.png"
+SPECTROGRAM_HEATMAP = "heatmap-sound.png"  # over the spectrogram
+SPECTROGRAM_COLOURS = np.array([(14, 20, 38), (42, 66, 128), (120, 160, 214), (240, 246, 252)])  # silent to loud, RGB
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,12 @@ def judge(
     detection = loaded.detect(source, every_s=every_s, progress=progress)
     thresholds = loaded.calibration_of(detection.media)
     files = draw(detection)
+    result = detection.to_dict()
+    if isinstance(detection, PictureDetection):
+        data = source if isinstance(source, bytes) else source.read_bytes()
+        result |= gather(detection, data, loaded.pictures.engine)
+        if result["explanation"]:
+            files[CROP] = detector.encode_png(detector.face_crop(detection, loaded.pictures.engine))
     columns = {
         "media": detection.media,
         "verdict": str(detection.verdict),
@@ -55,9 +69,39 @@ def judge(
         "threshold_fake": thresholds.threshold_fake,
         "elapsed_ms": detection.elapsed_ms,
         "has_heatmaps": any(name.startswith("heatmap") for name in files),
-        "result": detection.to_dict(),
+        "result": result,
     }
     return Judged(columns, files)
+
+
+def gather(detection: PictureDetection, data: bytes, engine: Engine) -> dict[str, Any]:
+    """Return the evidence for a picture's verdict, as plain values for JSON.
+
+    Args:
+        detection: the verdict.
+        data: the picture's file.
+        engine: the network that judged it.
+
+    Returns:
+        "heatmaps" of all faces; "explanation" of the first, None when it was not judged or has no map; "stability" in
+        the delivery test, None when there was nothing to test; and "provenance".
+    """
+    first = detection.faces[0] if detection.faces else None
+    explanation = stability = None
+    if first is not None and first.heatmap is not None and not first.reasons:
+        explanation = {**detector.explain_face(detection, engine).to_dict(), "size_px": engine.spec.input_size_px}
+    delivered = detector.deliver_face(detection, engine)
+    if delivered is not None:
+        stability = {**delivered.to_dict(), "sentence": detector.delivery_sentence(delivered)}
+    return {
+        "heatmaps": [
+            None if face.heatmap is None else np.round(face.heatmap.astype(float), HEAT_DIGITS).tolist()
+            for face in detection.faces
+        ],
+        "explanation": explanation,
+        "stability": stability,
+        "provenance": detector.read_provenance(data, image=detection.image).to_dict(),
+    }
 
 
 @singledispatch
@@ -97,10 +141,29 @@ def _(detection: VideoDetection) -> dict[str, bytes]:
 
 @draw.register
 def _(detection: VoiceDetection) -> dict[str, bytes]:
-    if detection.spectrogram is None:
+    if detection.spectrogram is None or detection.spectrogram.shape[1] == 0:
         return {}
-    picture = detector.colour_spectrogram(detection.spectrogram, detection.heatmap)
-    return {SPECTROGRAM: detector.encode_png(picture), THUMBNAIL: detector.encode_jpeg(picture, max_side_px=240)}
+    picture = paint_spectrogram(detection.spectrogram)
+    files = {SPECTROGRAM: detector.encode_png(picture), THUMBNAIL: detector.encode_jpeg(picture[:, : len(picture)])}
+    if detection.heatmap is not None:
+        heat = np.atleast_2d(detection.heatmap)[::-1]
+        colours = detector.colour_heatmap(np.ascontiguousarray(heat), (picture.shape[1], len(picture)))
+        files[SPECTROGRAM_HEATMAP] = detector.encode_png(colours)
+    return files
+
+
+def paint_spectrogram(spectrogram: np.ndarray) -> np.ndarray:
+    """Paint a spectrogram in one hue, so that the heat which is laid over it has the other hues to itself.
+
+    Args:
+        spectrogram: (bands, T) float32 in [0, 1], low frequencies first.
+
+    Returns:
+        (bands, T, 3) uint8 RGB, low frequencies at the bottom.
+    """
+    steps = np.linspace(0, 1, len(SPECTROGRAM_COLOURS))
+    channels = [np.interp(spectrogram[::-1], steps, channel) for channel in SPECTROGRAM_COLOURS.T]
+    return np.stack(channels, axis=-1).astype(np.uint8)
 
 
 def heatmap_name(face: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, Index, String, TypeDecorator, event
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, Index, Integer, String, TypeDecorator, event
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -17,6 +17,7 @@ from webapp.config import PREFIX, StartupError
 
 TOKEN_BYTES = 16
 BUSY_TIMEOUT_MS = 10_000
+MAX_ERROR_CHARACTERS = 500
 
 
 class Tables(DeclarativeBase):
@@ -58,7 +59,7 @@ class Upload(db.Model):
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     reference_count: Mapped[int]
-    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    size_bytes: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"))
     media_type: Mapped[str] = mapped_column(String(32))
 
 
@@ -70,7 +71,7 @@ class Analysis(db.Model):
         media: "image", "video" or "audio".
         state: a `State`; pictures are `DONE` from the beginning.
         progress: share of the work that is done, in [0, 1].
-        worker: the machine that judges it while it is running.
+        worker: which instance folder's process judges it while it is running, by `jobs.keep_name`.
         attempts: how often judging was begun.
         error: why there is no verdict, as a sentence; None unless it failed.
         threshold_real, threshold_fake: probabilities between which this verdict was withheld.
@@ -91,7 +92,7 @@ class Analysis(db.Model):
     progress: Mapped[float] = mapped_column(default=0.0)
     worker: Mapped[str | None] = mapped_column(String(255))
     attempts: Mapped[int] = mapped_column(default=0)
-    error: Mapped[str | None] = mapped_column(String(500))
+    error: Mapped[str | None] = mapped_column(String(MAX_ERROR_CHARACTERS))
     verdict: Mapped[str | None] = mapped_column(String(16))
     probability: Mapped[float | None]
     threshold_real: Mapped[float | None]

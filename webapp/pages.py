@@ -21,15 +21,15 @@ from flask import (
 )
 from sqlalchemy import select
 from werkzeug.wrappers import Response as Redirection
-from werkzeug.wsgi import wrap_file
+from werkzeug.wsgi import FileWrapper
 
 from detector import AUDIO_SUFFIXES, IMAGE_SUFFIXES, SCORE_EDGES, VIDEO_SUFFIXES, WRONG_ABOUT, Verdict
-from webapp import analyses, judging
+from webapp import analyses, evidence, judging
 from webapp.forms import UploadForm
 from webapp.measurements import PLOTS, error_sentence, plots_in, read_metrics, values_at
 from webapp.models import Analysis, State, db, new_token
 from webapp.samples import SAMPLES
-from webapp.wording import work_progress
+from webapp.wording import work_headline, work_progress
 
 AXIS = (0.01, 0.1, 0.5, 0.9, 0.99)  # probabilities that are named under the histograms of held-out scores
 TEMPLATES = {"image": "picture.html", "video": "video.html", "audio": "voice.html"}
@@ -81,7 +81,7 @@ def result(analysis_id: str) -> str:
     analysis = _own(analysis_id)
     if analysis.state != State.DONE:
         return render_template("work.html", analysis=analysis)
-    metrics = read_metrics(current_app.config["VISUALIZATIONS"])
+    metrics = read_metrics(current_app.config["VISUALIZATIONS"], analysis.media)
     rates = analysis.result.get("error_rates", [])  # results of earlier versions have none
     wrong_about = WRONG_ABOUT[Verdict(analysis.verdict)]
     return render_template(
@@ -93,7 +93,9 @@ def result(analysis_id: str) -> str:
         telling_rates=[rate for rate in rates if rate["kind"] in wrong_about],
         axis={share: score_step(share) for share in AXIS},
         place=score_step(analysis.probability),
-        how_often_wrong=error_sentence(metrics, analysis.verdict, analysis.result["model_sha256"]),
+        how_often_wrong=error_sentence(
+            metrics, analysis.verdict, analysis.result["model_sha256"], media=analysis.media
+        ),
     )
 
 
@@ -101,10 +103,12 @@ def result(analysis_id: str) -> str:
 def state(analysis_id: str) -> Response:
     """Tell the page how far the judging is."""
     analysis = _own(analysis_id)
+    is_over = analysis.state not in (State.WAITING, State.RUNNING)
     return jsonify(
-        is_over=analysis.state not in (State.WAITING, State.RUNNING),
+        is_over=is_over,
         progress=analysis.progress if analysis.state == State.RUNNING else None,
-        words=work_progress(analysis),
+        headline=None if is_over else work_headline(analysis),
+        words=None if is_over else work_progress(analysis),
     )
 
 
@@ -152,16 +156,66 @@ def heatmap(analysis_id: str, face: int) -> Response:
     return _send(analysis, judging.heatmap_name(face))
 
 
+@site.get("/analyses/<analysis_id>/crop")
+def crop(analysis_id: str) -> Response:
+    """Send the most suspicious face as the network saw it."""
+    return _send(_own(analysis_id), judging.CROP)
+
+
+@site.get("/analyses/<analysis_id>/lime")
+def lime(analysis_id: str) -> Response:
+    """Send LIME's heat map over that face, once it was asked for."""
+    return _send(_own(analysis_id), judging.LIME)
+
+
+@site.post("/analyses/<analysis_id>/examination")
+def examine_analysis(analysis_id: str) -> Redirection:
+    """Check the explanation of a picture's score and ask LIME, then show what they say."""
+    analysis = _own(analysis_id)
+    try:
+        evidence.examine(analysis)
+    except FileNotFoundError:
+        abort(404)
+    return redirect(url_for("pages.result", analysis_id=analysis_id, _anchor="explanation"), 303)
+
+
+@site.get("/analyses/<analysis_id>/evidence.zip")
+def evidence_bundle(analysis_id: str) -> Response:
+    """Send everything about a picture's verdict as one file; `?original=no` leaves the picture's own file out."""
+    analysis = _own(analysis_id)
+    if "provenance" not in analysis.result:  # a video, a recording, or a result of an earlier version
+        abort(404)
+    try:
+        data = evidence.pack(analysis, include_original=request.args.get("original") != "no")
+    except FileNotFoundError:
+        abort(404)
+    response = Response(data, mimetype="application/zip")
+    response.headers.set("Content-Disposition", "attachment", filename=f"evidence-{analysis.upload_sha256[:8]}.zip")
+    return response
+
+
 @site.get("/analyses/<analysis_id>/frames/<int:track>/<int:frame_index>")
 def frame(analysis_id: str, track: int, frame_index: int) -> Response:
     """Send a face as the network saw it in a frame of a video."""
     return _send(_own(analysis_id), judging.frame_name(track, frame_index))
 
 
+@site.get("/analyses/<analysis_id>/frames/<int:track>/<int:frame_index>/heatmap")
+def frame_heatmap(analysis_id: str, track: int, frame_index: int) -> Response:
+    """Send the heat map over that face, a partly transparent PNG."""
+    return _send(_own(analysis_id), judging.frame_heatmap_name(track, frame_index))
+
+
 @site.get("/analyses/<analysis_id>/spectrogram")
 def spectrogram(analysis_id: str) -> Response:
-    """Send the spectrogram of what was heard, with the signs of a fake over it."""
+    """Send the spectrogram of what was heard."""
     return _send(_own(analysis_id), judging.SPECTROGRAM)
+
+
+@site.get("/analyses/<analysis_id>/spectrogram/heatmap")
+def spectrogram_heatmap(analysis_id: str) -> Response:
+    """Send the heat map over the spectrogram, a partly transparent PNG."""
+    return _send(_own(analysis_id), judging.SPECTROGRAM_HEATMAP)
 
 
 @site.get("/analyses/<analysis_id>/media")
@@ -174,14 +228,15 @@ def media(analysis_id: str) -> Response:
         file = analyses.open_upload(analysis)
     except FileNotFoundError:
         abort(404)
-    response = Response(wrap_file(request.environ, file), mimetype=analysis.upload.media_type, direct_passthrough=True)
+    # Werkzeug's own wrapper jumps to the part that is asked for; the server's would read up to it.
+    response = Response(FileWrapper(file), mimetype=analysis.upload.media_type, direct_passthrough=True)
     response.content_length = analysis.upload.size_bytes
     return response.make_conditional(request, accept_ranges=True, complete_length=analysis.upload.size_bytes)
 
 
 @site.post("/analyses/<analysis_id>/delete")
 def delete_analysis(analysis_id: str) -> Redirection:
-    """Delete a result and its picture."""
+    """Delete a result and its file."""
     if not analyses.delete(analysis_id, session.get("visitor")):
         abort(404)
     flash("The result and its picture have been deleted.")
@@ -190,10 +245,16 @@ def delete_analysis(analysis_id: str) -> Redirection:
 
 @site.get("/performance")
 def performance() -> str:
-    """Show how good the model is on pictures it has not seen."""
+    """Show how good the models are on pictures and voices they have not seen."""
     folder = current_app.config["VISUALIZATIONS"]
-    metrics = read_metrics(folder)
-    return render_template("performance.html", metrics=metrics, at=partial(values_at, metrics), plots=plots_in(folder))
+    metrics, voices = read_metrics(folder), read_metrics(folder, "audio")
+    return render_template(
+        "performance.html",
+        metrics=metrics,
+        at=partial(values_at, metrics),
+        voices_at=partial(values_at, voices),
+        plots=plots_in(folder),
+    )
 
 
 @site.get("/visualizations/<name>.png")

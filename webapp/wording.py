@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from detector import (
+    DELIVERY_LABELS,
     DIRECTIONS,
     KINDS,
     Verdict,
@@ -61,6 +62,11 @@ def delivery(name: str) -> str:
     return DELIVERIES.get(name, name)
 
 
+def delivery_label(name: str) -> str:
+    """Return the same in so few words that they fit beside a mark."""
+    return DELIVERY_LABELS.get(name, name)
+
+
 def interval(measured: Mapping[str, Any], *, share: bool = True) -> str:
     """Return what stands behind a measured value: "95% interval 2.2% to 4.3%, n = 1,784"."""
     parts = []
@@ -95,6 +101,7 @@ FILTERS = (
     short_verdict,
     reason_sentence,
     delivery,
+    delivery_label,
     percent,
     probability,
     estimate,

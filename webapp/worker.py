@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from webapp import create_app
 from webapp.config import StartupError
-from webapp.jobs import NICENESS, work
+from webapp.jobs import NICENESS, alone, work
 
 
-def main() -> None:
-    """Judge what waits until nothing is left for a while."""
+def main(argv: list[str] | None = None) -> None:
+    """Judge what waits: for the server whose process number is given, which holds the lock, or by hand for ever."""
+    arguments = sys.argv[1:] if argv is None else argv
     os.nice(NICENESS)
     try:
-        work(create_app())
+        app = create_app()
+        if arguments:
+            work(app, server_pid=int(arguments[0]))
+        else:
+            with alone(Path(app.instance_path), wait=False):
+                work(app)
     except StartupError as error:
         sys.exit(str(error))
 

@@ -16,8 +16,7 @@ VERDICT_COLUMNS = {
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("upload") as upload:
-        upload.alter_column("size_bytes", existing_type=sa.Integer, type_=sa.BigInteger)
+    _alter_size(sa.Integer, sa.BigInteger)
     with op.batch_alter_table("analysis") as analysis:
         # What was there before was judged at once.
         analysis.add_column(sa.Column("state", sa.String(16), nullable=False, server_default="done"))
@@ -38,5 +37,10 @@ def downgrade() -> None:
             analysis.alter_column(name, existing_type=kind, nullable=False)
         for name in ("state", "progress", "worker", "attempts", "error"):
             analysis.drop_column(name)
-    with op.batch_alter_table("upload") as upload:
-        upload.alter_column("size_bytes", existing_type=sa.BigInteger, type_=sa.Integer)
+    _alter_size(sa.BigInteger, sa.Integer)
+
+
+def _alter_size(before, after) -> None:
+    # SQLite's integers have 8 bytes anyway, and it would build the table anew, which the analyses refer to.
+    if op.get_bind().dialect.name != "sqlite":
+        op.alter_column("upload", "size_bytes", existing_type=before, type_=after)
