@@ -11,9 +11,9 @@ The CSV is UTF-8 with the columns of `COLUMNS`, a row a file, written as they co
 [0, 1], empty only where `error` says why nothing could be scored; `faces` is how many, in a video how many were
 followed; `reasons` are joined by `;`. `sound_verdict` and `sound_probability` tell of the sound of a video, which the
 verdict does not heed. `duration_s` is empty for a picture.
-Of `real_n` held-out real pictures with a face of this size the share `real_share` (95 % interval `real_low` to
-`real_high`) scored as high or higher, of `fake_n` fakes the share `fake_share` as low or lower; empty where no face
-was judged or the model was not measured.
+Of `real_n` held-out real pictures with a face of this size, or real recordings, the share `real_share` (95 % interval
+`real_low` to `real_high`) scored as high or higher, of `fake_n` fakes the share `fake_share` as low or lower; empty for
+videos, and where nothing was judged or the model was not measured.
 It is meant for programs, so `path` is exact, even where a spreadsheet would take it for a formula (= + - @ in
 front): import it there as text. Only bytes of a name that are no Unicode are written out, as \udcXX.
 `--json` writes JSON Lines, one object a file: what `Detection.to_dict` holds, with `path` and `error`; the shares
@@ -114,7 +114,7 @@ class Row:
             return f"{'error':<12}  {'-':>6}  {'-':>7}  {_printable(self.path)}: {_printable(self.error or '')}"
         seen = self.detection
         reasons = f" ({', '.join(seen.reasons)})" if seen.reasons else ""
-        rates = [_rate_words(rate) for rate in seen.error_rates if rate.kind in WRONG_ABOUT[seen.verdict]]
+        rates = [_rate_words(rate, seen.media) for rate in seen.error_rates if rate.kind in WRONG_ABOUT[seen.verdict]]
         what = "voice" if isinstance(seen, VoiceDetection) else _face_words(_count_faces(seen))
         judged = f"{seen.verdict:<12}  {seen.probability:>6.3f}  {what:>7}  {_printable(self.path)}{reasons}"
         return " - ".join([judged, *rates])
@@ -244,10 +244,11 @@ def _rate_values(rate: ErrorRate | None) -> list[str]:
     return [*(f"{value:.4f}" for value in (rate.share, rate.low, rate.high)), str(rate.n)]
 
 
-def _rate_words(rate: ErrorRate) -> str:
+def _rate_words(rate: ErrorRate, media: str) -> str:
     where = "high" if rate.kind == "real" else "low"
     shown = f"{rate.share:.1%} ({rate.low:.1%} to {rate.high:.1%})"
-    return f"{shown} of {rate.n:,} held-out {rate.kind}s of this size scored this {where}"
+    alike = " of this size" if media == "image" else ""
+    return f"{shown} of {rate.n:,} held-out {rate.kind}s{alike} scored this {where}"
 
 
 def _open_writers(arguments: argparse.Namespace, stack: ExitStack) -> list[Callable[[Row], None]]:

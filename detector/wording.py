@@ -38,7 +38,11 @@ REASONS = {
     Reason.NOISY: "The voice is drowned in noise or music.",
     Reason.NO_SPEECH: "No speech was found in this recording.",
 }
-KINDS = {"real": "real pictures", "fake": "deepfakes"}
+KINDS = {
+    "image": {"real": "real pictures", "fake": "deepfakes"},
+    "audio": {"real": "real recordings", "fake": "fake recordings"},
+}
+ALIKE = {"image": " with a face of this size", "audio": ""}  # which of the held-out ones are told of
 DIRECTIONS = {"real": "this high or higher", "fake": "this low or lower"}  # what it takes to be as wrong
 
 
@@ -77,14 +81,15 @@ def estimate(measured: Mapping[str, Any] | float, *, share: bool = True) -> str:
     return f"{text} ({low}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{high})"
 
 
-def rate_sentence(rate: Mapping[str, Any]) -> str:
+def rate_sentence(rate: Mapping[str, Any], media: str = "image") -> str:
     """Return an error rate, a mapping as `ErrorRate.to_dict` makes it, as a sentence:
     "Of 1,204 held-out real pictures with a face of this size, 2.1% (1.4% to 3.1%) scored this high or higher."
     """
     kind, share = rate["kind"], estimate({**rate, "value": rate["share"]})
     if rate["share"] == 0:
         share = share.replace(percent(0), "none", 1)
-    return f"Of {count(rate['n'])} held-out {KINDS[kind]} with a face of this size, {share} scored {DIRECTIONS[kind]}."
+    held_out = f"{count(rate['n'])} held-out {KINDS[media][kind]}{ALIKE[media]}"
+    return f"Of {held_out}, {share} scored {DIRECTIONS[kind]}."
 
 
 def face_sizes(rate: Mapping[str, Any]) -> str:

@@ -100,7 +100,7 @@ def measure(rows: list[dict[str, Any]]) -> dict[str, Any]:
     _, unit = np.unique([f"{row['left_out']} {row['delivery']}" for row in rows], return_inverse=True)
     names = np.unique(left_out)
     fakes = {name: len(np.unique(recording[(left_out == name) & (label == 1)])) for name in names}
-    counted = np.isin(left_out, [name for name in names if fakes[name] >= 0])
+    counted = np.isin(left_out, [name for name in names if fakes[name] >= MIN_FAKES])
     sources = {name: np.unique(source[(left_out == name) & (label == 1)]) for name in names}
     within = counted & np.array([s in sources[name] for s, name in zip(source, left_out, strict=True)])
 

@@ -158,6 +158,8 @@ def test_a_moment_of_a_video_is_reached_by_key_and_by_mouse(scripted, clip_file)
     assert player.evaluate("player => Math.abs(player.currentTime - 8) < 0.2")
     expect(drawing.locator(".playhead")).to_be_visible()
     assert player.evaluate("player => player.error") is None
+    scripted.set_viewport_size({"width": 320, "height": 640})
+    assert_it_fits_and_can_be_read(scripted)
 
 
 @needs_voice_model
@@ -170,6 +172,8 @@ def test_a_recording_is_judged_and_can_be_seen(page, sound_file):
     expect(page.get_by_role("img", name=re.compile(r"Scores of \d+ stretches"))).to_be_visible()
     page.get_by_label("Heat map").uncheck()
     expect(page.locator(".spectrogram .heat")).to_be_hidden()
+    page.set_viewport_size({"width": 320, "height": 640})
+    assert_it_fits_and_can_be_read(page)
     page.get_by_role("button", name="Delete recording and result").click()
     expect(page.get_by_role("status").first).to_contain_text("deleted")
 
@@ -209,7 +213,7 @@ def test_an_error_is_told_and_the_form_stays(page, tmp_path, face_file):
 
 def test_the_heat_map_can_be_taken_away(page, face_file):
     check(page, face_file)
-    heat = page.locator("svg .heat")
+    heat = page.locator("svg .heat").first
     expect(heat).to_be_visible()
     page.get_by_label("Heat map").uncheck()
     expect(heat).to_be_hidden()
@@ -220,7 +224,7 @@ def test_the_heat_map_can_be_taken_away(page, face_file):
 def test_the_heat_map_has_a_slider(scripted, face_file):
     check(scripted, face_file)
     scripted.get_by_label("Strength").fill("20")
-    expect(scripted.locator("svg .heat")).to_have_css("opacity", "0.2")
+    expect(scripted.locator("svg .heat").first).to_have_css("opacity", "0.2")
 
 
 def test_a_file_over_the_limit_is_refused_before_and_after_sending(page, tmp_path):
@@ -301,8 +305,12 @@ def test_every_page_fits_and_can_be_read(chromium, address, face_file, options):
         check(page, face_file)
         for visit in (page.url, "/", "/performance", "/nowhere"):
             page.goto(visit)
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), visit
-            assert page.evaluate(FAINT_TEXTS) == [], visit
+            assert_it_fits_and_can_be_read(page)
+
+
+def assert_it_fits_and_can_be_read(page):
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), page.url
+    assert page.evaluate(FAINT_TEXTS) == [], page.url
 
 
 FAINT_TEXTS = """() => {

@@ -192,9 +192,14 @@ def test_what_is_cancelled_or_deleted_at_the_last_moment_stays_so(
 
 def test_deleting_while_it_runs_leaves_nothing_behind(context, clip, real_detector, monkeypatch, stored_files):
     analysis_id = submit(clip)
-    judge_with(monkeypatch, (0.1, 0.2), lambda: pytest.fail("It went on after the deletion."))
+
+    def delete_half_way():
+        yield 0.1
+        assert analyses.delete(analysis_id, "somebody")
+        yield 0.2
+
+    judge_with(monkeypatch, delete_half_way(), lambda: pytest.fail("It went on after the deletion."))
     jobs.claim()
-    assert analyses.delete(analysis_id, "somebody")
     run(analysis_id, real_detector)
     assert (row(analysis_id), stored_files()) == (None, [])
     assert db.session.query(Upload).count() == 0

@@ -4,13 +4,13 @@ from clips import make_sound, make_video
 from voices import RATE_HZ, hiss, play, speak
 
 from detector import voice
-from detector.audio import AUDIO, BANDS, MEL_BANDS, PICTURE_COLUMNS
+from detector.audio import AUDIO, BANDS, MEL_BANDS, PICTURE_COLUMNS, log_spectrogram
 from detector.calibration import Calibration
 from detector.engines import Engine
 from detector.held_out import HeldOutScores
 from detector.results import ModelError, Reason, UnreadableMedia, Verdict
 from detector.spec import ModelSpec
-from detector.voice import VoiceDetector, load_voice_detector
+from detector.voice import VOICE_FILES, VoiceDetector, load_voice_detector
 
 SPEC = ModelSpec("voice", BANDS, 0.0, Calibration(1.0, 0.4, 0.3, 0.7), {"audio": AUDIO})
 GROUPS = 4
@@ -187,3 +187,15 @@ def test_the_shipped_map_adds_up_to_the_logit_and_some_of_it_speaks_for_each_sid
     logits, _ = shipped._run(speak(1).reshape(1, -1))
     assert class_maps.shape == (1, 8, 1) and class_maps.mean() == pytest.approx(logits[0], abs=1e-4)
     assert class_maps.min() < 0 < class_maps.max()
+
+
+def test_another_runtime_hears_the_same_in_the_shipped_file(shipped):
+    import onnxruntime
+
+    spectrograms = log_spectrogram(np.stack([speak(1), hiss(1)]))[..., None]
+    session = onnxruntime.InferenceSession(VOICE_FILES["onnx"])
+    outputs = session.run(None, {session.get_inputs()[0].name: spectrograms})
+    logits, class_maps = shipped.engine.run(spectrograms)
+    found = {values.ndim: values for values in outputs}
+    np.testing.assert_allclose(found[2][:, 0], logits, atol=1e-4)
+    np.testing.assert_allclose(found[4][..., 0], class_maps, atol=1e-4)

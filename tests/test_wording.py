@@ -92,4 +92,4 @@ def test_sizes_of_faces(min_px, max_px, words):
 
 @pytest.mark.parametrize("verdict", Verdict)
 def test_every_kind_a_verdict_is_wrong_about_has_words(verdict):
-    assert all(wording.counted(kind) for kind in WRONG_ABOUT[verdict])
+    assert all(wording.counted(kind, media) for media in ("image", "audio") for kind in WRONG_ABOUT[verdict])

@@ -78,9 +78,14 @@ def interval(measured: Mapping[str, Any], *, share: bool = True) -> str:
     return ", ".join(parts)
 
 
-def counted(kind: str) -> str:
-    """Return which pictures an error rate counts: "Real pictures this high or higher"."""
-    return f"{KINDS[kind].capitalize()} {DIRECTIONS[kind]}"
+def counted(kind: str, media: str) -> str:
+    """Return what an error rate counts: "Real pictures this high or higher"."""
+    return f"{KINDS[media][kind].capitalize()} {DIRECTIONS[kind]}"
+
+
+def kind_name(kind: str, media: str) -> str:
+    """Return what the held-out files of a kind are called: "real pictures"."""
+    return KINDS[media][kind]
 
 
 def duration(elapsed_ms: float) -> str:
@@ -108,6 +113,7 @@ FILTERS = (
     interval,
     rate_sentence,
     counted,
+    kind_name,
     face_sizes,
     count,
     megabytes,
