@@ -11,7 +11,7 @@ import numpy as np
 from detector.calibration import Calibration
 from detector.media import read_head, sniff
 from detector.pictures import PictureDetector, load_picture_detector
-from detector.results import Detection
+from detector.results import Detection, VoiceDetection
 from detector.streams import probe
 from detector.video import detect_video
 from detector.voice import VoiceDetector, load_voice_detector
@@ -73,8 +73,11 @@ class Detector:
         if media == "image":
             return self.pictures.detect(source)
         if media == "video" and probe(source).has_video:
-            return detect_video(source, self.pictures, every_s=every_s, progress=progress, listen=self.voices.detect)
+            return detect_video(source, self.pictures, every_s=every_s, progress=progress, listen=self._hear)
         return self.voices.detect(source)
+
+    def _hear(self, waveform: np.ndarray) -> VoiceDetection:
+        return self.voices.detect(waveform)  # loaded by now at the earliest: many videos are silent
 
     def calibration_of(self, media: str) -> Calibration:
         """Return the line and the thresholds behind the verdicts on "image", "video" or "audio"."""

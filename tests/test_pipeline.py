@@ -107,3 +107,10 @@ def test_a_missing_voice_network_harms_no_picture(picture_detector, face_jpeg, t
     assert isinstance(judge.pictures, PictureDetector) and judge.detect(face_jpeg).faces
     with pytest.raises(ModelError, match="There is none"):
         judge.detect(io.BytesIO(make_sound(tone)).getvalue())
+
+
+def test_a_silent_video_needs_no_voice_network(picture_detector, silent_film):
+    def refuse():
+        raise ModelError("There is none.")
+
+    assert Detector(picture_detector, refuse).detect(silent_film).sound is None

@@ -135,9 +135,7 @@ def measures(metrics: Mapping[str, Any] | None, model_sha256: str) -> bool:
     return metrics is not None and model_sha256 in values_at(metrics, "model").values()
 
 
-def error_sentence(
-    metrics: Mapping[str, Any] | None, verdict: str, model_sha256: str, *, media: str = "image"
-) -> str:
+def error_sentence(metrics: Mapping[str, Any] | None, verdict: str, model_sha256: str, *, media: str = "image") -> str:
     """Say how often such a verdict is wrong, or that this was not measured.
 
     Args:

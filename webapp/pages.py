@@ -239,7 +239,7 @@ def delete_analysis(analysis_id: str) -> Redirection:
     """Delete a result and its file."""
     if not analyses.delete(analysis_id, session.get("visitor")):
         abort(404)
-    flash("The result and its picture have been deleted.")
+    flash("The result and its file have been deleted.")
     return redirect(url_for("pages.upload"), 303)
 
 
