@@ -207,15 +207,16 @@ def grad_cam_heatmap(crop: np.ndarray, engine: Engine) -> np.ndarray:
     network, pixels = engine.network, crop[None].astype(np.float32)
     is_adopted = engine.spec.network == "adopted"  # scripts/adopt.py: the foreign network lies inside ours
     members = [layer for layer in network.layers if isinstance(layer, keras.Model) and not _gives_maps(layer.output)]
-    inputs = network.get_layer("scale")(pixels) if is_adopted else pixels
     maps, logits = [], []
     for member in members or [network]:
         graph = _feature_graph(member)
+        inputs, is_mirrored = _shown_to(member, network, pixels)
         with tf.GradientTape() as tape:
             features, outputs = graph(inputs, training=False)
             logit = network.get_layer("logit")(outputs) if is_adopted else outputs["logit"]
         weights = tf.reduce_mean(tape.gradient(logit, features), axis=(1, 2))  # (1, C)
         cam = tf.einsum("nhwc,nc->hw", features, weights).numpy()
+        cam = cam[:, ::-1] if is_mirrored else cam
         maps.append(cam * cam.size)  # an average in the head divides each place's gradient by their number
         logits.append(np.ravel(logit)[0])
     side = math.lcm(*(values.shape[0] for values in maps))
@@ -353,6 +354,18 @@ def _feature_graph(network: Any) -> Any:
     if not maps:
         raise ModelError(f"The network {network.name} has no feature maps to take gradients of; ask for lime.")
     return keras.Model(pixels, [maps[-1], end])
+
+
+def _shown_to(member: Any, network: Any, pixels: np.ndarray) -> tuple[Any, bool]:
+    """Return what a member is shown when its network is given these pixels, and whether that is mirrored."""
+    import keras
+
+    if member is network:
+        return pixels, False
+    view = keras.Model(network.input, member._inbound_nodes[-1].input_tensors[0])  # Keras has no public way there
+    ramp = np.broadcast_to(np.arange(pixels.shape[2], dtype=np.float32)[:, None], pixels.shape)
+    first, *_, last = np.asarray(view(ramp, training=False))[0, 0, :, 0]
+    return view(pixels, training=False), bool(first > last)
 
 
 def _gives_maps(output: Any) -> bool:

@@ -39,7 +39,7 @@ MAX_FALSE_ALARMS = 0.03  # share of real tuning pictures called deepfakes, in th
 MAX_SOURCE_FALSE_ALARMS = 0.05  # the same for each source of real pictures
 MIN_SOURCE = 40  # pictures of a source below which its share is too uncertain to move a threshold
 MAX_MISSES = 0.07  # share of fake tuning pictures called real, in the worst delivery
-SCOPE = {Reason.NO_FACE, Reason.TOO_SMALL}  # reasons that withhold a verdict whatever the score
+SCOPE = set(Reason) - {Reason.BETWEEN_THRESHOLDS}  # reasons that withhold a verdict whatever the score
 
 
 def calibrate(path: Path, examples: list[Example]) -> Calibration:

@@ -122,6 +122,6 @@ def test_write_whole_leaves_no_half_file(tmp_path, monkeypatch):
 
 def test_warm_up_says_why_there_is_no_model(app, monkeypatch):
     app.extensions["detector"] = SharedDetector()
-    monkeypatch.setattr("detector.pipeline.MODEL_FILES", {"onnx": ROOT / "models" / "missing.onnx"})
+    monkeypatch.setattr("detector.pictures.MODEL_FILES", {"onnx": ROOT / "models" / "missing.onnx"})
     with pytest.raises(StartupError, match=r"missing\.onnx is missing"):
         warm_up(app)

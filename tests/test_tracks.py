@@ -37,7 +37,8 @@ class Film:
             frame[y : y + side, x : x + side] = resize(self.people[who], side, side)
             box = (x + side // 8, y + side // 8, side * 3 // 4, side * 3 // 4)
             probability = CALIBRATION.probability(logit)
-            found.append(Face(box, None, 0.9, (x, y, side, side), logit, probability, np.full((4, 4), probability)))
+            heat = np.full((4, 4), probability)
+            found.append(Face(box, None, 0.9, (x, y, side, side), logit, probability, heatmap=heat))
         self.tracker.add(float(self.tracker.frames_seen), frame, found)
 
     def tracks(self):
