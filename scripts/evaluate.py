@@ -16,6 +16,7 @@ import argparse
 import csv
 import json
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from functools import cache, partial
@@ -80,13 +81,16 @@ def _ijg_tables() -> np.ndarray:
     return np.array(tables)
 
 
-def score(judge: Detector, examples: list[Example], folder: Path) -> list[dict[str, Any]]:
-    """Judge every example in every delivery; returns rows of COLUMNS."""
+def score(
+    judge: Detector, examples: list[Example], folder: Path, *, deliveries: Sequence[str] = tuple(TIERS)
+) -> list[dict[str, Any]]:
+    """Judge every example in each of the deliveries; returns rows of COLUMNS."""
 
     def score_one(example: Example) -> list[dict[str, Any]]:
         image, quality = read_image(example.path), jpeg_quality(example.path)
         rows = []
-        for delivery, deliver in TIERS.items():
+        for delivery in deliveries:
+            deliver = TIERS[delivery]
             found = judge.detect(deliver(image) if deliver else image)
             rows.append(
                 {
