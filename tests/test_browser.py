@@ -4,11 +4,13 @@ import os
 import re
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from clips import make_sound, make_video, pan_over
 from voices import speak
 
+from detector.bundle import verify_bundle
 from detector.voice import VOICE_FILES
 
 playwright = pytest.importorskip("playwright.sync_api", reason="The browser tests need the package playwright.")
@@ -193,6 +195,18 @@ def test_a_video_that_cannot_be_judged_says_why(page, tmp_path, clip_file):
     expect(page.get_by_role("alert")).to_contain_text("damaged or cut off", timeout=JUDGING_MS)
     page.get_by_role("button", name="Delete the video").click()
     expect(page.get_by_role("status").first).to_contain_text("deleted")
+
+
+def test_evidence_for_a_picture_is_seen_checked_and_taken_along(page, face_file, picture_detector):
+    check(page, face_file)
+    for name in ("What the score rests on", "Does the verdict last?", "What the file says of its origin"):
+        expect(page.get_by_role("heading", name=name)).to_be_visible()
+    page.get_by_role("button", name="Check the explanation").click()
+    expect(page.get_by_text("LIME, a second opinion")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("button", name="Check the explanation")).to_have_count(0)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the evidence").click()
+    assert verify_bundle(Path(download.value.path()).read_bytes(), picture_detector).differences == ()
 
 
 @pytest.mark.parametrize(("button", "truth"), [("Try a real portrait", "NASA"), ("Try a fake of it", "our own making")])
