@@ -75,9 +75,7 @@ PARTS = 5  # of the speakers
 COPIES = 0.05  # share of the vocoder copies among what counts as fake
 COPY_SHARES = {"world": 0.2, "griffin_lim": 0.8}  # among the copies
 DECAY = 0.02  # of the weights; with a few hundred voices to learn from it wants much
-TOP_HZ = (
-    7000  # bands above do not vote: they tell one collection's resampling from another's more than fakes from reals
-)
+TOP_HZ = 7000  # bands above do not vote: they tell collections apart by their resampling more than fakes from reals
 STORED = "stored"
 CHECK_SECONDS, TOLERANCE = 4, 1e-4  # of noise on which the engines' logits may differ by so much
 
