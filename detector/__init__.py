@@ -1,4 +1,4 @@
-"""Tell real faces from deepfakes.
+"""Tell real faces and voices from deepfakes.
 
 import detector
 
