@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,26 @@ class KerasEngine(Engine):
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         outputs = self.network(batch.astype(np.float32), training=False)
         return _split([np.asarray(outputs[name]) for name in sorted(outputs)])
+
+
+def load_engine(
+    files: Mapping[str, Path], *, path: str | Path | None = None, engine: str = "onnx", threads: int | None = None
+) -> Engine:
+    """Load a network for the engine that is asked for.
+
+    Args:
+        files: names of engines to the model files that come with the project.
+        path: another model file.
+        engine: "onnx" for the fast engine, "keras" for the reference.
+        threads: inference threads of the fast engine; None takes every core.
+
+    Raises:
+        ModelError: unknown engine, or a model file that is missing or foreign.
+    """
+    if engine not in files:
+        raise ModelError(f"There is no engine called {engine!r}; choose from {', '.join(files)}.")
+    path = Path(path or files[engine])
+    return FastEngine(path, threads=threads) if engine == "onnx" else KerasEngine(path)
 
 
 def _split(outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:

@@ -122,6 +122,16 @@ class HeldOutScores:
         Path(path).write_text(json.dumps(table, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
+def own_held_out(path: Path, model_sha256: str) -> HeldOutScores | None:
+    """Read the table beside a model; None when there is none, or it tells of another model.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    held_out = read_held_out(path) if path.is_file() else None
+    return held_out if held_out is not None and held_out.model_sha256 == model_sha256 else None
+
+
 def read_held_out(path: str | Path) -> HeldOutScores:
     """Read what `HeldOutScores.write` wrote.
 

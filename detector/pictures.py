@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.engines import Engine, FastEngine, KerasEngine
+from detector.engines import Engine, load_engine
 from detector.explanations import activation_heatmap
 from detector.faces import FaceFinder, FoundFace, crop_faces, crop_square, whole_square
-from detector.held_out import HeldOutScores, read_held_out
+from detector.held_out import HeldOutScores, own_held_out
 from detector.media import read_image
-from detector.results import Face, ModelError, PictureDetection, Reason, UnreadableMedia, Verdict
+from detector.results import Face, PictureDetection, Reason, UnreadableMedia, Verdict
 from detector.scope import read_face_scope, read_scope
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -138,19 +138,8 @@ def load_picture_detector(
     Raises:
         ModelError: unknown engine, a model file that is missing or foreign, or a damaged table of held-out scores.
     """
-    if engine not in MODEL_FILES:
-        raise ModelError(f"There is no engine called {engine!r}; choose from {', '.join(MODEL_FILES)}.")
-    path = Path(path or MODEL_FILES[engine])
-    network = FastEngine(path, threads=threads) if engine == "onnx" else KerasEngine(path)
-    return PictureDetector(network, FaceFinder(threads=threads), _held_out_scores(network.model_sha256))
-
-
-def _held_out_scores(model_sha256: str) -> HeldOutScores | None:
-    """Return the table that ships with the weights, None when there is none or it tells of another model."""
-    if not HELD_OUT_FILE.is_file():
-        return None
-    held_out = read_held_out(HELD_OUT_FILE)
-    return held_out if held_out.model_sha256 == model_sha256 else None
+    network = load_engine(MODEL_FILES, path=path, engine=engine, threads=threads)
+    return PictureDetector(network, FaceFinder(threads=threads), own_held_out(HELD_OUT_FILE, network.model_sha256))
 
 
 def _checked(image: np.ndarray) -> np.ndarray:

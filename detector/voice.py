@@ -21,9 +21,9 @@ from detector.audio import (
     scope,
 )
 from detector.calibration import Calibration
-from detector.engines import Engine, FastEngine, KerasEngine
+from detector.engines import Engine, load_engine
 from detector.explanations import activation_heatmap
-from detector.held_out import HeldOutScores, read_held_out
+from detector.held_out import HeldOutScores, own_held_out
 from detector.results import ModelError, Reason, Segment, UnreadableMedia, Verdict, VoiceDetection
 from detector.streams import Source, read_audio
 
@@ -133,13 +133,8 @@ def load_voice_detector(
     Raises:
         ModelError: unknown engine, a model file that is missing or foreign, or a damaged table of held-out scores.
     """
-    if engine not in VOICE_FILES:
-        raise ModelError(f"There is no engine called {engine!r}; choose from {', '.join(VOICE_FILES)}.")
-    path = Path(path or VOICE_FILES[engine])
-    network = FastEngine(path, threads=threads) if engine == "onnx" else KerasEngine(path)
-    held_out = read_held_out(VOICE_HELD_OUT_FILE) if VOICE_HELD_OUT_FILE.is_file() else None
-    is_own = held_out is not None and held_out.model_sha256 == network.model_sha256
-    return VoiceDetector(network, held_out if is_own else None)
+    network = load_engine(VOICE_FILES, path=path, engine=engine, threads=threads)
+    return VoiceDetector(network, own_held_out(VOICE_HELD_OUT_FILE, network.model_sha256))
 
 
 def _heatmap(

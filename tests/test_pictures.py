@@ -251,7 +251,7 @@ def test_only_the_table_of_this_very_model_is_used(engine_name, tmp_path, monkey
     path = tmp_path / "face.held_out.json"
     monkeypatch.setattr("detector.pictures.HELD_OUT_FILE", path)
     for name in ("FastEngine", "KerasEngine"):
-        monkeypatch.setattr(f"detector.pictures.{name}", lambda path, threads=None: engine)
+        monkeypatch.setattr(f"detector.engines.{name}", lambda path, threads=None: engine)
     assert load_picture_detector(engine=engine_name).held_out is None
     held_out_scores("f" * 64).write(path)
     assert load_picture_detector(engine=engine_name).held_out is None
