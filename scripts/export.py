@@ -33,23 +33,29 @@ def can_export() -> bool:
     return keras.backend.backend() == "tensorflow"
 
 
-def export(source: Path, target: Path) -> float:
+def export(source: Path, target: Path, *, batch: np.ndarray | None = None, tolerance: float = TOLERANCE) -> float:
     """Write the .onnx file of a model, with its spec and its origin inside.
+
+    Args:
+        source: the model.h5.
+        target: the file to write.
+        batch: what the two engines are compared on; None takes random face crops.
+        tolerance: how far their logits may lie apart.
 
     Returns:
         The largest difference of logits between the two engines.
 
     Raises:
-        ModelError: the source has no spec, or the engines differ by more than TOLERANCE.
+        ModelError: the source has no spec, or the engines differ by more than the tolerance.
     """
     import onnx
 
     reference = KerasEngine(source)
     spec = reference.spec
-    noise = np.random.default_rng(0).integers(
-        0, 256, (CHECK_CROPS, spec.input_size_px, spec.input_size_px, 3), dtype=np.uint8
-    )
-    expected, _ = reference.run(noise)  # Keras exports only a network that was called once
+    if batch is None:
+        shape = (CHECK_CROPS, spec.input_size_px, spec.input_size_px, 3)
+        batch = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    expected, _ = reference.run(batch)  # Keras exports only a network that was called once
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         part = Path(folder) / target.name
@@ -61,10 +67,10 @@ def export(source: Path, target: Path) -> float:
         for key, value in ((SPEC_KEY, spec.to_json()), (ORIGIN_KEY, reference.model_sha256)):
             network.metadata_props.add(key=key, value=value)
         onnx.save(network, part)
-        logits, _ = FastEngine(part).run(noise)
+        logits, _ = FastEngine(part).run(batch)
         difference = float(np.abs(logits - expected).max())
-        if difference > TOLERANCE:
-            raise ModelError(f"The engines' logits differ by {difference:.2g}; at most {TOLERANCE} is allowed.")
+        if difference > tolerance:
+            raise ModelError(f"The engines' logits differ by {difference:.2g}; at most {tolerance} is allowed.")
         part.replace(target)
     return difference
 

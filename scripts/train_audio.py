@@ -23,7 +23,6 @@ import hashlib
 import inspect
 import json
 import os
-import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -36,17 +35,16 @@ from typing import Any
 import numpy as np
 from arguments import at_least, share
 from calibrate import MAX_FALSE_ALARMS, MAX_MISSES, UNCALIBRATED, save_model
-from export import OPSET, can_export
+from export import can_export, export
 from manifests import CACHE, ROOT, Example, replace_file
 from tqdm import tqdm
 from train import open_run
 
 from detector.audio import AUDIO, BANDS, FRAME, canonical, cut_windows, holds_sound, log_spectrogram, scope
 from detector.calibration import Calibration, choose_thresholds, fit_line
-from detector.engines import FastEngine, KerasEngine
 from detector.networks import VOICE_EPSILON, VOICE_GROUPS, VOICE_LIMIT, build_voice_network, set_votes
-from detector.results import DetectorError, ModelError
-from detector.spec import ORIGIN_KEY, SPEC_KEY, ModelSpec, file_sha256
+from detector.results import DetectorError
+from detector.spec import ModelSpec, file_sha256
 from detector.streams import read_audio
 from detector.vocoders import DELIVERIES, RECIPE, VOCODERS, damage
 from detector.voice import NETWORK, VOICE_FILES
@@ -429,7 +427,7 @@ def fit_calibration(rows: list[dict[str, Any]]) -> Calibration:
 
 
 def export_voice(source: Path, target: Path) -> float:
-    """Write the .onnx file of a voice model as `export` does for a face model.
+    """Write the .onnx file of a voice model; the engines are compared on noise.
 
     Returns:
         The largest difference of logits between the two engines.
@@ -437,25 +435,9 @@ def export_voice(source: Path, target: Path) -> float:
     Raises:
         ModelError: the source has no spec, or the engines differ by more than TOLERANCE.
     """
-    import onnx
-
-    reference = KerasEngine(source)
     noise = np.random.default_rng(0).standard_normal(CHECK_SECONDS * AUDIO["sample_rate_hz"]).astype(np.float32)
     windows, _ = cut_windows(canonical(noise))
-    spectrograms = log_spectrogram(windows)[..., None]
-    expected, _ = reference.run(spectrograms)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        part = Path(folder) / target.name
-        reference.network.export(part, format="onnx", opset_version=OPSET, verbose=False)
-        network = onnx.load(part)
-        for key, value in ((SPEC_KEY, reference.spec.to_json()), (ORIGIN_KEY, reference.model_sha256)):
-            network.metadata_props.add(key=key, value=value)
-        onnx.save(network, part)
-        difference = float(np.abs(FastEngine(part).run(spectrograms)[0] - expected).max())
-        if difference > TOLERANCE:
-            raise ModelError(f"The engines' logits differ by {difference:.2g}; at most {TOLERANCE} is allowed.")
-        part.replace(target)
-    return difference
+    return export(source, target, batch=log_spectrogram(windows)[..., None], tolerance=TOLERANCE)
 
 
 def filters_sha256() -> str:
