@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 from detector.engines import Engine
-from detector.explanations import Explanation, explain, landmarks_in_crop
+from detector.explanations import Explanation, explain, landmarks_in_crop, read_heatmap
 from detector.faces import crop_faces
 from detector.results import PictureDetection, Reason, Verdict
 from detector.stability import STORED, TIGHT, Stability, deliver_and_score
@@ -34,17 +34,18 @@ def face_crop(detection: PictureDetection, engine: Engine, *, face: int = 0) -> 
 def explain_face(
     detection: PictureDetection, engine: Engine, *, face: int = 0, method: str = "class_map"
 ) -> Explanation:
-    """Show and say where a face speaks for a fake, by any method of `explain`.
+    """Show and say where a face speaks for a fake, by any method of `explain`; its class map came with the score.
 
     Raises:
         ModelError: there is no such method, or it does not go with this engine or network.
     """
-    judged = detection.faces[face]
-    crop = face_crop(detection, engine, face=face)
+    judged, size_px = detection.faces[face], engine.spec.input_size_px
     landmarks = judged.landmarks
     if landmarks is not None:
-        landmarks = landmarks_in_crop(landmarks, judged.crop_box, engine.spec.input_size_px)
-    return explain(crop, engine, method=method, landmarks=landmarks)
+        landmarks = landmarks_in_crop(landmarks, judged.crop_box, size_px)
+    if method == "class_map" and judged.heatmap is not None:
+        return read_heatmap(judged.heatmap, size_px, method=method, landmarks=landmarks)
+    return explain(face_crop(detection, engine, face=face), engine, method=method, landmarks=landmarks)
 
 
 def deliver_face(detection: PictureDetection, engine: Engine) -> Stability | None:

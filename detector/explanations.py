@@ -133,8 +133,14 @@ def explain(
     """
     if method not in METHODS:
         raise ModelError(f"There is no explanation called {method!r}; choose from {', '.join(METHODS)}.")
-    heatmap = METHODS[method](crop, engine)
-    evidence = _evidence(heatmap, crop.shape[0])
+    return read_heatmap(METHODS[method](crop, engine), crop.shape[0], method=method, landmarks=landmarks)
+
+
+def read_heatmap(
+    heatmap: np.ndarray, size_px: int, *, method: str = "class_map", landmarks: np.ndarray | None = None
+) -> Explanation:
+    """Say what a heat map (h, w) over a crop of a side of `size_px` shows; the rest as in `explain`."""
+    evidence = _evidence(heatmap, size_px)
     return Explanation(method, heatmap, _regions(evidence), _describe(heatmap, evidence, landmarks))
 
 

@@ -24,8 +24,18 @@ def test_the_crop_is_what_was_judged(detection, picture_detector):
     engine = picture_detector.engine
     logits, maps = engine.run(face_crop(detection, engine)[None])
     assert logits[0] == pytest.approx(detection.logit, abs=1e-4)
-    found = explain_face(detection, engine)
-    np.testing.assert_allclose(found.heatmap, detection.faces[0].heatmap, atol=1e-4)
+    for found in (explain_face(detection, engine), explain(face_crop(detection, engine), engine)):
+        np.testing.assert_allclose(found.heatmap, detection.faces[0].heatmap, atol=1e-4)
+
+
+def test_the_map_that_came_with_the_score_is_not_made_again(detection, picture_detector):
+    class Spent:
+        spec = picture_detector.engine.spec  # and no way to run
+
+    expected = explain_face(detection, picture_detector.engine)
+    assert explain_face(detection, Spent()).sentence == expected.sentence
+    without = replace(detection, faces=(replace(detection.faces[0], heatmap=None),))
+    assert explain_face(without, picture_detector.engine).sentence == expected.sentence
 
 
 def test_the_sentence_names_parts_of_the_face_where_they_are_known(detection, picture_detector):
