@@ -33,14 +33,14 @@ def can_export() -> bool:
     return keras.backend.backend() == "tensorflow"
 
 
-def export(source: Path, target: Path, *, batch: np.ndarray | None = None, tolerance: float = TOLERANCE) -> float:
+def export(source: Path, target: Path, *, batch: np.ndarray | None = None, tolerance: float | None = None) -> float:
     """Write the .onnx file of a model, with its spec and its origin inside.
 
     Args:
         source: the model.h5.
         target: the file to write.
         batch: what the two engines are compared on; None takes random face crops.
-        tolerance: how far their logits may lie apart.
+        tolerance: how far their logits may lie apart; None takes TOLERANCE.
 
     Returns:
         The largest difference of logits between the two engines.
@@ -50,6 +50,7 @@ def export(source: Path, target: Path, *, batch: np.ndarray | None = None, toler
     """
     import onnx
 
+    tolerance = TOLERANCE if tolerance is None else tolerance
     reference = KerasEngine(source)
     spec = reference.spec
     if batch is None:
