@@ -43,13 +43,13 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from detector import __version__
-from detector.bundle import BOX_TOLERANCE_PX, LOGIT_TOLERANCE, MAX_BUNDLE_BYTES, verify_bundle
-from detector.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from detector.pictures import MODEL_FILES
+from detector.media.images import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from detector.pictures.detect import MODEL_FILES
 from detector.pipeline import Detector, load_detector
+from detector.reports.bundle import BOX_TOLERANCE_PX, LOGIT_TOLERANCE, MAX_BUNDLE_BYTES, verify_bundle
+from detector.reports.phrases import headline
 from detector.results import (
-    WRONG_ABOUT,
+    ERROR_CLASS_BY_VERDICT,
     Detection,
     DetectorError,
     ErrorRate,
@@ -58,10 +58,11 @@ from detector.results import (
     VideoDetection,
     VoiceDetection,
 )
-from detector.wording import headline, probability
+from detector.text import format_probability
+from detector.version import __version__
 
 RATE_COLUMNS = tuple(f"{kind}_{figure}" for kind in ("real", "fake") for figure in ("share", "low", "high", "n"))
-COLUMNS = (
+SCAN_COLUMNS = (
     "path", "media", "verdict", "probability", "logit", "faces", "reasons", *RATE_COLUMNS, "duration_s",
     "sound_verdict", "sound_probability", "elapsed_ms", "error",
 )  # fmt: skip
@@ -81,14 +82,14 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object of the file; a value that is not there is null."""
-        missing = dict.fromkeys(name for name in COLUMNS if name not in RATE_COLUMNS)
+        missing = dict.fromkeys(name for name in SCAN_COLUMNS if name not in RATE_COLUMNS)
         found = self.detection.to_dict() if self.detection else {}
         return {**missing, **found, "path": self.path, "error": self.error}
 
     def to_csv(self) -> list[str]:
         """Return the values of `COLUMNS`."""
         if self.detection is None:
-            return [self.path, *[""] * (len(COLUMNS) - 2), self.error or ""]
+            return [self.path, *[""] * (len(SCAN_COLUMNS) - 2), self.error or ""]
         seen = self.detection
         rates = {rate.kind: rate for rate in seen.error_rates}
         sound = seen.sound if isinstance(seen, VideoDetection) else None
@@ -114,7 +115,11 @@ class Row:
             return f"{'error':<12}  {'-':>6}  {'-':>7}  {_printable(self.path)}: {_printable(self.error or '')}"
         seen = self.detection
         reasons = f" ({', '.join(seen.reasons)})" if seen.reasons else ""
-        rates = [_rate_words(rate, seen.media) for rate in seen.error_rates if rate.kind in WRONG_ABOUT[seen.verdict]]
+        rates = [
+            _rate_words(rate, seen.media)
+            for rate in seen.error_rates
+            if rate.kind in ERROR_CLASS_BY_VERDICT[seen.verdict]
+        ]
         what = "voice" if isinstance(seen, VoiceDetection) else _face_words(_count_faces(seen))
         judged = f"{seen.verdict:<12}  {seen.probability:>6.3f}  {what:>7}  {_printable(self.path)}{reasons}"
         return " - ".join([judged, *rates])
@@ -205,7 +210,9 @@ def verify(arguments: argparse.Namespace) -> int:
     if checked.detection is not None:
         seen = checked.detection
         print(headline(seen.verdict))
-        print(f"The probability that it is a deepfake is {probability(seen.probability)} (logit {seen.logit:.6f}).")
+        print(
+            f"The probability that it is a deepfake is {format_probability(seen.probability)} (logit {seen.logit:.6f})."
+        )
     return SOME_FAILED if checked.differences else OK
 
 
@@ -261,7 +268,7 @@ def _open_writers(arguments: argparse.Namespace, stack: ExitStack) -> list[Calla
     if arguments.csv:
         csv_file = opened(arguments.csv)
         table = csv.writer(csv_file)
-        table.writerow(COLUMNS)
+        table.writerow(SCAN_COLUMNS)
 
         def write_csv(row: Row) -> None:
             table.writerow(row.to_csv())

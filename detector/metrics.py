@@ -64,7 +64,7 @@ def bootstrap(
     return Estimate(value, float(low), float(high), len(groups))
 
 
-def share(hits: np.ndarray, groups: np.ndarray) -> Estimate:
+def proportion(hits: np.ndarray, groups: np.ndarray) -> Estimate:
     """Estimate how often something holds, with Wilson's interval, which is honest about 0 of n as well.
 
     What counts as n there is the number of examples over their design effect, and at most the number of groups.

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.calibration import Calibration
-from detector.media import read_head, sniff
-from detector.pictures import PictureDetector, load_picture_detector
+from detector.media.images import read_head, sniff
+from detector.media.videos import probe
+from detector.models.calibration import Calibration
+from detector.pictures.detect import PictureDetector, load_picture_detector
 from detector.results import Detection, VoiceDetection
-from detector.streams import probe
-from detector.video import detect_video
-from detector.voice import VoiceDetector, load_voice_detector
+from detector.videos.detect import detect_video
+from detector.voices.detect import VoiceDetector, load_voice_detector
 
 
 class Detector:

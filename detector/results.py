@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 # Of the steps in which scores are counted: about even in log-odds, so that both ends, where most scores lie, are seen.
-SCORE_EDGES = (
+HISTOGRAM_BIN_EDGES = (
     0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5,
     0.65, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1,
 )  # fmt: skip
@@ -23,7 +23,7 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
-WRONG_ABOUT = {  # which kinds of held-out pictures tell how easily such a verdict is wrong
+ERROR_CLASS_BY_VERDICT = {  # which kinds of held-out pictures tell how easily such a verdict is wrong
     Verdict.REAL: ("fake",),
     Verdict.DEEPFAKE: ("real",),
     Verdict.INCONCLUSIVE: ("real", "fake"),
@@ -104,7 +104,7 @@ class ErrorRate:
         n: how many of this kind and size were held out.
         share, low, high: the share and its 95 % interval.
         min_px, max_px: the size: longer side of the face box; `max_px` is the first that is too large, None for no end.
-        histogram: how many of the n scored in each step of SCORE_EDGES.
+        histogram: how many of the n scored in each step of HISTOGRAM_BIN_EDGES.
     """
 
     kind: str

@@ -17,16 +17,16 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
+from project import ROOT
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
 from detector import load_detector
-from detector.faces import FaceFinder
+from detector.pictures.faces import FaceFinder
 from webapp import create_app
-from webapp.analyses import SharedDetector
+from webapp.analyses import DetectorThread
 from webapp.models import db
 
-ROOT = Path(__file__).parents[1]
 START_S = 60  # a busy machine starts slowly
 
 
@@ -141,7 +141,7 @@ def stored_files(app):
 
 
 @pytest.fixture
-def judge_as(app, real_detector):
+def force_verdict(app, real_detector):
     """Return a function that moves the two thresholds so that any picture with a face gets the verdict asked for."""
 
     def move(verdict):
@@ -151,6 +151,6 @@ def judge_as(app, real_detector):
         pictures.engine = copy.copy(pictures.engine)
         calibration = replace(pictures.engine.spec.calibration, threshold_real=low, threshold_fake=high)
         pictures.engine.spec = replace(pictures.engine.spec, calibration=calibration)
-        app.extensions["detector"] = SharedDetector(detector=detector)
+        app.extensions["detector"] = DetectorThread(detector=detector)
 
     return move

@@ -10,8 +10,8 @@ import pytest
 from clips import make_sound, make_video, pan_over
 from voices import speak
 
-from detector.bundle import verify_bundle
-from detector.voice import VOICE_FILES
+from detector.reports.bundle import verify_bundle
+from detector.voices.detect import VOICE_MODEL_FILES
 
 playwright = pytest.importorskip("playwright.sync_api", reason="The browser tests need the package playwright.")
 expect = playwright.expect
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 
 
 needs_voice_model = pytest.mark.skipif(
-    not VOICE_FILES["onnx"].is_file(), reason="Videos and recordings need the voice model."
+    not VOICE_MODEL_FILES["onnx"].is_file(), reason="Videos and recordings need the voice model."
 )
 
 

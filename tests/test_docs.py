@@ -3,17 +3,16 @@
 import argparse
 import json
 import re
-from pathlib import Path
 
 import pytest
+from project import ROOT
 
 from detector.cli import _parser
-from detector.held_out import read_held_out
-from detector.pictures import HELD_OUT_FILE
-from detector.spec import file_sha256
+from detector.models.reference_scores import read_reference_scores
+from detector.models.spec import file_sha256
+from detector.pictures.detect import REFERENCE_SCORES_FILE
 from webapp.config import PREFIX, SETTINGS, settings_table
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
@@ -75,8 +74,8 @@ def test_figures_belong_to_the_shipped_model():
 
 
 def test_the_table_of_held_out_scores_is_the_model_s_and_small():
-    assert read_held_out(HELD_OUT_FILE).model_sha256 == file_sha256(ROOT / "model.h5")
-    assert HELD_OUT_FILE.stat().st_size < 60_000
+    assert read_reference_scores(REFERENCE_SCORES_FILE).model_sha256 == file_sha256(ROOT / "model.h5")
+    assert REFERENCE_SCORES_FILE.stat().st_size < 60_000
 
 
 def test_the_readme_quotes_what_was_measured():

@@ -8,74 +8,88 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from imports import used_names
+from project import ROOT
 
-ROOT = Path(__file__).parents[1]
-LEVELS = {  # a module of `detector` imports only modules of a lower level
-    "results": 0,
-    **dict.fromkeys(["media", "sessions", "calibration", "metrics", "wording", "jpeg_coding"], 1),
-    **dict.fromkeys(["spec", "faces", "networks"], 2),  # a spec holds a calibration
-    "held_out": 2,  # its intervals come from metrics
-    **dict.fromkeys(["streams", "metadata", "credentials", "previews"], 2),  # they look into what media has told
-    **dict.fromkeys(["engines", "synthesis", "scope", "audio", "provenance"], 3),
-    **dict.fromkeys(["explanations", "stability", "tracks", "vocoders"], 4),
-    **dict.fromkeys(["pictures", "voice", "examination"], 5),
-    **dict.fromkeys(["video", "report"], 6),
-    "pipeline": 7,
-    "bundle": 8,  # it names the version, and checking one means judging again
+FLOORS = {  # a wing of `detector` imports from lower floors and from itself, never upward
+    **dict.fromkeys(["results", "metrics", "text", "version"], 0),
+    **dict.fromkeys(["models", "media"], 1),
+    "verdicts": 2,
+    **dict.fromkeys(["pictures", "voices"], 3),
+    "videos": 4,  # scores frames as pictures
+    "pipeline": 5,
+    **dict.fromkeys(["evidence", "provenance"], 6),
+    "record": 7,
+    "reports": 8,
     "cli": 9,
     "__main__": 10,
 }
+PUBLIC_WINGS = {
+    "evidence",
+    "media",
+    "models",
+    "provenance",
+    "record",
+    "reports",
+    "results",
+    "text",
+}  # for the web application
 KERAS = {"keras", "tensorflow"}
-SCRIPTS = {"scripts", *(path.stem for path in ROOT.glob("scripts/*.py"))}
+SCRIPTS = {"scripts", "training"}
 FORBIDDEN = {
     "app.py": {"cv2", "detector"} | KERAS | SCRIPTS,
     "webapp": {"app", "cv2"} | KERAS | SCRIPTS,
     "detector": {"app", "webapp", "flask", "flask_sqlalchemy", "sqlalchemy", "matplotlib"} | SCRIPTS,
-    "scripts": {"app", "webapp"},
+    "training": {"app", "webapp", "scripts"},
+    "scripts": {"app", "webapp", "scripts"},
 }
 SOURCES = [
     path.relative_to(ROOT)
-    for pattern in ("app.py", "webapp/**/*.py", "detector/*.py", "scripts/*.py")
+    for pattern in ("app.py", "webapp/**/*.py", "detector/**/*.py", "training/**/*.py", "scripts/*.py")
     for path in sorted(ROOT.glob(pattern))
 ]
 
 
-def used_names(tree, package=()):
-    """Yield (dotted name, inside a function) for every import and every `module.name` of an imported module."""
-    aliases = [alias for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    modules = {alias.asname: alias.name for alias in aliases if alias.asname}
-    modules |= {top: top for top in (alias.name.split(".")[0] for alias in aliases if not alias.asname)}
-    pending = [(tree, False)]
-    while pending:
-        node, in_function = pending.pop()
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, in_function) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            parents = package[: len(package) + 1 - node.level] if node.level else ()
-            module = ".".join([*parents, *([node.module] if node.module else [])])
-            yield from ((f"{module}.{alias.name}", in_function) for alias in node.names)
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
-            yield f"{modules[node.value.id]}.{node.attr}", in_function
-        in_function |= isinstance(node, ast.FunctionDef)
-        pending += [(child, in_function) for child in ast.iter_child_nodes(node)]
+def wing_of(parts):
+    """Return the wing that a path inside `detector` belongs to: a folder, or a module beside the folders."""
+    return parts[1] if len(parts) > 2 else Path(parts[-1]).stem
+
+
+def public_names(wing):
+    """Return what a wing offers to the web application: its package's `__all__`, or all of a single module."""
+    package = ROOT / "detector" / wing / "__init__.py"
+    if not package.is_file():
+        return None
+    for node in ast.parse(package.read_text()).body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+def webapp_may_use(names):
+    """Tell whether the web application may use a dotted name below `detector`."""
+    if not names or names[0] not in FLOORS:
+        return True  # a public name of the package itself
+    offered = public_names(names[0])
+    return names[0] in PUBLIC_WINGS and (len(names) == 1 or offered is None or names[1] in offered)
 
 
 def offences(path, source):
     """Return the names that the file at `path` may not use."""
     found = []
-    layer, module = path.parts[0], path.stem
+    layer = path.parts[0]
     for name, in_function in used_names(ast.parse(source), path.parts[:-1]):
-        top, second = [*name.split("."), ""][:2]
+        top, *rest = name.split(".")
         allowed = top not in FORBIDDEN[layer]
         if layer == "webapp" and top == "detector":
-            allowed = second not in LEVELS
+            allowed = webapp_may_use(rest)
         if layer == "detector":
-            if top == "detector" and module != "__init__":
-                allowed = (
-                    LEVELS.get(second, LEVELS["pipeline"]) < LEVELS[module]
-                )  # the public names are for the command line
+            own = wing_of(path.parts)
+            if top == "detector" and own != "__init__":
+                wing = rest[0] if rest else ""
+                allowed = wing == own or FLOORS.get(wing, FLOORS["pipeline"]) < FLOORS[own]
             if top in KERAS:
-                allowed = module == "networks" or (module in {"engines", "explanations"} and in_function)
+                allowed = own in {"models", "evidence"} and in_function
             if name in {"os.environ", "os.environb", "os.getenv"}:
                 allowed = False
         if not allowed:
@@ -94,26 +108,31 @@ def test_no_file_reaches_up_or_across(path):
         ("app.py", "from webapp import create_app", True),
         ("app.py", "import detector", False),
         ("webapp/pages.py", "from detector import DetectorError", True),
-        ("webapp/pages.py", "import detector; detector.sniff(b'')", True),
-        ("webapp/pages.py", "import detector; detector.media.read_image(b'')", False),
-        ("webapp/pages.py", "def view():\n    from detector.media import sniff", False),
-        ("webapp/pages.py", "import detector.results; detector.media.read_image(b'')", False),
-        ("webapp/pages.py", "from detector import media", False),
+        ("webapp/pages.py", "import detector; detector.media.sniff(b'')", True),
+        ("webapp/pages.py", "from detector.media import sniff", True),
+        ("webapp/pages.py", "from detector.text import format_bytes", True),
+        ("webapp/pages.py", "import detector; detector.media.images.read_image(b'')", False),
+        ("webapp/pages.py", "def view():\n    from detector.media.images import sniff", False),
+        ("webapp/pages.py", "from detector.pictures.faces import FaceFinder", False),
+        ("webapp/pages.py", "from detector.media import videos", False),
+        ("webapp/pages.py", "from training.fitting import train", False),
         ("webapp/pages.py", "import cv2", False),
-        ("detector/media.py", "from detector.results import UnreadableMedia", True),
-        ("detector/media.py", "from .faces import find_faces", False),
-        ("detector/media.py", "from . import spec", False),
-        ("detector/faces.py", "import detector.networks", False),
-        ("detector/faces.py", "from detector import load_detector", False),
+        ("detector/media/images.py", "from detector.results import UnreadableMedia", True),
+        ("detector/media/videos.py", "from detector.media.images import sniff", True),
+        ("detector/media/images.py", "from ..pictures import faces", False),
+        ("detector/media/images.py", "from detector.pictures.faces import FaceFinder", False),
+        ("detector/pictures/faces.py", "from detector import load_detector", False),
+        ("detector/pictures/faces.py", "import training.networks", False),
         ("detector/cli.py", "from detector import load_detector", True),
-        ("detector/media.py", "import os; os.replace('a', 'b')", True),
-        ("detector/media.py", "from os import environ", False),
-        ("detector/media.py", "import os\ndef f():\n    return os.getenv('HOME')", False),
-        ("detector/engines.py", "class KerasEngine:\n    def __init__(self):\n        import keras", True),
-        ("detector/engines.py", "import keras", False),
+        ("detector/media/images.py", "import os; os.replace('a', 'b')", True),
+        ("detector/media/images.py", "from os import environ", False),
+        ("detector/media/images.py", "import os\ndef f():\n    return os.getenv('HOME')", False),
+        ("detector/models/engines.py", "class KerasEngine:\n    def __init__(self):\n        import keras", True),
+        ("detector/models/engines.py", "import keras", False),
         ("detector/pipeline.py", "def f():\n    from tensorflow import function", False),
         ("detector/metrics.py", "import matplotlib.pyplot as plt", False),
-        ("scripts/train.py", "from webapp import create_app", False),
+        ("training/fitting.py", "from webapp import create_app", False),
+        ("scripts/train.py", "from scripts.export import export", False),
     ],
 )
 def test_a_forbidden_import_is_seen(path, source, allowed):

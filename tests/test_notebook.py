@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 from itertools import takewhile
-from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
@@ -14,20 +13,20 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 from PIL import Image
-from train import network_of
+from project import ROOT
 
-from detector.held_out import HeldOutScores
-from detector.networks import NETWORKS
-from detector.spec import file_sha256, read_spec
-from detector.synthesis import TIERS
+from detector.media.degradations import TIERS
+from detector.models.reference_scores import ReferenceScores
+from detector.models.spec import file_sha256, read_spec
+from training.fitting import network_of
+from training.networks import NETWORKS
 
-ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "notebooks" / "Model.ipynb"
 USED = ("detector", "models", "scripts", "visualizations")
 DRAWN = {"samples", "groups", "damage", "making", "batch", "train", "calibrate", "detect", "metrics"}  # cells
 HELD_OUT = 50  # pictures of a kind in the table of scores that the tests make up
 PROBE = """
-from detector.results import WRONG_ABOUT
+from detector.results import ERROR_CLASS_BY_VERDICT
 
 told = {
     "samples": str(SAMPLES),
@@ -39,7 +38,7 @@ told = {
     "thresholds": [calibration.threshold_real, calibration.threshold_fake],
     "written": read_spec(model).calibration == calibration,
     "judged by": found.model_sha256,
-    "rates": [rate.n for rate in found.error_rates if rate.kind in WRONG_ABOUT[found.verdict]],
+    "rates": [rate.n for rate in found.error_rates if rate.kind in ERROR_CLASS_BY_VERDICT[found.verdict]],
 }
 print(json.dumps(told))
 """
@@ -52,14 +51,14 @@ def copy_project(folder):
     shutil.copy(ROOT / "model.h5", folder)
     for kind in ("real", "df"):
         (folder / "data" / "sample_data" / kind).mkdir(parents=True)
-    HeldOutScores.from_scores(
+    ReferenceScores.from_scores(
         labels=np.repeat([0, 1], HELD_OUT),
         probabilities=np.tile(np.linspace(0, 1, HELD_OUT), 2),
         face_px=np.full(2 * HELD_OUT, 200),
         groups=np.arange(2 * HELD_OUT),
         split="val",
         model_sha256=file_sha256(ROOT / "model.h5"),
-    ).write(folder / "models" / "face.held_out.json")
+    ).write(folder / "models" / "face.reference_scores.json")
     return folder
 
 

@@ -6,14 +6,13 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
-from pathlib import Path
 
 import pytest
-from test_layers import used_names
+from imports import used_names
+from project import ROOT
 
 import detector
 
-ROOT = Path(__file__).parents[1]
 PIN = re.compile(r"([a-z0-9.-]+)==([^ ;]+)(?: ; (\S.*?))?(?:\s+#.*)?")
 TRAINING = {"tensorflow", "keras", "h5py", "onnx", "pyworld"}  # inside functions, `detector` may import these
 
@@ -41,21 +40,22 @@ ALL = pins("requirements-serve.txt", "requirements.txt", "requirements-dev.txt")
     [
         ("app.py", SERVE),
         ("webapp/**/*.py", SERVE),
-        ("detector/*.py", SERVE),
+        ("detector/**/*.py", SERVE),
+        ("training/**/*.py", TRAIN),
         ("scripts/*.py", TRAIN),
-        ("tests/*.py", ALL),
+        ("tests/**/*.py", ALL),
     ],
 )
 def test_every_import_is_in_the_lock(pattern, lock):
     carriers = packages_distributions()
-    own = {path.stem for folder in (".", "scripts", "tests") for path in (ROOT / folder).iterdir()}
+    own = {path.stem for folder in (".", "scripts", "tests", "tests/support") for path in (ROOT / folder).iterdir()}
     missing = set()
     for path in ROOT.glob(pattern):
         for name, in_function in used_names(ast.parse(path.read_text()), path.relative_to(ROOT).parts[:-1]):
             top = name.split(".")[0]
             if top in own or top in sys.stdlib_module_names:
                 continue
-            if top in TRAINING and pattern == "detector/*.py" and (in_function or path.stem == "networks"):
+            if top in TRAINING and pattern == "detector/**/*.py" and in_function:
                 continue
             if not {carrier.lower() for carrier in carriers.get(top, [])} & set(lock):
                 missing.add(f"{path.name}: {top}")

@@ -5,12 +5,11 @@ import re
 import subprocess
 import sys
 from http.cookiejar import CookieJar
-from pathlib import Path
 from urllib.request import HTTPCookieProcessor, Request, build_opener
 
 import pytest
+from project import ROOT
 
-ROOT = Path(__file__).parents[1]
 ANSWER_S = 60  # a busy machine answers slowly
 
 

@@ -10,17 +10,17 @@ from flask import Flask
 from flask_wtf import CSRFProtect
 
 from detector import Detector
-from webapp.analyses import MEGABYTE, SharedDetector
+from webapp.analyses import MEGABYTE, DetectorThread
 from webapp.config import load_settings
 from webapp.errors import register_errors
 from webapp.headers import SessionCookie, add_security_headers
-from webapp.instance import keep_secret_key, only_one, prepare_folder
-from webapp.jobs import Supervisor, keep_name
+from webapp.instance import load_or_create_secret_key, prepare_instance_folder, startup_lock
+from webapp.jobs import Supervisor, worker_id
 from webapp.models import connect_database
 from webapp.pages import site
-from webapp.schema import bring_up_to_date
+from webapp.schema import upgrade_database
 from webapp.storage import Storage
-from webapp.wording import FILTERS
+from webapp.template_filters import FILTERS
 
 PROJECT = Path(__file__).resolve().parent.parent
 FORM_OVERHEAD_BYTES = 100_000
@@ -37,7 +37,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
         StartupError: a setting cannot be used.
     """
     values = load_settings(settings)
-    folder = prepare_folder(PROJECT / values["INSTANCE_PATH"])
+    folder = prepare_instance_folder(PROJECT / values["INSTANCE_PATH"])
     app = Flask(
         __name__,
         instance_path=str(folder),
@@ -45,9 +45,9 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
         static_folder=str(PROJECT / "static"),
     )
     app.config.update(values)
-    with only_one(folder):
-        app.config["SECRET_KEY"] = values["SECRET_KEY"] or keep_secret_key(folder)
-        app.config["WORKER"] = keep_name(folder)
+    with startup_lock(folder):
+        app.config["SECRET_KEY"] = values["SECRET_KEY"] or load_or_create_secret_key(folder)
+        app.config["WORKER"] = worker_id(folder)
     app.config.update(
         SQLALCHEMY_DATABASE_URI=values["DATABASE_URL"] or f"sqlite:///{folder / 'deepfake.sqlite'}",
         MAX_CONTENT_LENGTH=max(values["MAX_UPLOAD_MB"], values["MAX_RECORDING_MB"]) * MEGABYTE + FORM_OVERHEAD_BYTES,
@@ -61,9 +61,9 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
 
     app.extensions["storage"] = Storage(values["STORAGE_URL"] or str(folder / "storage"))
     connect_database(app)
-    bring_up_to_date(app)
+    upgrade_database(app)
     app.extensions["jobs"] = Supervisor(app)
-    app.extensions["detector"] = SharedDetector(threads=values["THREADS"], detector=detector)
+    app.extensions["detector"] = DetectorThread(threads=values["THREADS"], detector=detector)
 
     CSRFProtect(app)
     app.register_blueprint(site)

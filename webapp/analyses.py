@@ -17,9 +17,10 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy.exc import IntegrityError
 
 import detector
-from detector import Detector, MediaTooLarge, ModelError, UnreadableMedia, megabytes
+from detector import Detector, MediaTooLarge, ModelError, UnreadableMedia
+from detector.text import format_bytes
+from webapp.artifacts import AnalysisOutput, analyse
 from webapp.config import StartupError
-from webapp.judging import Judged, judge
 from webapp.models import Analysis, State, Upload, db
 from webapp.samples import SAMPLES, read_sample
 from webapp.storage import Storage
@@ -35,7 +36,7 @@ class UnsupportedMedia(UnreadableMedia):
     """The bytes are of a kind that is not read at all."""
 
 
-class SharedDetector:
+class DetectorThread:
     """The one detector of a worker, in a thread of its own that judges one picture after the other.
 
     That bounds memory: only one picture's pixels exist at a time, and the runtime's buffers and the allocator's
@@ -102,12 +103,12 @@ def submit(file: BinaryIO, *, filename: str, visitor: str, sample: str | None = 
     analysis = Analysis(visitor=visitor, filename=clean_name(filename), sample=sample, media=media)
     if media == "image":
         data = file.read()
-        judged = current_app.extensions["detector"].call(lambda loaded: judge(data, loaded))
-        _fill(analysis, judged)
-        _keep(analysis, io.BytesIO(data), media_type, judged.files)
+        judged = current_app.extensions["detector"].call(lambda loaded: analyse(data, loaded))
+        _apply(analysis, judged)
+        _store(analysis, io.BytesIO(data), media_type, judged.files)
     else:
         analysis.state = State.WAITING
-        _keep(analysis, file, media_type, {})
+        _store(analysis, file, media_type, {})
         current_app.extensions["jobs"].wake()
     return analysis
 
@@ -119,12 +120,10 @@ def submit_sample(name: str, *, visitor: str) -> Analysis:
         name: a key of `SAMPLES`.
         visitor: who may see the result.
     """
-    folder = Path(current_app.instance_path)
-    data = current_app.extensions["detector"].call(lambda _: read_sample(name, folder))
-    return submit(io.BytesIO(data), filename=SAMPLES[name].filename, visitor=visitor, sample=name)
+    return submit(io.BytesIO(read_sample(name)), filename=SAMPLES[name].filename, visitor=visitor, sample=name)
 
 
-def finish(analysis_id: str, judged: Judged) -> bool:
+def finish(analysis_id: str, judged: AnalysisOutput) -> bool:
     """Write the verdict of an analysis that is running.
 
     Returns:
@@ -139,7 +138,7 @@ def finish(analysis_id: str, judged: Judged) -> bool:
         undo.callback(db.session.rollback)
         undo.callback(_storage().delete, _folder(analysis_id))
         _save_files(analysis_id, judged.files)
-        _fill(analysis, judged)
+        _apply(analysis, judged)
         analysis.state, analysis.worker = State.DONE, None
         db.session.commit()
         undo.pop_all()
@@ -222,13 +221,13 @@ def delete(analysis_id: str, visitor: str | None) -> bool:
         db.session.rollback()
         return False
     _storage().delete(_folder(analysis_id))
-    _release(sha256)
+    _drop_reference(sha256)
     db.session.commit()
     return True
 
 
 def open_file(analysis: Analysis, name: str) -> BinaryIO:
-    """Open one of the pictures that `webapp.judging` drew of an analysis.
+    """Open one of the pictures that `webapp.artifacts` drew of an analysis.
 
     Raises:
         FileNotFoundError: there is none of this name, as for a face the network gives no heat map of.
@@ -275,26 +274,26 @@ def _check_media(file: BinaryIO) -> str:
     """Return the kind of an upload by its first bytes, with its size within the limit for that kind."""
     size_bytes = file.seek(0, io.SEEK_END)
     file.seek(0)
-    head = file.read(detector.HEAD_BYTES)
+    head = file.read(detector.media.HEAD_BYTES)
     file.seek(0)
     try:
-        media_type = detector.sniff(head)
+        media_type = detector.media.sniff(head)
     except UnreadableMedia as error:
         if head:
             raise UnsupportedMedia(str(error)) from error
         raise
     limit_mb = current_app.config["MAX_UPLOAD_MB" if media_type.startswith("image/") else "MAX_RECORDING_MB"]
     if size_bytes > limit_mb * MEGABYTE:
-        raise MediaTooLarge(f"The file has {megabytes(size_bytes)}; at most {limit_mb} MB are accepted.")
+        raise MediaTooLarge(f"The file has {format_bytes(size_bytes)}; at most {limit_mb} MB are accepted.")
     return media_type
 
 
-def _fill(analysis: Analysis, judged: Judged) -> None:
+def _apply(analysis: Analysis, judged: AnalysisOutput) -> None:
     for column, value in judged.columns.items():
         setattr(analysis, column, value)
 
 
-def _keep(analysis: Analysis, file: BinaryIO, media_type: str, drawn: dict[str, bytes]) -> None:
+def _store(analysis: Analysis, file: BinaryIO, media_type: str, drawn: dict[str, bytes]) -> None:
     """Store rows and files in one transaction; the stack takes back what was done when a later step fails."""
     analysis.upload_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     size_bytes = file.seek(0, io.SEEK_END)
@@ -302,7 +301,7 @@ def _keep(analysis: Analysis, file: BinaryIO, media_type: str, drawn: dict[str, 
     upload_path = _upload_path(analysis.upload_sha256)
     with ExitStack() as undo:
         undo.callback(db.session.rollback)
-        if _claim(analysis.upload_sha256, size_bytes, media_type):
+        if _add_reference(analysis.upload_sha256, size_bytes, media_type):
             undo.callback(_storage().delete, upload_path)
         _storage().save(upload_path, file)
         db.session.add(analysis)
@@ -318,7 +317,7 @@ def _save_files(analysis_id: str, files: Mapping[str, bytes]) -> None:
         _storage().save(f"{_folder(analysis_id)}/{name}", content)
 
 
-def _claim(sha256: str, size_bytes: int, media_type: str) -> bool:
+def _add_reference(sha256: str, size_bytes: int, media_type: str) -> bool:
     """Count one more reference and keep the row locked until the transaction ends; return whether the row is new.
 
     The transaction begins with a write, so a second worker waits here rather than acting on an old count.
@@ -335,7 +334,7 @@ def _claim(sha256: str, size_bytes: int, media_type: str) -> bool:
             continue
 
 
-def _release(sha256: str) -> None:
+def _drop_reference(sha256: str) -> None:
     """Count one reference less; with the last one the row and the file go, while the row is still locked."""
     left = db.session.scalar(
         update(Upload)

@@ -9,37 +9,27 @@ import numpy as np
 from flask import current_app
 
 import detector
-from detector import (
-    DeletionCheck,
-    Delivery,
-    Detector,
-    DetectorError,
-    ErrorRate,
-    Evidence,
-    Face,
-    FaceMap,
-    PictureDetection,
-    Reason,
-    Stability,
-    Verdict,
-)
+from detector import Detector, DetectorError, Verdict
+from detector.evidence import DegradedScore, DeletionCheck, RobustnessResult
+from detector.reports import Evidence, FaceMap
+from detector.results import ErrorRate, Face, PictureDetection, Reason
 from webapp import analyses
-from webapp.judging import LIME, LIME_HEAT
+from webapp.artifacts import LIME, LIME_HEAT
 from webapp.models import Analysis, db
 
 _examining = threading.Lock()  # one at a time: it takes every core, and a second press waits for the first
 
 
-class JudgedByAnotherModel(DetectorError):
+class AnalysedByAnotherModel(DetectorError):
     """The model has been replaced since, so nothing can be added to this verdict."""
 
 
-def can_be_examined(analysis: Analysis) -> bool:
+def can_check_explanation(analysis: Analysis) -> bool:
     """Tell whether there is an explanation that was not checked yet."""
     return bool(analysis.result.get("explanation")) and "examination" not in analysis.result
 
 
-def examine(analysis: Analysis) -> None:
+def run_explanation_checks(analysis: Analysis) -> None:
     """Try whether a picture's score rests on what its map marks, ask LIME as well, and keep both; only once.
 
     Raises:
@@ -49,7 +39,7 @@ def examine(analysis: Analysis) -> None:
     with _examining:
         # The press before may have been for the same picture, and in another tab it may have been deleted.
         kept = db.session.get(Analysis, analysis.id, populate_existing=True)
-        if kept is None or not can_be_examined(kept):
+        if kept is None or not can_check_explanation(kept):
             return
         data = _read_upload(analysis)
         result = analysis.result
@@ -57,7 +47,7 @@ def examine(analysis: Analysis) -> None:
         analyses.extend(analysis.id, {"examination": found}, files)
 
 
-def pack(analysis: Analysis, *, include_original: bool = True) -> bytes:
+def build_evidence_bundle(analysis: Analysis, *, include_original: bool = True) -> bytes:
     """Make the evidence bundle of a picture from its file and from what is kept of its verdict; nothing is judged.
 
     Raises:
@@ -68,21 +58,21 @@ def pack(analysis: Analysis, *, include_original: bool = True) -> bytes:
     lime = None
     if "examination" in result:
         with analyses.open_file(analysis, LIME_HEAT) as file:
-            lime = detector.read_image(file.read())[..., 0].astype(np.float32) / 255
+            lime = detector.media.read_image(file.read())[..., 0].astype(np.float32) / 255
 
     def make(loaded: Detector) -> bytes:
         detection = _restore(result, data)
         evidence = Evidence(
             data=data,
             detection=detection,
-            provenance=detector.read_provenance(data, image=detection.image),
+            provenance=detector.provenance.read_provenance(data, image=detection.image),
             spec=loaded.pictures.engine.spec,
             filename=analysis.filename,
             checked_at=analysis.created_at,
             maps=tuple(_maps(result, lime)),
             stability=_stability(result),
         )
-        return detector.write_bundle(evidence, include_original=include_original)
+        return detector.reports.build_bundle(evidence, include_original=include_original)
 
     return _call(result, make)
 
@@ -92,7 +82,7 @@ def _call(result: dict[str, Any], work: Any) -> Any:
 
     def checked(loaded: Detector) -> Any:
         if loaded.pictures.engine.model_sha256 != result["model_sha256"]:
-            raise JudgedByAnotherModel("This picture was judged by an earlier model. Upload it again.")
+            raise AnalysedByAnotherModel("This picture was judged by an earlier model. Upload it again.")
         return work(loaded)
 
     return current_app.extensions["detector"].call(checked)
@@ -100,16 +90,16 @@ def _call(result: dict[str, Any], work: Any) -> Any:
 
 def _examine(detection: PictureDetection, engine: Any) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return what is kept of the check, and the files for the page and the bundle."""
-    crop = detector.face_crop(detection, engine)
-    lime = detector.explain_face(detection, engine, method="lime")
+    crop = detector.evidence.face_crop(detection, engine)
+    lime = detector.evidence.explain_face(detection, engine, method="lime")
     grey = np.rint(255 * lime.heatmap).astype(np.uint8)
     found = {
-        "check": detector.deletion_check(crop, detection.faces[0].heatmap, engine).to_dict(),
-        "lime": {**lime.to_dict(), "check": detector.deletion_check(crop, lime.heatmap, engine).to_dict()},
+        "check": detector.evidence.run_deletion_check(crop, detection.faces[0].heatmap, engine).to_dict(),
+        "lime": {**lime.to_dict(), "check": detector.evidence.run_deletion_check(crop, lime.heatmap, engine).to_dict()},
     }
     return found, {
-        LIME: detector.encode_png(detector.colour_heatmap(lime.heatmap)),
-        LIME_HEAT: detector.encode_png(np.dstack([grey] * 3)),
+        LIME: detector.media.encode_png(detector.evidence.colour_heatmap(lime.heatmap)),
+        LIME_HEAT: detector.media.encode_png(np.dstack([grey] * 3)),
     }
 
 
@@ -136,7 +126,7 @@ def _restore(result: dict[str, Any], data: bytes) -> PictureDetection:
         faces=tuple(map(_face, result["faces"], result["heatmaps"])),
         width_px=result["width_px"],
         height_px=result["height_px"],
-        image=detector.read_image(data),
+        image=detector.media.read_image(data),
     )
 
 
@@ -153,11 +143,11 @@ def _face(kept: dict[str, Any], heatmap: list[list[float]] | None) -> Face:
     )
 
 
-def _stability(result: dict[str, Any]) -> Stability | None:
+def _stability(result: dict[str, Any]) -> RobustnessResult | None:
     if result["stability"] is None:
         return None
     kept = result["stability"]["deliveries"]
-    return Stability(tuple(Delivery(**{**one, "verdict": Verdict(one["verdict"])}) for one in kept))
+    return RobustnessResult(tuple(DegradedScore(**{**one, "verdict": Verdict(one["verdict"])}) for one in kept))
 
 
 def _maps(result: dict[str, Any], lime: np.ndarray | None) -> list[FaceMap]:

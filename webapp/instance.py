@@ -15,7 +15,7 @@ from webapp.config import StartupError
 SECRET_BYTES = 32
 
 
-def prepare_folder(path: Path) -> Path:
+def prepare_instance_folder(path: Path) -> Path:
     """Make the instance folder, readable by its owner only.
 
     Raises:
@@ -31,22 +31,22 @@ def prepare_folder(path: Path) -> Path:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
+def startup_lock(folder: Path) -> Iterator[None]:
     """Let one process of this machine at a time through, so that workers which start together do not collide."""
     with open(folder / "start.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def keep_secret_key(folder: Path) -> str:
+def load_or_create_secret_key(folder: Path) -> str:
     """Return the key kept in the instance folder; the first call ever makes it."""
     path = folder / "secret_key"
     if not path.exists():
-        write_whole(path, secrets.token_hex(SECRET_BYTES).encode())
+        write_atomically(path, secrets.token_hex(SECRET_BYTES).encode())
     return path.read_text()
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
     """Write a file that only its owner can read, whole or not at all."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
     descriptor, draft = tempfile.mkstemp(dir=path.parent)  # mode 0600

@@ -25,9 +25,9 @@ from sqlalchemy import select, update
 
 from detector import Detector, DetectorError, load_detector
 from webapp import analyses
+from webapp.artifacts import analyse
 from webapp.config import EMBEDDED, PREFIX, SETTINGS, StartupError
-from webapp.instance import write_whole
-from webapp.judging import judge
+from webapp.instance import write_atomically
 from webapp.models import MAX_ERROR_CHARACTERS, Analysis, State, db, new_token
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -41,11 +41,11 @@ GAVE_UP = "Judging this file brought the program down, twice. Nothing can be sai
 FILE_IS_GONE = "The file is no longer in the storage. Please send it again."
 
 
-class Unwanted(Exception):
+class AnalysisCancelled(Exception):
     """The analysis was cancelled or deleted while it was judged."""
 
 
-class Interrupted(Exception):
+class ServerStopping(Exception):
     """The server is being stopped; the work is to be begun again."""
 
 
@@ -78,7 +78,7 @@ class Supervisor:
     def _supervise(self) -> None:
         try:
             while self._is_asked():
-                with alone(Path(self._app.instance_path)) as lock:
+                with exclusive_lock(Path(self._app.instance_path)) as lock:
                     while self._has_work():
                         self._run_process(lock)
         except BaseException:  # such as a database that is gone: the next wake tries again
@@ -115,7 +115,7 @@ class Supervisor:
 
 
 @contextmanager
-def alone(folder: Path, *, wait: bool = True) -> Iterator[TextIO]:
+def exclusive_lock(folder: Path, *, wait: bool = True) -> Iterator[TextIO]:
     """Be the only one who judges for an instance folder; gives the open lock file.
 
     Args:
@@ -134,14 +134,14 @@ def alone(folder: Path, *, wait: bool = True) -> Iterator[TextIO]:
         yield lock
 
 
-def keep_name(folder: Path) -> str:
+def worker_id(folder: Path) -> str:
     """Return the name under which this instance folder's process claims work; the first call ever makes it.
 
     The host's name would not do: a container has another one after each restart.
     """
     path = folder / "worker"
     if not path.exists():
-        write_whole(path, f"{gethostname()[:200]} {new_token()}".encode())
+        write_atomically(path, f"{gethostname()[:200]} {new_token()}".encode())
     return path.read_text()
 
 
@@ -222,24 +222,24 @@ def run(analysis_id: str, load: Callable[[], Detector], *, is_stopping: Callable
     def report(share: float) -> None:
         nonlocal last_report
         if is_stopping():
-            raise Interrupted
+            raise ServerStopping
         if time.monotonic() - last_report < PROGRESS_EVERY_S:
             return
         last_report = time.monotonic()
         if not _change(analysis_id, progress=share):
-            raise Unwanted
+            raise AnalysisCancelled
 
     try:
         with analyses.claimed_upload(analysis_id) as path:
-            judged = judge(path, load(), every_s=current_app.config["EVERY_S"], progress=report)
+            judged = analyse(path, load(), every_s=current_app.config["EVERY_S"], progress=report)
         analyses.finish(analysis_id, judged)
     except DetectorError as error:
         _change(analysis_id, state=State.FAILED, error=str(error)[:MAX_ERROR_CHARACTERS], worker=None)
     except FileNotFoundError:  # deleted, as a rule with its row
         _change(analysis_id, state=State.FAILED, error=FILE_IS_GONE, worker=None)
-    except Interrupted:
+    except ServerStopping:
         _change(analysis_id, state=State.WAITING, attempts=Analysis.attempts - 1, progress=0.0, worker=None)
-    except Unwanted:
+    except AnalysisCancelled:
         pass
 
 

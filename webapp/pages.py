@@ -23,13 +23,15 @@ from sqlalchemy import select
 from werkzeug.wrappers import Response as Redirection
 from werkzeug.wsgi import FileWrapper
 
-from detector import AUDIO_SUFFIXES, IMAGE_SUFFIXES, SCORE_EDGES, VIDEO_SUFFIXES, WRONG_ABOUT, Verdict
-from webapp import analyses, evidence, judging
+from detector import Verdict
+from detector.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from detector.results import ERROR_CLASS_BY_VERDICT, HISTOGRAM_BIN_EDGES
+from webapp import analyses, artifacts, evidence
 from webapp.forms import UploadForm
-from webapp.measurements import PLOTS, error_sentence, plots_in, read_metrics, values_at
 from webapp.models import Analysis, State, db, new_token
+from webapp.performance import PLOTS, error_sentence, plots_in, read_metrics, values_at
 from webapp.samples import SAMPLES
-from webapp.wording import work_headline, work_progress
+from webapp.template_filters import work_headline, work_progress
 
 AXIS = (0.01, 0.1, 0.5, 0.9, 0.99)  # probabilities that are named under the histograms of held-out scores
 TEMPLATES = {"image": "picture.html", "video": "video.html", "audio": "voice.html"}
@@ -83,7 +85,7 @@ def result(analysis_id: str) -> str:
         return render_template("work.html", analysis=analysis)
     metrics = read_metrics(current_app.config["VISUALIZATIONS"], analysis.media)
     rates = analysis.result.get("error_rates", [])  # results of earlier versions have none
-    wrong_about = WRONG_ABOUT[Verdict(analysis.verdict)]
+    wrong_about = ERROR_CLASS_BY_VERDICT[Verdict(analysis.verdict)]
     return render_template(
         TEMPLATES[analysis.media],
         analysis=analysis,
@@ -129,22 +131,22 @@ def retry_analysis(analysis_id: str) -> Redirection:
 
 
 def score_step(probability: float) -> float:
-    """Return where a probability lies among the steps of SCORE_EDGES, from 0 to their number."""
-    step = min(bisect_right(SCORE_EDGES, probability), len(SCORE_EDGES) - 1) - 1
-    low, high = SCORE_EDGES[step : step + 2]
+    """Return where a probability lies among the steps of HISTOGRAM_BIN_EDGES, from 0 to their number."""
+    step = min(bisect_right(HISTOGRAM_BIN_EDGES, probability), len(HISTOGRAM_BIN_EDGES) - 1) - 1
+    low, high = HISTOGRAM_BIN_EDGES[step : step + 2]
     return step + (probability - low) / (high - low)
 
 
 @site.get("/analyses/<analysis_id>/picture")
 def picture(analysis_id: str) -> Response:
     """Send the upright JPEG copy of the picture."""
-    return _send(_own(analysis_id), judging.PICTURE)
+    return _send(_own(analysis_id), artifacts.PICTURE)
 
 
 @site.get("/analyses/<analysis_id>/thumbnail")
 def thumbnail(analysis_id: str) -> Response:
     """Send the small copy of the picture."""
-    return _send(_own(analysis_id), judging.THUMBNAIL)
+    return _send(_own(analysis_id), artifacts.THUMBNAIL)
 
 
 @site.get("/analyses/<analysis_id>/faces/<int:face>/heatmap")
@@ -153,19 +155,19 @@ def heatmap(analysis_id: str, face: int) -> Response:
     analysis = _own(analysis_id)
     if face >= len(analysis.result["faces"]):
         abort(404)
-    return _send(analysis, judging.heatmap_name(face))
+    return _send(analysis, artifacts.heatmap_name(face))
 
 
 @site.get("/analyses/<analysis_id>/crop")
 def crop(analysis_id: str) -> Response:
     """Send the most suspicious face as the network saw it."""
-    return _send(_own(analysis_id), judging.CROP)
+    return _send(_own(analysis_id), artifacts.CROP)
 
 
 @site.get("/analyses/<analysis_id>/lime")
 def lime(analysis_id: str) -> Response:
     """Send LIME's heat map over that face, once it was asked for."""
-    return _send(_own(analysis_id), judging.LIME)
+    return _send(_own(analysis_id), artifacts.LIME)
 
 
 @site.post("/analyses/<analysis_id>/examination")
@@ -173,7 +175,7 @@ def examine_analysis(analysis_id: str) -> Redirection:
     """Check the explanation of a picture's score and ask LIME, then show what they say."""
     analysis = _own(analysis_id)
     try:
-        evidence.examine(analysis)
+        evidence.run_explanation_checks(analysis)
     except FileNotFoundError:
         abort(404)
     return redirect(url_for("pages.result", analysis_id=analysis_id, _anchor="explanation"), 303)
@@ -186,7 +188,7 @@ def evidence_bundle(analysis_id: str) -> Response:
     if "provenance" not in analysis.result:  # a video, a recording, or a result of an earlier version
         abort(404)
     try:
-        data = evidence.pack(analysis, include_original=request.args.get("original") != "no")
+        data = evidence.build_evidence_bundle(analysis, include_original=request.args.get("original") != "no")
     except FileNotFoundError:
         abort(404)
     response = Response(data, mimetype="application/zip")
@@ -197,25 +199,25 @@ def evidence_bundle(analysis_id: str) -> Response:
 @site.get("/analyses/<analysis_id>/frames/<int:track>/<int:frame_index>")
 def frame(analysis_id: str, track: int, frame_index: int) -> Response:
     """Send a face as the network saw it in a frame of a video."""
-    return _send(_own(analysis_id), judging.frame_name(track, frame_index))
+    return _send(_own(analysis_id), artifacts.frame_name(track, frame_index))
 
 
 @site.get("/analyses/<analysis_id>/frames/<int:track>/<int:frame_index>/heatmap")
 def frame_heatmap(analysis_id: str, track: int, frame_index: int) -> Response:
     """Send the heat map over that face, a partly transparent PNG."""
-    return _send(_own(analysis_id), judging.frame_heatmap_name(track, frame_index))
+    return _send(_own(analysis_id), artifacts.frame_heatmap_name(track, frame_index))
 
 
 @site.get("/analyses/<analysis_id>/spectrogram")
 def spectrogram(analysis_id: str) -> Response:
     """Send the spectrogram of what was heard."""
-    return _send(_own(analysis_id), judging.SPECTROGRAM)
+    return _send(_own(analysis_id), artifacts.SPECTROGRAM)
 
 
 @site.get("/analyses/<analysis_id>/spectrogram/heatmap")
 def spectrogram_heatmap(analysis_id: str) -> Response:
     """Send the heat map over the spectrogram, a partly transparent PNG."""
-    return _send(_own(analysis_id), judging.SPECTROGRAM_HEATMAP)
+    return _send(_own(analysis_id), artifacts.SPECTROGRAM_HEATMAP)
 
 
 @site.get("/analyses/<analysis_id>/media")

@@ -10,7 +10,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import DatabaseError
 
 from webapp.config import StartupError
-from webapp.instance import only_one
+from webapp.instance import startup_lock
 from webapp.models import db
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -21,7 +21,7 @@ def newest_revision() -> str:
     return max(path.stem.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
-def bring_up_to_date(app: Flask) -> None:
+def upgrade_database(app: Flask) -> None:
     """Apply the migrations that the database lacks; at once when it lacks none.
 
     Flask-Migrate is imported only when there is work or for `flask db`, because it takes a quarter of a second.
@@ -32,7 +32,7 @@ def bring_up_to_date(app: Flask) -> None:
     if os.environ.get("FLASK_RUN_FROM_CLI") == "true":
         _register_migrate(app)
     try:
-        with app.app_context(), only_one(Path(app.instance_path)):
+        with app.app_context(), startup_lock(Path(app.instance_path)):
             if current_revision() != newest_revision():
                 from flask_migrate import upgrade
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from webapp import create_app
 from webapp.config import StartupError
-from webapp.jobs import NICENESS, alone, work
+from webapp.jobs import NICENESS, exclusive_lock, work
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> None:
         if arguments:
             work(app, server_pid=int(arguments[0]))
         else:
-            with alone(Path(app.instance_path), wait=False):
+            with exclusive_lock(Path(app.instance_path), wait=False):
                 work(app)
     except StartupError as error:
         sys.exit(str(error))

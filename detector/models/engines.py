@@ -1,0 +1,107 @@
+"""The two ways to run the face network; an engine is one method."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detector.models.sessions import Session
+from detector.models.spec import ORIGIN_KEY, SPEC_KEY, ModelSpec, file_sha256, read_spec
+from detector.results import ModelError
+
+
+class Engine(ABC):
+    """A face network ready to run.
+
+    Attributes:
+        spec: what the weights file says of its input, calibration and origin.
+        model_sha256: of the model.h5 the logits come from, whichever file runs.
+    """
+
+    spec: ModelSpec
+    model_sha256: str
+
+    @abstractmethod
+    def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Score face crops.
+
+        Args:
+            batch: (N, S, S, 3) uint8 RGB, S = spec.input_size_px.
+
+        Returns:
+            Logits (N,) float32, positive means fake, and class maps (N, h, w) float32 whose mean is the logit; None
+            instead of the maps for a network whose head has none.
+        """
+
+
+class FastEngine(Engine):
+    """Runs the exported .onnx file in OpenVINO, without TensorFlow.
+
+    Raises:
+        ModelError: the file is missing, damaged or was not written by scripts/export.py.
+    """
+
+    def __init__(self, path: str | Path, *, threads: int | None = None):
+        self._session = Session(path, threads=threads)
+        metadata = self._session.metadata
+        if SPEC_KEY not in metadata or ORIGIN_KEY not in metadata:
+            raise ModelError(f"{Path(path).name} carries no spec; export it again with: python scripts/export.py")
+        self.spec = ModelSpec.from_json(metadata[SPEC_KEY])
+        self.model_sha256 = metadata[ORIGIN_KEY]
+
+    def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        return _split(self._session.run(batch.astype(np.float32)))
+
+
+class KerasEngine(Engine):
+    """Runs model.h5 in Keras: the reference the fast engine is held against, and the base for gradients.
+
+    Raises:
+        ModelError: the file is missing, carries no spec, or TensorFlow is not installed.
+    """
+
+    def __init__(self, path: str | Path):
+        try:
+            self.spec = read_spec(path)  # wants h5py, which comes with TensorFlow
+            import keras
+        except ImportError as error:
+            raise ModelError("The Keras engine needs TensorFlow: pip install --no-deps -r requirements.txt") from error
+        self.model_sha256 = file_sha256(path)
+        try:
+            self.network: Any = keras.models.load_model(path, compile=False)
+        except (ValueError, TypeError, OSError, KeyError) as error:
+            raise ModelError(f"Keras cannot load {Path(path).name}: {error}") from error
+
+    def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        outputs = self.network(batch.astype(np.float32), training=False)
+        return _split([np.asarray(outputs[name]) for name in sorted(outputs)])
+
+
+def load_engine(
+    files: Mapping[str, Path], *, path: str | Path | None = None, engine: str = "onnx", threads: int | None = None
+) -> Engine:
+    """Load a network for the engine that is asked for.
+
+    Args:
+        files: names of engines to the model files that come with the project.
+        path: another model file.
+        engine: "onnx" for the fast engine, "keras" for the reference.
+        threads: inference threads of the fast engine; None takes every core.
+
+    Raises:
+        ModelError: unknown engine, or a model file that is missing or foreign.
+    """
+    if engine not in files:
+        raise ModelError(f"There is no engine called {engine!r}; choose from {', '.join(files)}.")
+    path = Path(path or files[engine])
+    return FastEngine(path, threads=threads) if engine == "onnx" else KerasEngine(path)
+
+
+def _split(outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Tell logits (N, 1) from class maps (N, h, w, 1) by their rank."""
+    logits = next(values for values in outputs if values.ndim == 2)[:, 0]
+    return logits, next((values[..., 0] for values in outputs if values.ndim == 4), None)

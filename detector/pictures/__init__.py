@@ -1,0 +1,1 @@
+"""Pictures: find faces, check their quality, score them."""

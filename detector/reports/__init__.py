@@ -1,0 +1,25 @@
+"""Verdicts in words, reports as HTML and PDF, and evidence bundles."""
+
+from detector.reports.bundle import build_bundle, verify_bundle
+from detector.reports.phrases import (
+    CLASS_NAMES,
+    TAIL_PHRASES,
+    error_rate_sentence,
+    format_face_sizes,
+    headline,
+    reason_sentence,
+)
+from detector.reports.report import Evidence, FaceMap
+
+__all__ = [
+    "CLASS_NAMES",
+    "Evidence",
+    "FaceMap",
+    "TAIL_PHRASES",
+    "build_bundle",
+    "error_rate_sentence",
+    "format_face_sizes",
+    "headline",
+    "reason_sentence",
+    "verify_bundle",
+]

@@ -1,0 +1,62 @@
+"""Numbers, sizes and times as text, and text of unknown origin made safe to show."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+MAX_TEXT_CHARACTERS = 2_000  # that are shown of a text of unknown origin
+
+
+def format_percent(share: float) -> str:
+    """Return a share in [0, 1] as a percentage with one decimal."""
+    return f"{share:.1%}"
+
+
+def format_probability(share: float) -> str:
+    """Return a probability in [0, 1] as a percentage, finer towards the ends and never 0% or 100%."""
+    if share < 0.001:
+        return "under 0.1%"
+    if share > 0.999:
+        return "over 99.9%"
+    return f"{share:.1%}" if share < 0.1 or share > 0.9 else f"{share:.0%}"
+
+
+def format_estimate(measured: Mapping[str, Any] | float, *, share: bool = True) -> str:
+    """Return a measured value, with its 95% interval if it has one: "3.1% (2.2% to 4.3%)" or "0.912"."""
+    if not isinstance(measured, Mapping):
+        return format_percent(measured) if share else f"{measured:.3f}"
+    text = format_estimate(measured["value"], share=share)
+    if measured.get("low") is None or measured.get("high") is None:
+        return text
+    low, high = (format_estimate(measured[end], share=share) for end in ("low", "high"))
+    return f"{text} ({low}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{high})"
+
+
+def format_count(number: int) -> str:
+    """Return a number with its thousands set apart."""
+    return f"{number:,}"
+
+
+def format_bytes(size_bytes: int) -> str:
+    """Return a file size, such as "3.4 MB" or "12 kB"."""
+    if size_bytes < 1000:
+        return f"{size_bytes} bytes"
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.0f} kB"
+
+
+def format_datetime(when: datetime) -> str:
+    """Return a date and time in UTC, such as "20 November 2026, 08:39 UTC"."""
+    return f"{when.day} {when:%B %Y, %H:%M} UTC"
+
+
+def sanitize_text(text: str) -> str:
+    """Return a text of unknown origin fit to be shown: one line, no control or invisible characters, not too long."""
+    kept = text[: 2 * MAX_TEXT_CHARACTERS]
+    kept = "".join(" " if c.isspace() else c for c in kept if c.isspace() or unicodedata.category(c)[0] != "C")
+    kept = " ".join(kept.split())
+    if len(text) > 2 * MAX_TEXT_CHARACTERS or len(kept) > MAX_TEXT_CHARACTERS:
+        return f"{kept[:MAX_TEXT_CHARACTERS]} … ({len(text):,} characters in all)"
+    return kept

@@ -1,0 +1,1 @@
+"""Videos: sample frames, track faces, fuse their scores."""

@@ -1,0 +1,1 @@
+"""Voice recordings: windows, spectrograms, scores."""

@@ -1,0 +1,486 @@
+import csv
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import files
+
+import numpy as np
+import pytest
+from PIL import Image
+from project import ROOT
+from tqdm import tqdm
+
+from detector import cli
+from detector.cli import RATE_COLUMNS, SCAN_COLUMNS, Row, main
+from detector.media.images import read_image
+from detector.provenance.findings import read_provenance
+from detector.reports.bundle import Verification, build_bundle
+from detector.reports.report import Evidence
+from detector.results import (
+    ErrorRate,
+    Face,
+    ModelError,
+    PictureDetection,
+    Reason,
+    Segment,
+    Track,
+    TrackFrame,
+    Verdict,
+    VideoDetection,
+    VoiceDetection,
+)
+
+HEADER = (
+    "path,media,verdict,probability,logit,faces,reasons,real_share,real_low,real_high,real_n,"
+    "fake_share,fake_low,fake_high,fake_n,duration_s,sound_verdict,sound_probability,elapsed_ms,error"
+)
+RATES = (
+    ErrorRate("real", 1204, 0.0213, 0.0142, 0.0311, 96, 160, (1100, 104)),
+    ErrorRate("fake", 987, 0.05, 0.04, 0.0625, 96, 160, (50, 937)),
+)
+
+
+@pytest.fixture(scope="session")
+def astronaut():
+    """NASA's portrait of Eileen Collins, from scikit-image's wheel."""
+    return next(path.locate() for path in files("scikit-image") if path.name == "astronaut.png")
+
+
+def picture(path, size=(64, 48)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as file:  # Pillow would judge the name
+        Image.new("RGB", size, (200, 150, 100)).save(file, "PNG")
+    return path
+
+
+class Judge:
+    """Stands for the detector where the rows matter and not the verdict: the wider the picture, the more of a fake."""
+
+    def detect(self, source, **options):
+        image = read_image(source)
+        height, width = image.shape[:2]
+        verdict = Verdict.DEEPFAKE if width > 100 else Verdict.REAL if width > 50 else Verdict.INCONCLUSIVE
+        face = Face((1, 2, 30, 40), None, 0.99, (0, 0, 44, 44), 1.25, 0.123456789)
+        return PictureDetection(
+            verdict=verdict,
+            probability=0.123456789,
+            logit=-1.5,
+            faces=(face, face) if verdict is not Verdict.INCONCLUSIVE else (),
+            reasons=(Reason.NO_FACE, Reason.TOO_SMALL) if verdict is Verdict.INCONCLUSIVE else (),
+            width_px=width,
+            height_px=height,
+            elapsed_ms=12.345,
+            model_sha256="0" * 64,
+            image=image,
+            error_rates=RATES if width >= 200 else (),
+        )
+
+
+@pytest.fixture
+def judge(monkeypatch):
+    stand_in = Judge()
+    monkeypatch.setattr(cli, "load_detector", lambda *args, **options: stand_in)
+    return stand_in
+
+
+def rows_of(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two good pictures, one that is cut off, three files that are no pictures, and links that lead in circles."""
+    top = tmp_path / "pictures"
+    picture(top / "b.png", (200, 48))
+    picture(top / "a" / "deep" / "c.JPG")  # a PNG in truth, which does not matter
+    (top / "broken.jpg").write_bytes(picture(top / "b.png", (200, 48)).read_bytes()[:60])
+    (top / "notes.txt").write_text("hello")
+    picture(top / ".hidden.png")
+    picture(top / ".git" / "d.png")
+    (top / "a" / "README").write_text("hello")
+    (top / "a" / "loop").symlink_to(top)
+    (top / "a" / "nowhere").symlink_to(tmp_path / "nowhere")
+    return top
+
+
+def test_a_folder_becomes_a_table(judge, folder, tmp_path, capsys):
+    table = tmp_path / "out.csv"
+    assert main(["scan", str(folder), "--csv", str(table)]) == 1
+    assert table.read_text(encoding="utf-8").splitlines()[0] == HEADER == ",".join(SCAN_COLUMNS)
+    fake, broken, real = rows_of(table)  # a folder's own files, then the folders in it
+    assert fake == {
+        "path": str(folder / "b.png"),
+        "media": "image",
+        "verdict": "deepfake",
+        "probability": "0.123457",
+        "logit": "-1.5",
+        "faces": "2",
+        "reasons": "",
+        **{"real_share": "0.0213", "real_low": "0.0142", "real_high": "0.0311", "real_n": "1204"},
+        **{"fake_share": "0.0500", "fake_low": "0.0400", "fake_high": "0.0625", "fake_n": "987"},
+        **{"duration_s": "", "sound_verdict": "", "sound_probability": ""},
+        "elapsed_ms": "12.3",
+        "error": "",
+    }
+    assert real["path"] == str(folder / "a" / "deep" / "c.JPG") and real["verdict"] == "real"
+    assert real["real_share"] == real["fake_n"] == "" and real["elapsed_ms"] == "12.3"
+    assert broken.pop("path") == str(folder / "broken.jpg") and "cannot be decoded" in broken.pop("error")
+    assert set(broken.values()) == {""}
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "3 files in" in err and "1 real, 1 deepfake, 0 inconclusive, 1 could not be judged." in err
+    assert err.endswith("Left out in the folders, of other kinds by name: 4.\n")
+
+
+def common(probability):
+    verdict = Verdict.DEEPFAKE if probability > 0.9 else Verdict.REAL
+    return {
+        "verdict": verdict, "probability": probability, "logit": 0.5, "reasons": (), "elapsed_ms": 1.0,
+        "model_sha256": "0" * 64,
+    }  # fmt: skip
+
+
+def test_videos_and_recordings_have_rows_of_their_own():
+    sound = VoiceDetection(**common(0.95), segments=(Segment(0, 1, 0.5, 0.95),), duration_s=2.5)
+    frame = TrackFrame(0.0, 0, (1, 2, 30, 40), 0.5, 0.25, Verdict.REAL)
+    track = Track((frame,), 0.5, 0.25, Verdict.REAL, {Verdict.REAL: 1.0})
+    video = VideoDetection(
+        **common(0.25), tracks=(track, track), width_px=4, height_px=3, duration_s=2.5, frames_seen=1, sound=sound
+    )
+    columns = ("media", "verdict", "probability", "faces", "duration_s", "sound_verdict", "sound_probability")
+    of_video, of_sound = (dict(zip(SCAN_COLUMNS, Row("a", seen).to_csv(), strict=True)) for seen in (video, sound))
+    assert [of_video[name] for name in columns] == ["video", "real", "0.25", "2", "2.50", "deepfake", "0.95"]
+    assert [of_sound[name] for name in columns] == ["audio", "deepfake", "0.95", "", "2.50", "", ""]
+    assert Row("a", video).to_line().split() == ["real", "0.250", "2", "faces", "a"]
+    assert Row("a", sound).to_line().split() == ["deepfake", "0.950", "voice", "a"]
+    assert Row("a", video).to_dict()["sound"]["segments"] == [segment.to_dict() for segment in sound.segments]
+
+
+def test_how_often_a_video_is_looked_at_reaches_the_detector_and_progress_the_bar(tmp_path, monkeypatch, capsys):
+    class Watching(Judge):
+        def detect(self, source, *, every_s, progress):
+            assert every_s == 2.5
+            progress(0.4)
+            return super().detect(source)
+
+    monkeypatch.setattr(cli, "load_detector", lambda **options: Watching())
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(cli, "tqdm", partial(tqdm, mininterval=0))
+    argv = ["scan", str(picture(tmp_path / "a.png")), "--every", "2.5", "--csv", str(tmp_path / "out.csv")]
+    assert main(argv) == 0
+    assert "a.png 40%" in capsys.readouterr().err
+
+
+def test_files_named_one_by_one_are_always_tried(judge, tmp_path, capsys):
+    plain = picture(tmp_path / "picture without a suffix")
+    narrow = picture(tmp_path / ".hidden.bin", (40, 40))
+    assert main(["scan", str(plain), str(narrow), str(plain)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2  # a file is judged once
+    assert lines[0].split() == ["real", "0.123", "2", "faces", *str(plain).split()]
+    assert lines[1].startswith("inconclusive") and lines[1].endswith(f"{narrow} (no_face, too_small)")
+
+
+@pytest.mark.parametrize(("verdict", "kinds"), [("deepfake", [0]), ("real", [1]), ("inconclusive", [0, 1])])
+def test_a_line_says_how_easily_such_a_verdict_is_wrong(verdict, kinds, judge, tmp_path, monkeypatch, capsys):
+    detect, name = judge.detect, str(picture(tmp_path / "wide.png", (200, 48)))
+    monkeypatch.setattr(judge, "detect", lambda path, **options: replace(detect(path), verdict=Verdict(verdict)))
+    main(["scan", name])
+    words = (
+        "2.1% (1.4% to 3.1%) of 1,204 held-out reals of this size scored this high",
+        "5.0% (4.0% to 6.2%) of 987 held-out fakes of this size scored this low",
+    )
+    assert capsys.readouterr().out.splitlines()[0].endswith(" - ".join([name, *(words[i] for i in kinds)]))
+
+
+def test_reasons_are_joined_by_semicolons(judge, tmp_path):
+    main(["scan", str(picture(tmp_path / "narrow.png", (40, 40))), "--csv", str(tmp_path / "out.csv")])
+    (row,) = rows_of(tmp_path / "out.csv")
+    assert row["reasons"] == "no_face;too_small" and row["faces"] == "0" and row["probability"] == "0.123457"
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "html"])
+def test_what_cannot_be_judged_is_a_row_and_the_rest_goes_on(judge, kind, tmp_path):
+    bad = tmp_path / "bad.jpg"
+    if kind != "missing":
+        bad.write_bytes(b"" if kind == "empty" else b"<!doctype html><p>hello")
+    good = picture(tmp_path / "good.png")
+    assert main(["scan", str(bad), str(good), "--csv", str(tmp_path / "out.csv")]) == 1
+    first, second = rows_of(tmp_path / "out.csv")
+    seen = {"missing": "No such file", "empty": "empty", "html": "HTML"}[kind]
+    assert first["path"] == str(bad) and seen in first["error"] and first["probability"] == first["media"] == ""
+    assert second["verdict"] == "real" and second["error"] == ""
+
+
+def test_a_folder_that_cannot_be_entered_is_a_row(judge, tmp_path, monkeypatch):
+    picture(tmp_path / "in" / "open" / "a.png")
+    (tmp_path / "in" / "closed").mkdir()
+    enter = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return enter(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert main(["scan", str(tmp_path / "in"), "--csv", str(tmp_path / "out.csv")]) == 1
+    closed, opened = rows_of(tmp_path / "out.csv")
+    assert closed["path"].endswith("closed") and "Permission denied" in closed["error"]
+    assert opened["path"].endswith("a.png") and opened["verdict"] == "real"
+
+
+def test_an_empty_folder_gives_an_empty_table(judge, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["scan", str(tmp_path / "empty"), "--csv", str(tmp_path / "out.csv")]) == 0
+    assert (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines() == [HEADER]
+    assert "0 files" in capsys.readouterr().err
+
+
+ODD_NAMES = [
+    "=1+1.png",
+    "a,b.png",
+    'quo"te\n,real,0.png',
+    "\rback.png",
+    "\x1b[31mred\x07.png",
+    "käse 你.png",
+    "\udcff.png",
+]
+
+
+def test_odd_names_break_neither_rows_nor_the_terminal(judge, tmp_path, capsys):
+    names = sorted(ODD_NAMES)
+    for name in names:
+        picture(tmp_path / "odd" / name)
+    assert main(["scan", str(tmp_path / "odd"), "--csv", str(tmp_path / "out.csv")]) == 0
+    written = [os.path.basename(row["path"]) for row in rows_of(tmp_path / "out.csv")]
+    assert written == [name.replace("\udcff", r"\udcff") for name in names]
+
+    assert main(["scan", str(tmp_path / "odd"), "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert len(lines) == len(names) and all(line.isprintable() for line in lines)
+    assert r"\x1b[31mred\x07.png" in out and r"quo\"te\n" not in out and r'quo"te\n,real' in out
+
+    assert main(["scan", str(tmp_path / "odd"), "--json"]) == 0
+    read_back = [json.loads(line)["path"] for line in capsys.readouterr().out.splitlines()]
+    assert [os.path.basename(path) for path in read_back] == names
+
+
+def test_json_holds_every_face(judge, folder, tmp_path, capsys):
+    assert main(["scan", str(folder), "--json", "-"]) == 1
+    fake, broken, real = map(json.loads, capsys.readouterr().out.splitlines())
+    assert fake["faces"][1]["box"] == [1, 2, 30, 40] and fake["error"] is None and fake["width_px"] == 200
+    assert fake["probability"] == 0.123456789 and fake["reasons"] == []
+    assert fake["error_rates"][1] == RATES[1].to_dict() and fake["error_rates"][1]["histogram"] == [50, 937]
+    assert set(HEADER.split(",")) - set(broken) == set(HEADER.split(",")) - set(fake) == set(RATE_COLUMNS)
+    assert broken["probability"] is None and "decoded" in broken["error"]
+    both = ["--csv", str(tmp_path / "out.csv"), "--json", str(tmp_path / "out.jsonl")]
+    assert main(["scan", str(folder), *both]) == 1
+    assert capsys.readouterr().out == ""
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [fake, broken, real]
+    assert len(rows_of(tmp_path / "out.csv")) == 3
+
+
+def test_csv_goes_to_the_standard_output_too(judge, folder, capsys):
+    main(["scan", str(folder), "--csv", "-"])
+    assert capsys.readouterr().out.splitlines()[0] == HEADER
+
+
+def test_rows_are_written_as_they_come_and_kept_when_stopped(judge, tmp_path, monkeypatch, capsys):
+    names = [str(picture(tmp_path / f"{number}.png")) for number in range(4)]
+    table, lines = tmp_path / "out.csv", tmp_path / "out.jsonl"
+    judge_one, on_disk = judge.detect, []
+
+    def stop_at_the_third(path, **options):
+        on_disk.append((len(rows_of(table)), len(lines.read_text().splitlines())))
+        if len(on_disk) == 3:
+            raise KeyboardInterrupt
+        return judge_one(path)
+
+    monkeypatch.setattr(judge, "detect", stop_at_the_third)
+    assert main(["scan", *names, "--csv", str(table), "--json", str(lines)]) == 130
+    assert on_disk == [(0, 0), (1, 1), (2, 2)]
+    assert [row["path"] for row in rows_of(table)] == names[:2]
+    assert "2 of 4 files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "options", "drawn"), [(True, [], True), (False, [], False), (True, ["--quiet"], False)]
+)
+def test_the_progress_bar_is_for_terminals(is_terminal, options, drawn, judge, tmp_path, monkeypatch, capsys):
+    name = str(picture(tmp_path / "a.png"))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    main(["scan", name, "--csv", str(tmp_path / "out.csv"), *options])
+    err = capsys.readouterr().err
+    assert ("1/1" in err) == drawn and ("1 file in" in err) == (not options)
+    for rows_on_the_terminal in ([], ["--json"], ["--csv", "-"]):
+        main(["scan", name, *rows_on_the_terminal, *options])
+        assert "1/1" not in capsys.readouterr().err
+
+
+def test_options_reach_the_detector(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(cli, "load_detector", lambda **options: asked.append(options) or Judge())
+    main(["scan", str(picture(tmp_path / "a.png")), "--engine", "keras", "--threads", "2"])
+    main(["scan", str(tmp_path / "a.png")])
+    assert asked == [{"engine": "keras", "threads": 2}, {"engine": "onnx", "threads": None}]
+
+
+@pytest.mark.parametrize(
+    ("argv", "seen"),
+    [
+        ([], "COMMAND"),
+        (["scan"], "PATH"),
+        (["scan", "a", "--engine", "torch"], "torch"),
+        (["scan", "a", "--threads", "0"], "'0' is not a number from 1 up"),
+        (["scan", "--json", "face.jpg", "other.jpg"], "'face.jpg' looks like a file to judge"),
+        (["scan", "a", "--csv", "face.PNG"], "'face.PNG' looks like a file to judge"),
+        (["scan", "a", "--csv", "-", "--json"], "both write to '-'"),
+        (["scan", "a", "--every", "nan"], "'nan' is not a number of seconds from 0.04 to 3600"),
+        (["scan", "a", "--every", "often"], "'often' is not a number of seconds"),
+        (["verify"], "BUNDLE"),
+        (["verify", "a", "--csv", "b"], "--csv"),
+    ],
+)
+def test_wrong_options_end_with_2_and_a_word(argv, seen, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 2 and seen in capsys.readouterr().err
+
+
+def test_a_table_that_cannot_be_written_is_said(judge, tmp_path, capsys):
+    name = str(picture(tmp_path / "a.png"))
+    assert main(["scan", name, "--csv", str(tmp_path / "nowhere" / "out.csv")]) == 2
+    assert "No such file" in capsys.readouterr().err
+    assert main(["scan", name, "--csv", "/dev/full"]) == 2
+    assert "No space left" in capsys.readouterr().err
+
+
+def test_without_a_model_nothing_is_overwritten(tmp_path, monkeypatch, capsys):
+    def refuse(**options):
+        raise ModelError("There is no model.")
+
+    monkeypatch.setattr(cli, "load_detector", refuse)
+    table = tmp_path / "out.csv"
+    table.write_text("yesterday's rows")
+    assert main(["scan", str(picture(tmp_path / "a.png")), "--csv", str(table)]) == 2
+    assert "There is no model." in capsys.readouterr().err and table.read_text() == "yesterday's rows"
+
+
+def python(*argv, **options):
+    return subprocess.run([sys.executable, *map(str, argv)], cwd=ROOT, capture_output=True, text=True, **options)
+
+
+def test_the_real_detector_judges_a_portrait(astronaut, tmp_path):
+    (tmp_path / "cut.png").write_bytes(astronaut.read_bytes()[:5000])
+    done = python("-m", "detector", "scan", astronaut, tmp_path, "--csv", tmp_path / "out.csv")
+    assert done.returncode == 1, done.stderr
+    portrait, cut = rows_of(tmp_path / "out.csv")
+    assert portrait["verdict"] in list(Verdict) and portrait["media"] == "image" and portrait["error"] == ""
+    assert 0 <= float(portrait["probability"]) <= 1 and np.isfinite(float(portrait["logit"]))
+    assert int(portrait["faces"]) >= 1 and float(portrait["elapsed_ms"]) > 0
+    assert "5,000 bytes" in cut["error"] and "Traceback" not in done.stderr
+
+
+LOADED = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_module("detector", run_name="__main__")
+except SystemExit as end:
+    print(end.code, *sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("argv", "shown"),
+    [
+        (["--version"], "detector 0."),
+        (["--help"], "scan"),
+        (["scan", "--help"], "--csv"),
+        (["verify", "--help"], "--file"),
+    ],
+)
+def test_help_loads_no_tensorflow(argv, shown):
+    *lines, last = python("-c", LOADED, "detector", *argv, check=True).stdout.splitlines()
+    code, *modules = last.split()
+    assert code == "0" and shown in "\n".join(lines) and not {"tensorflow", "keras"} & set(modules)
+
+
+def test_tensorflow_stays_out(astronaut):
+    code, *modules = python("-c", LOADED, "detector", "scan", astronaut, check=True).stdout.splitlines()[-1].split()
+    assert code == "0" and "numpy" in modules and not {"tensorflow", "keras", "flask"} & set(modules)
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path):
+    for number in range(3):
+        picture(tmp_path / f"{number}.png")
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-m", "detector", "scan", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, stdout=write_end, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write_end)
+    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr and done.returncode == 2
+
+
+@pytest.fixture
+def evidence(astronaut, real_detector, monkeypatch):
+    """A judged portrait; `verify` gets the detector that judged it."""
+    monkeypatch.setattr(cli, "load_detector", lambda **options: real_detector)
+    data = astronaut.read_bytes()
+    detection = real_detector.detect(data)
+    provenance = read_provenance(data, image=detection.image)
+    return Evidence(data=data, detection=detection, provenance=provenance, spec=real_detector.pictures.engine.spec)
+
+
+def test_a_bundle_is_the_same_or_told_what_differs(evidence, tmp_path, capsys):
+    path, original = tmp_path / "bundle.zip", tmp_path / "original.png"
+    path.write_bytes(build_bundle(evidence, include_original=False))
+    original.write_bytes(evidence.data)
+    assert main(["verify", str(path), "--file", str(original)]) == 0
+    first, verdict, probability = capsys.readouterr().out.splitlines()
+    assert first == "same (logits within 0.001, boxes within 1 pixel)"
+    assert verdict and f"(logit {evidence.detection.logit:.6f})" in probability
+
+    original.write_bytes(evidence.data + b"\0")
+    assert main(["verify", str(path), "--file", str(original)]) == 1
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == "differs:" and lines[0].startswith("- SHA-256 of the original: ") and lines[-2] == verdict
+
+
+def test_many_differences_are_counted(evidence, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "bundle.zip"
+    path.write_bytes(build_bundle(evidence))
+    lines = tuple(f"{number}\x1b" for number in range(23))
+    monkeypatch.setattr(cli, "verify_bundle", lambda *arguments, **options: Verification(lines, None))
+    assert main(["verify", str(path)]) == 1
+    first, *shown, last = capsys.readouterr().out.splitlines()
+    assert len(shown) == 20 and shown[0] == r"- 0\x1b" and last == "- and 3 more"
+
+
+@pytest.mark.parametrize(
+    ("content", "seen"),
+    [(None, "No such file"), (b"", "not an evidence bundle"), (b"PK\3\4 hello", "not an evidence bundle")],
+)
+def test_what_is_no_bundle_ends_with_2_and_a_sentence(content, seen, evidence, tmp_path, capsys):
+    path = tmp_path / "bundle\x1b.zip"
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["verify", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and seen in err and "\x1b" not in err
+
+
+def test_a_bundle_without_its_original_asks_for_it(evidence, tmp_path, capsys):
+    path = tmp_path / "bundle.zip"
+    path.write_bytes(build_bundle(evidence, include_original=False))
+    assert main(["verify", str(path)]) == 2 and "--file" in capsys.readouterr().err
+
+
+def test_a_file_without_end_is_not_read(evidence, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "MAX_BUNDLE_BYTES", 1000)
+    assert main(["verify", "/dev/zero"]) == 2 and "more than 1,000 bytes" in capsys.readouterr().err

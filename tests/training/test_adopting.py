@@ -1,0 +1,57 @@
+"""A network of a student project, brought in with its own ends."""
+
+import numpy as np
+import pytest
+
+from detector.results import ModelError
+from training import adopting as adopt
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory):
+    """A small network as student projects save it: pixels in 0..1, a sigmoid at its end."""
+    import keras
+
+    layers = keras.layers
+    network = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    path = tmp_path_factory.mktemp("foreign") / "theirs.keras"
+    network.save(path)
+    return path, network
+
+
+@pytest.mark.parametrize(("positive", "sign"), [("fake", 1), ("real", -1)])
+def test_the_logit_is_their_score_with_our_sign(foreign, positive, sign):
+    path, theirs = foreign
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.float32)
+    score = np.asarray(theirs(pixels / 255))[:, 0]
+    logits = np.asarray(adopt.wrap(path, "0..1", positive)(pixels)["logit"])[:, 0]
+    np.testing.assert_allclose(logits, sign * np.log(score / (1 - score)), atol=1e-4)
+
+
+def test_a_network_with_other_ends_is_refused(tmp_path):
+    import keras
+
+    path = tmp_path / "classes.keras"
+    keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(2)]).save(path)
+    with pytest.raises(ModelError, match="one number out"):
+        adopt.wrap(path, "0..1", "fake")
+
+
+def test_what_is_no_network_is_refused(tmp_path):
+    path = tmp_path / "notes.h5"
+    path.write_text("not a network")
+    with pytest.raises(ModelError, match=r"cannot load notes\.h5"):
+        adopt.wrap(path, "0..1", "fake")
+
+
+def test_the_persons_own_file_is_not_overwritten(foreign):
+    path, _ = foreign
+    with pytest.raises(SystemExit, match="overwrite"):
+        adopt.main([str(path), "--manifest", "m.csv", "--positive", "real", "--out", str(path)])

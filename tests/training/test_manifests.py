@@ -1,0 +1,145 @@
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detector.pictures.faces import FaceFinder, crop_square, whole_square
+from training import manifests
+from training.manifests import Example, face_square, locate_faces, read_manifest, split_by_group, write_manifest
+
+HEADER = "path,label,source,generator,group,split\n"
+
+
+def drawn_examples(seed, groups):
+    """Groups with a real picture, a fake, or some of both, as self-blends share the group of their parent."""
+    rng = random.Random(seed)
+    return [
+        Example(Path(f"{seed}-{group}-{i}.png"), label, "drawn", "ours", f"{seed}-{group}", "train")
+        for group in range(groups)
+        for label in rng.choice([(0,), (1,), (0, 1)])
+        for i in range(rng.randint(1, 3))
+    ]
+
+
+def enough(examples):
+    return all(len({e.group for e in examples if e.label == label}) >= 2 for label in (0, 1))
+
+
+def test_no_group_is_split_and_both_sides_have_both_labels():
+    cuts = 0
+    for seed in range(400):
+        examples = drawn_examples(seed, groups=2 + seed % 7)
+        if enough(examples):
+            first, second = split_by_group(examples, 0.1 + 0.8 * (seed % 3) / 2, seed)
+            cuts += 1
+            assert not {e.group for e in first} & {e.group for e in second}
+            assert sorted(first + second, key=str) == sorted(examples, key=str)
+            assert {e.label for e in first} == {e.label for e in second} == {0, 1}
+    assert cuts > 200
+
+
+def test_about_the_share_asked_for_is_cut_off_and_the_seed_decides_which():
+    examples = drawn_examples(0, groups=2000)
+    _, second = split_by_group(examples, 0.1, 1)
+    _, other = split_by_group(examples, 0.1, 2)
+    assert 0.08 < len({e.group for e in second}) / 2000 < 0.12
+    assert len({e.group for e in second} & {e.group for e in other}) < 60
+
+
+def test_new_pictures_move_no_old_ones():
+    old, new = drawn_examples(0, groups=300), drawn_examples(1, groups=200)
+    first, second = split_by_group(old, 0.1, 1)
+    more_first, more_second = split_by_group(new + old, 0.1, 1)
+    assert set(first) <= set(more_first) and set(second) <= set(more_second)
+
+
+def test_a_label_needs_two_groups():
+    examples = [Example(Path(f"{g}.png"), int(g == "c"), "s", "g", g, "train") for g in "abc"]
+    with pytest.raises(SystemExit, match="At least 2 different fake pictures are needed, 1 found"):
+        split_by_group(examples, 0.1, 1)
+
+
+def test_a_manifest_comes_back_as_it_was_written(tmp_path):
+    examples = [
+        Example(tmp_path / "real" / 'a, "b".png', 0, "möbel", "camera", "a", "train"),
+        Example(tmp_path.parent / "elsewhere.png", 1, "s", "swap", "b", "val"),
+    ]
+    write_manifest(tmp_path / "manifest.csv", iter(examples))
+    assert (tmp_path / "manifest.csv").read_text(encoding="utf-8").splitlines()[0] + "\n" == HEADER
+    read = read_manifest(tmp_path / "manifest.csv")
+    assert [e.path.resolve() for e in read] == [e.path.resolve() for e in examples]
+    assert [(e.label, e.source, e.generator, e.group, e.split) for e in read] == [
+        (0, "möbel", "camera", "a", "train"),
+        (1, "s", "swap", "b", "val"),
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.csv"]
+
+
+def test_a_stop_while_writing_leaves_the_old_manifest(tmp_path):
+    path = tmp_path / "manifest.csv"
+    write_manifest(path, [Example(tmp_path / "a.png", 0, "s", "g", "a", "train")])
+    before = path.read_bytes()
+
+    def stopped():
+        yield Example(tmp_path / "b.png", 1, "s", "g", "b", "train")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_manifest(path, stopped())
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        (None, "no manifest .*generate_synthetic_data.py"),
+        ("", "empty or lacks one of the columns path, label"),
+        (HEADER, "empty or lacks"),
+        ("path,label,split\na.png,0,train\n", "empty or lacks"),
+        (HEADER + "a.png,fake,s,g,a,train\n", "Labels are 0 .* has fake"),
+        (HEADER + "a.png,,s,g,a,train\n", "Labels are 0 .* has nothing"),
+        (HEADER + "a.png,0,s,g,,train\n", "needs a path, a group and a split"),
+        (HEADER + "a.png,1\n", "needs a path, a group and a split"),
+    ],
+)
+def test_what_is_wrong_with_a_manifest_is_said(text, seen, tmp_path):
+    if text is not None:
+        (tmp_path / "manifest.csv").write_text(text)
+    with pytest.raises(SystemExit, match=seen):
+        read_manifest(tmp_path / "manifest.csv")
+
+
+@pytest.fixture
+def faces_looked_for(tmp_path, monkeypatch):
+    """A cache of the test's own, and how often a face was looked for."""
+    monkeypatch.setattr(manifests, "CACHE", tmp_path / "cache")
+    look, looked = FaceFinder.find_faces, []
+    monkeypatch.setattr(FaceFinder, "find_faces", lambda self, image: looked.append(1) or look(self, image))
+    return looked
+
+
+def test_faces_are_looked_for_once(astronaut, tmp_path, faces_looked_for):
+    astronaut.save(tmp_path / "face.png")
+    Image.new("RGB", (90, 60), (99, 99, 99)).save(tmp_path / "none.png")
+    examples = [Example(tmp_path / name, 0, "s", "g", name, "train") for name in ("face.png", "none.png")]
+    face, none = locate_faces(examples)
+    expected = FaceFinder(threads=1).find_faces(np.asarray(astronaut))[0]
+    np.testing.assert_array_equal(face.box, expected.box)
+    np.testing.assert_array_equal(face.landmarks, expected.landmarks)
+    assert face_square(face, 1.3, 512, 512) == crop_square(expected.box, 1.3, 512, 512)
+    assert none.landmarks is None and face_square(none, 1.3, 90, 60) == whole_square(90, 60)
+
+    faces_looked_for.clear()
+    again, _ = locate_faces(examples)
+    assert faces_looked_for == [] and again.box.tolist() == face.box.tolist()
+    Image.new("RGB", (90, 61)).save(tmp_path / "face.png")  # another picture under the same name
+    changed, _ = locate_faces(examples)
+    assert len(faces_looked_for) == 1 and changed.landmarks is None
+
+
+def test_a_picture_that_cannot_be_read_stops_the_run_and_is_named(tmp_path, faces_looked_for):
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(SystemExit, match=r"broken\.png: .*cannot be decoded"):
+        locate_faces([Example(tmp_path / "broken.png", 0, "s", "g", "a", "train")])

@@ -1,0 +1,384 @@
+"""Work beside the server: what stands in the rows, and the process itself under gunicorn."""
+
+import http.cookiejar
+import io
+import os
+import re
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from urllib.request import HTTPCookieProcessor, Request, build_opener
+
+import pytest
+from clips import make_video, pan_over
+from sqlalchemy import update
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import encode_multipart
+
+from detector import UnreadableMedia
+from detector.voices.detect import VOICE_MODEL_FILES
+from webapp import analyses, jobs
+from webapp.artifacts import AnalysisOutput
+from webapp.config import StartupError
+from webapp.models import Analysis, State, Upload, db
+
+PATIENCE_S = 200  # a busy machine judges slowly
+EVERY_FRAME = {"DEEPFAKE_EVERY_S": "0.04"}  # so that a short clip takes long
+
+needs_voice_model = pytest.mark.skipif(
+    not VOICE_MODEL_FILES["onnx"].is_file(), reason="Videos and recordings need the voice model."
+)
+
+
+@pytest.fixture
+def context(app):
+    with app.app_context():
+        yield
+
+
+@pytest.fixture(scope="module")
+def clip(portrait):
+    """Two seconds of a camera that moves over the astronaut, without sound."""
+    return make_video(pan_over(portrait, 50), options={"preset": "ultrafast"})
+
+
+@pytest.fixture(scope="module")
+def long_clip(portrait):
+    """A minute of the same, of which every frame is looked at where it is used."""
+    return make_video(pan_over(portrait, 1500, size_px=(160, 120)), options={"preset": "ultrafast"})
+
+
+def submit(data, visitor="somebody"):
+    return analyses.submit(io.BytesIO(data), filename="clip.mp4", visitor=visitor).id
+
+
+def row(analysis_id):
+    """Return what other processes see of an analysis."""
+    db.session.expire_all()
+    return db.session.get(Analysis, analysis_id)
+
+
+def run(analysis_id, real_detector, **options):
+    jobs.run(analysis_id, lambda: real_detector, **options)
+
+
+def judge_with(monkeypatch, steps, and_then=lambda: None):
+    """Let judging report its progress as `steps`, at once, then do what is asked for."""
+
+    def judge(path, loaded, *, every_s, progress):
+        for share in steps:
+            progress(share)
+        return and_then()
+
+    monkeypatch.setattr(jobs, "PROGRESS_EVERY_S", 0)
+    monkeypatch.setattr(jobs, "judge", judge)
+
+
+@needs_voice_model
+def test_a_video_waits_is_claimed_and_gets_its_verdict(context, clip, real_detector, stored_files):
+    analysis_id = submit(clip)
+    kept = row(analysis_id)
+    assert (kept.state, kept.media, kept.verdict, kept.result) == (State.WAITING, "video", None, {})
+    assert jobs.has_work()
+    assert jobs.claim() == analysis_id and row(analysis_id).state == State.RUNNING
+    run(analysis_id, real_detector)
+    kept = row(analysis_id)
+    said = real_detector.detect(clip)
+    assert (kept.state, kept.progress, kept.worker, kept.verdict) == (State.DONE, 1, None, said.verdict)
+    assert kept.probability == pytest.approx(said.probability, abs=1e-4)
+    assert kept.result["frames_seen"] == said.frames_seen >= 8
+    assert f"analyses/{analysis_id}/thumbnail.jpg" in stored_files()
+    assert not jobs.has_work() and jobs.claim() is None
+
+
+def test_the_one_that_has_waited_longest_comes_first(context, clip):
+    ids = [submit(clip) for _ in range(3)]
+    assert [jobs.claim() for _ in range(4)] == [*ids, None]
+
+
+def test_nothing_is_claimed_twice(app, clip):
+    with app.app_context():
+        ids = {submit(clip) for _ in range(12)}
+    together = threading.Barrier(6)
+
+    def claim_all(_):
+        claimed = []
+        together.wait()
+        with app.app_context():
+            while (analysis_id := jobs.claim()) is not None:
+                claimed.append(analysis_id)
+        return claimed
+
+    with ThreadPoolExecutor(6) as pool:
+        claimed = [analysis_id for some in pool.map(claim_all, range(6)) for analysis_id in some]
+    assert len(claimed) == 12 and set(claimed) == ids
+
+
+def test_progress_stands_in_the_row(context, clip, real_detector, monkeypatch):
+    analysis_id, seen = submit(clip), []
+    judge_with(monkeypatch, (0.25, 0.75), lambda: 1 / 0)
+    change = jobs._change
+    monkeypatch.setattr(jobs, "_change", lambda *a, **k: change(*a, **k) and seen.append(row(*a).progress) is None)
+    jobs.claim()
+    with pytest.raises(ZeroDivisionError):  # a mistake of ours brings the process down, and is told by `recover`
+        run(analysis_id, real_detector)
+    assert seen == [0.25, 0.75]
+
+
+def test_a_file_that_cannot_be_judged_fails_with_the_sentence(context, clip, real_detector):
+    analysis_id = submit(clip[:200])
+    jobs.claim()
+    run(analysis_id, real_detector)
+    assert (row(analysis_id).state, row(analysis_id).worker) == (State.FAILED, None)
+    assert "damaged or cut off" in row(analysis_id).error
+
+
+def test_a_missing_model_fails_the_analysis_and_not_the_process(context, clip):
+    def load():
+        raise UnreadableMedia("The model file is missing.")
+
+    analysis_id = submit(clip)
+    jobs.claim()
+    jobs.run(analysis_id, load)
+    assert (row(analysis_id).state, row(analysis_id).error) == (State.FAILED, "The model file is missing.")
+
+
+def test_cancelling_stops_the_work_and_trying_again_begins_it_afresh(context, clip, real_detector, monkeypatch):
+    analysis_id, steps = submit(clip), []
+
+    def cancel_half_way():
+        for share in (0.1, 0.2, 0.3):
+            steps.append(share)
+            if share == 0.2:
+                assert analyses.cancel(analysis_id, "somebody") is True
+            yield share
+
+    judge_with(monkeypatch, cancel_half_way())
+    jobs.claim()
+    run(analysis_id, real_detector)
+    assert (steps, row(analysis_id).state) == ([0.1, 0.2], State.CANCELLED)
+    assert analyses.cancel(analysis_id, "somebody") is False
+    assert analyses.retry(analysis_id, "a stranger") is False
+    assert analyses.retry(analysis_id, "somebody") is True
+    again = row(analysis_id)
+    assert (again.state, again.progress, again.attempts) == (State.WAITING, 0, 0)
+    assert analyses.retry(analysis_id, "somebody") is False
+    assert jobs.claim() == analysis_id
+
+
+def test_what_is_cancelled_or_deleted_at_the_last_moment_stays_so(
+    context, clip, real_detector, monkeypatch, stored_files
+):
+    """The verdict comes when nobody wants it any more: nothing of it is kept."""
+
+    cancelled, deleted = submit(clip), submit(clip, "another")
+
+    def give_up(analysis_id):
+        assert (
+            analyses.cancel(cancelled, "somebody") if analysis_id == cancelled else analyses.delete(deleted, "another")
+        )
+        return AnalysisOutput({"verdict": "real"}, {"thumbnail.jpg": b"jpeg"})
+
+    for _ in range(2):
+        analysis_id = jobs.claim()
+        judge_with(monkeypatch, (0.5,), lambda analysis_id=analysis_id: give_up(analysis_id))
+        run(analysis_id, real_detector)
+    assert (row(cancelled).state, row(cancelled).verdict, row(deleted)) == (State.CANCELLED, None, None)
+    assert stored_files() == [f"uploads/{row(cancelled).upload_sha256}"]
+
+
+def test_deleting_while_it_runs_leaves_nothing_behind(context, clip, real_detector, monkeypatch, stored_files):
+    analysis_id = submit(clip)
+
+    def delete_half_way():
+        yield 0.1
+        assert analyses.delete(analysis_id, "somebody")
+        yield 0.2
+
+    judge_with(monkeypatch, delete_half_way(), lambda: pytest.fail("It went on after the deletion."))
+    jobs.claim()
+    run(analysis_id, real_detector)
+    assert (row(analysis_id), stored_files()) == (None, [])
+    assert db.session.query(Upload).count() == 0
+
+
+def test_a_stop_of_the_server_puts_the_work_back(context, clip, real_detector, monkeypatch):
+    analysis_id = submit(clip)
+    judge_with(monkeypatch, (0.1,), lambda: pytest.fail("It went on after the stop."))
+    jobs.claim()
+    run(analysis_id, real_detector, is_stopping=lambda: True)
+    kept = row(analysis_id)
+    assert (kept.state, kept.attempts, kept.progress, kept.worker) == (State.WAITING, 0, 0, None)
+
+
+def test_what_brings_the_process_down_twice_is_given_up(context, clip):
+    first, second = submit(clip), submit(clip)
+    for _ in range(2):
+        assert jobs.claim() == first
+        assert jobs.has_work()
+        jobs.recover()  # the process died, and a new one looks around
+    assert (row(first).state, row(first).error) == (State.FAILED, jobs.GAVE_UP)
+    assert row(second).state == State.WAITING
+
+
+def test_what_another_machine_judges_is_left_alone(app, context, clip, real_detector):
+    analysis_id = submit(clip)
+    jobs.claim()
+    db.session.execute(update(Analysis).values(worker="another machine"))
+    db.session.commit()
+    assert not jobs.has_work()
+    jobs.recover()
+    run(analysis_id, real_detector)
+    assert (row(analysis_id).state, row(analysis_id).worker) == (State.RUNNING, "another machine")
+
+
+def test_only_one_process_judges_for_an_instance(tmp_path):
+    with jobs.exclusive_lock(tmp_path):
+        assert (tmp_path / "jobs.lock").read_text() == f"{os.getpid()}\n"
+        with pytest.raises(StartupError, match="judges already"), jobs.exclusive_lock(tmp_path, wait=False):
+            pytest.fail("Two were alone.")
+    with jobs.exclusive_lock(tmp_path, wait=False):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("server_pid", "idle_s", "judges"),
+    [(os.getppid(), 0, False), (os.getppid(), 3, True), (os.getpid(), 3600, False)],
+    ids=["idle", "busy", "the server is gone"],
+)
+def test_the_process_ends_when_it_is_idle_and_with_its_server(
+    app, context, clip, monkeypatch, server_pid, idle_s, judges
+):
+    analysis_id, judged = submit(clip), []
+    monkeypatch.setattr(jobs.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(jobs, "run", lambda analysis_id, load, is_stopping: judged.append(analysis_id))
+    jobs.work(app, server_pid=server_pid, idle_s=idle_s)
+    assert judged == [analysis_id] * judges
+
+
+def test_the_supervisor_starts_one_process_after_the_other_while_there_is_work(make_app, clip, monkeypatch):
+    app, started = make_app(JOBS="embedded", EVERY_S="0.5", COOKIE_SECURE="true"), []
+
+    class Process:
+        pid = 12345
+
+        def __init__(self, command, *, env, pass_fds, **_):
+            started.append((command[1:], env))
+            os.fstat(pass_fds[0])  # the lock is open, and so is shared
+
+        def wait(self):
+            with app.app_context():
+                jobs.claim()
+                jobs.recover()
+            return -signal.SIGKILL
+
+    monkeypatch.setattr(jobs.subprocess, "Popen", Process)
+    monkeypatch.setattr(jobs, "PAUSE_AFTER_CRASH_S", 0)
+    with app.app_context():
+        analysis_id = submit(clip)
+        app.extensions["jobs"]._thread.join(PATIENCE_S)
+        assert row(analysis_id).error == jobs.GAVE_UP
+    assert len(started) == jobs.MAX_ATTEMPTS
+    command, environment = started[0]
+    assert command == ["-m", "webapp.worker", str(os.getpid())]
+    settings = {name: environment[f"DEEPFAKE_{name}"] for name in ("INSTANCE_PATH", "EVERY_S", "COOKIE_SECURE")}
+    assert settings == {"INSTANCE_PATH": app.instance_path, "EVERY_S": "0.5", "COOKIE_SECURE": "True"}
+
+
+class Visitor:
+    """A browser session over HTTP."""
+
+    def __init__(self, address):
+        self.address = address
+        self.opener = build_opener(HTTPCookieProcessor(http.cookiejar.CookieJar()))
+
+    def get(self, path):
+        with self.opener.open(self.address + path, timeout=PATIENCE_S) as answer:
+            return answer.read().decode()
+
+    def send(self, path, **fields):
+        """Send a form; returns where it led."""
+        token = re.search(r'name="csrf_token" value="([^"]+)"', self.get("/"))[1]
+        boundary, body = encode_multipart({"csrf_token": token, **fields})
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        with self.opener.open(Request(self.address + path, body, headers), timeout=PATIENCE_S) as answer:
+            return answer.url.removeprefix(self.address)
+
+    def upload(self, data):
+        return self.send("/analyses", file=FileStorage(io.BytesIO(data), "clip.mp4"))
+
+    def wait_for(self, page, words):
+        """Wait until a page says so."""
+        until = time.monotonic() + PATIENCE_S
+        while not re.search(words, text := self.get(page)):
+            assert time.monotonic() < until, text
+            time.sleep(0.2)
+
+
+def pid_in(folder):
+    with suppress(OSError, ValueError):
+        pid = int((folder / "instance" / "jobs.lock").read_text())
+        if b"webapp.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return pid
+    return None
+
+
+def wait_until(condition):
+    until = time.monotonic() + PATIENCE_S
+    while not (answer := condition()):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    return answer
+
+
+on_linux = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="Processes are looked up in /proc.")
+DONE = "This is a Real|This is a Deepfake|Inconclusive"
+
+
+@on_linux
+@needs_voice_model
+def test_a_job_survives_the_end_of_its_server(start_server, tmp_path, portrait):
+    """The server is told to stop in mid-job; the next one finishes the work, and no process stays behind."""
+    clip = make_video(pan_over(portrait, 200, size_px=(160, 120)), options={"preset": "ultrafast"})
+    with start_server(tmp_path, **EVERY_FRAME) as (address, _):
+        visitor = Visitor(address)
+        page = visitor.upload(clip)
+        visitor.wait_for(f"{page}/state", "% done")
+        pid = wait_until(lambda: pid_in(tmp_path))
+    wait_until(lambda: not Path(f"/proc/{pid}").exists())
+    with start_server(tmp_path, **EVERY_FRAME) as (address, _):
+        visitor.address = address
+        visitor.wait_for(page, DONE)
+
+
+@on_linux
+@needs_voice_model
+def test_a_file_that_kills_the_process_harms_no_other(start_server, tmp_path, long_clip, clip):
+    with start_server(tmp_path, **EVERY_FRAME) as (address, _):
+        visitor = Visitor(address)
+        deadly, harmless = visitor.upload(long_clip), visitor.upload(clip)
+        for _ in range(jobs.MAX_ATTEMPTS):
+            visitor.wait_for(f"{deadly}/state", r'"progress":(0\.0|null),')  # not what the one before has left
+            visitor.wait_for(f"{deadly}/state", "[1-9]% done")
+            pid = pid_in(tmp_path)
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists())  # it is no zombie either
+        visitor.wait_for(harmless, DONE)
+        assert "brought the program down" in visitor.get(deadly)
+
+
+@on_linux
+def test_a_cancelled_or_deleted_job_makes_room_at_once(start_server, tmp_path, long_clip, clip):
+    with start_server(tmp_path, **EVERY_FRAME) as (address, _):
+        visitor = Visitor(address)
+        first, second = visitor.upload(long_clip), visitor.upload(long_clip)
+        visitor.wait_for(f"{first}/state", "% done")
+        assert visitor.send(f"{first}/cancel") == first
+        assert "Try again" in visitor.get(first)
+        visitor.wait_for(f"{second}/state", "% done")
+        for page in (first, second):
+            visitor.send(f"{page}/delete")
+        wait_until(lambda: not [path for path in (tmp_path / "instance" / "storage").rglob("*") if path.is_file()])

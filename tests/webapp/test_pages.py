@@ -1,0 +1,651 @@
+import html
+import io
+import json
+import re
+import struct
+import threading
+import zipfile
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from certificates import sign
+from PIL import Image, PngImagePlugin
+from werkzeug.datastructures import FileStorage
+
+from detector.evidence import explanations
+from detector.models.reference_scores import ReferenceScores
+from detector.reports.bundle import verify_bundle
+from detector.results import HISTOGRAM_BIN_EDGES
+from webapp import evidence
+from webapp.headers import SECURITY_HEADERS
+from webapp.models import Analysis, Upload, db
+from webapp.pages import score_step
+
+
+def saved(picture, format="JPEG", **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def png_of_zeros(width, height):
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes((1 + width // 8) * height), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def problem(response):
+    return re.search(r'id="upload-error"[^>]*>(.*?)</p>', response.text, re.S)[1]
+
+
+def kept_rows(app):
+    with app.app_context():
+        return db.session.query(Analysis).count(), db.session.query(Upload).count()
+
+
+# The way through: form, result, deletion
+
+
+def test_the_start_page_offers_a_form_and_two_samples(client):
+    page = client.get("/").text
+    assert 'type="file"' in page and 'action="/analyses"' in page and 'enctype="multipart/form-data"' in page
+    assert 'action="/samples/real"' in page and 'action="/samples/fake"' in page
+    assert problem(client.get("/")) == "" and "Your latest results" not in page
+
+
+@pytest.mark.parametrize(
+    ("verdict", "headline"),
+    [
+        ("real", "This is a Real Image!"),
+        ("deepfake", "This is a Deepfake Image!"),
+        ("inconclusive", "Inconclusive"),
+    ],
+)
+def test_an_upload_leads_to_its_verdict(client, force_verdict, face_jpeg, real_detector, verdict, headline):
+    force_verdict(verdict)
+    response = client.upload(face_jpeg, "me.jpg")
+    assert response.status_code == 303 and re.fullmatch(r"/analyses/[\w-]{22}", response.location)
+    page = client.get(response.location).text
+    face = real_detector.detect(face_jpeg).faces[0]
+    assert re.search("<h1>(.*?)</h1>", page)[1] == headline
+    assert f"{face.probability:.0%} fake" in page or f"{face.probability:.1%} fake" in page
+    x, y, w, h = face.box
+    assert f'class="box" x="{x}" y="{y}" width="{w}" height="{h}"' in page
+    assert f'href="{response.location}/faces/0/heatmap"' in page and 'viewBox="0 0 512 512"' in page
+    assert ("lies between the two thresholds" in page) is (verdict == "inconclusive")
+    assert "me.jpg" in page and re.search(r"Processing time</dt><dd>\d+ ms|Processing time</dt><dd>\d\.\d s", page)
+    assert "has not been measured" in page or "held-out" in page
+
+
+# What is said beside a verdict
+
+
+@pytest.fixture
+def held_out(monkeypatch, real_detector):
+    """Give the detector a table of 300 reals, of which 30 score 1, and 200 fakes, of which 50 score 0."""
+    scores = np.repeat([0.0, 1.0, 0.0, 1.0], [270, 30, 50, 150])
+    table = ReferenceScores.from_scores(
+        labels=np.repeat([0, 1], [300, 200]),
+        probabilities=scores,
+        face_px=np.full(500, 120),
+        groups=np.arange(500),
+        split="val",
+        model_sha256=real_detector.pictures.engine.model_sha256,
+    )
+    monkeypatch.setattr(real_detector.pictures, "held_out", table)
+
+
+def words_of(page):
+    return re.sub(r"\s+", " ", page.replace("\N{NO-BREAK SPACE}", " "))
+
+
+REALS = "Of 300 held-out real pictures with a face of this size, 10.0% (7.1% to 13.9%) scored this high or higher."
+FAKES = "Of 200 held-out deepfakes with a face of this size, 25.0% (19.5% to 31.4%) scored this low or lower."
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said", "unsaid"),
+    [("deepfake", [REALS], [FAKES]), ("real", [FAKES], [REALS]), ("inconclusive", [REALS, FAKES], [])],
+)
+def test_a_verdict_says_how_easily_it_is_wrong(client, force_verdict, held_out, face_jpeg, verdict, said, unsaid):
+    force_verdict(verdict)
+    page = words_of(client.get(client.upload(face_jpeg).location).text)
+    assert all(f"<p>{sentence}</p>" in page for sentence in said)
+    assert not any(f"<p>{sentence}</p>" in page for sentence in unsaid)
+    assert "a face of any number of pixels" in page
+
+
+def test_a_picture_shows_where_the_score_lies_among_held_out_ones(
+    client, force_verdict, held_out, face_jpeg, real_detector
+):
+    force_verdict("inconclusive")
+    page = client.get(client.upload(face_jpeg).location).text
+    drawing = re.search(r'<svg class="scale histograms".*?</ul>', page, re.S)[0]
+    label = words_of(re.search('aria-label="(.*?)"', drawing)[1])
+    assert REALS in label and FAKES in label
+    bars = {
+        kind: re.findall(
+            r'<rect (class="counted" )?x="([\d.]+)"', re.search(f'<svg class="{kind}".*?</svg>', drawing, re.S)[0]
+        )
+        for kind in ("real", "fake")
+    }
+    steps = len(HISTOGRAM_BIN_EDGES) - 1
+    assert bars["real"] == [("", "0"), ("", f"{steps - 1}"), ('class="counted" ', f"{steps - 1}")]
+    assert bars["fake"] == [("", "0"), ('class="counted" ', "0"), ("", f"{steps - 1}")]
+    heights = [float(height) for height in re.findall(r'height="([\d.]+)"/>', drawing)]
+    assert heights[0] == 46 and heights[1] == pytest.approx(46 * 0.1 / 0.9, abs=0.01)  # 270 and 30 of 300
+    place = score_step(real_detector.detect(face_jpeg).probability)
+    assert f'class="marker" x="{round(100 * place / steps, 2)}%"' in drawing
+    assert "Real pictures this high or higher: 10.0%" in drawing and "Deepfakes this low or lower: 25.0%" in drawing
+
+
+@pytest.mark.parametrize("kept", [{}, {"error_rates": []}], ids=["of an earlier version", "not measured"])
+def test_a_result_without_error_rates_is_still_shown(client, app, held_out, face_jpeg, kept):
+    location = client.upload(face_jpeg).location
+    with app.app_context():
+        analysis = db.session.query(Analysis).one()
+        analysis.result = {name: value for name, value in analysis.result.items() if name != "error_rates"} | kept
+        db.session.commit()
+    page = client.get(location)
+    assert page.status_code == 200 and "histograms" not in page.text and "of this size" not in page.text
+    assert "has not been measured" in page.text or "held-out" in page.text
+
+
+@pytest.mark.parametrize(("verdict", "said"), [("deepfake", True), ("real", False)])
+def test_with_a_table_of_one_kind_only_that_one_is_told(
+    client, force_verdict, real_detector, held_out, face_jpeg, verdict, said
+):
+    sizes = tuple(size for size in real_detector.pictures.reference_scores.sizes if size.kind == "real")
+    real_detector.pictures.reference_scores = replace(real_detector.pictures.reference_scores, sizes=sizes)
+    force_verdict(verdict)
+    page = words_of(client.get(client.upload(face_jpeg).location).text)
+    assert (REALS in page) is ("This size is a face" in page) is said and "histograms" not in page
+
+
+def test_places_among_the_steps_of_scores():
+    assert [score_step(edge) for edge in HISTOGRAM_BIN_EDGES] == pytest.approx(range(len(HISTOGRAM_BIN_EDGES)))
+    assert score_step(0.03) == pytest.approx(5 + 1 / 3) and score_step(0.9995) == pytest.approx(
+        len(HISTOGRAM_BIN_EDGES) - 1.5
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "magic"),
+    [
+        ("/crop", "image/png", b"\x89PNG"),
+        ("/picture", "image/jpeg", b"\xff\xd8\xff"),
+        ("/thumbnail", "image/jpeg", b"\xff\xd8\xff"),
+        ("/faces/0/heatmap", "image/png", b"\x89PNG"),
+    ],
+)
+def test_derived_pictures_are_private_and_of_the_right_kind(client, face_jpeg, address, kind, magic):
+    response = client.get(client.upload(face_jpeg).location + address)
+    assert (response.status_code, response.mimetype) == (200, kind) and response.data.startswith(magic)
+    assert "private" in response.headers["Cache-Control"]
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_picture_is_upright(client, astronaut):
+    turned = astronaut.crop((0, 0, 512, 300)).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    location = client.upload(saved(turned, exif=exif)).location
+    assert 'viewBox="0 0 512 300"' in client.get(location).text
+    assert Image.open(io.BytesIO(client.get(f"{location}/picture").data)).size == (512, 300)
+
+
+def test_several_faces_are_told_apart(client, astronaut):
+    two = Image.new("RGB", (1024, 512))
+    two.paste(astronaut, (0, 0))
+    two.paste(astronaut.resize((400, 400)), (560, 60))
+    page = client.get(client.upload(saved(two)).location).text
+    picture = re.search(r'<svg class="picture".*?</svg>', page, re.S)[0]
+    assert picture.count('class="box"') == 2 and picture.count('/heatmap"') == 2
+    assert "2 faces were found" in page and "most suspicious face, number 1" in page
+    scores = re.findall(r'class="score">(.*?)<', page)
+    labels = re.findall(r">(\d) · (.*?)</text>", page)
+    assert sorted(labels) == [("1", scores[0]), ("2", scores[1])]
+
+
+def test_a_picture_without_a_face_is_inconclusive_and_says_so(client):
+    page = client.get(client.upload(saved(Image.new("RGB", (300, 200), "teal"))).location).text
+    assert "<h1>Inconclusive</h1>" in page and "No face was found" in page
+    assert 'class="box"' not in page and '/heatmap"' not in page
+    assert 'id="explanation"' not in page and 'id="deliveries"' not in page and 'id="provenance"' in page
+
+
+@pytest.mark.parametrize(("name", "origin"), [("real", "A real photograph"), ("fake", "A fake of our own making")])
+def test_a_sample_is_labelled_as_what_it_is(client, name, origin):
+    response = client.submit(f"/samples/{name}")
+    page = client.get(response.location).text
+    assert response.status_code == 303 and origin in page and "we know the truth" in page
+    assert 'class="box"' in page
+
+
+def test_the_fake_sample_is_made_once_and_differs_only_around_the_face(client, app, monkeypatch, astronaut):
+    import detector
+
+    made = []
+    make = detector.make_sample_fake
+    monkeypatch.setattr(detector, "make_sample_fake", lambda *arguments: made.append(1) or make(*arguments))
+    location = [client.submit("/samples/fake").location for _ in range(2)][1]
+    shown = np.asarray(Image.open(io.BytesIO(client.get(f"{location}/picture").data)), int)
+    difference = np.abs(shown - np.asarray(astronaut, int)).mean(axis=2)
+    assert made == [1]
+    assert difference[90:150, 190:260].mean() > 3 * difference[300:].mean()
+
+
+def test_the_start_page_lists_the_visitors_own_results(client, app, face_jpeg):
+    location = client.upload(face_jpeg, "mine.jpg").location
+    assert location in client.get("/").text and "mine.jpg" in client.get("/").text
+    assert "mine.jpg" not in app.test_client().get("/").text
+
+
+def test_a_stranger_sees_and_deletes_nothing(client, app, face_jpeg):
+    location = client.upload(face_jpeg).location
+    stranger = app.test_client()
+    stranger.upload(face_jpeg)
+    unknown = stranger.get("/analyses/nosuchresultanywhere00")
+    for address in ("", "/picture", "/thumbnail", "/faces/0/heatmap", "/crop", "/lime", "/evidence.zip"):
+        refused = stranger.get(location + address)
+        assert (refused.status_code, refused.text) == (404, unknown.text)
+    for action in ("examination", "delete"):
+        assert stranger.submit(f"{location}/{action}").status_code == 404
+    assert client.get(location).status_code == 200
+
+
+def test_deleting_takes_the_result_and_its_files(client, app, face_jpeg, stored_files):
+    location = client.upload(face_jpeg).location
+    response = client.submit(f"{location}/delete")
+    assert (response.status_code, response.location) == (303, "/")
+    assert "have been deleted" in client.get("/").text
+    assert [client.get(location + rest).status_code for rest in ("", "/picture")] == [404, 404]
+    assert client.submit(f"{location}/delete").status_code == 404
+    assert kept_rows(app) == (0, 0) and stored_files() == []
+
+
+# The evidence
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Let LIME and the deletion check look at a few faces instead of 700, and return how often they were asked."""
+    monkeypatch.setattr("detector.evidence.explanations.LIME_SAMPLES", 8)
+    monkeypatch.setattr("detector.evidence.explanations.RANDOM_DELETIONS", 1)
+    asked = []
+    explain = explanations.METHODS["lime"]
+    monkeypatch.setitem(explanations.METHODS, "lime", lambda *inputs: asked.append(1) or explain(*inputs))
+    return asked
+
+
+def section(page, name):
+    return words_of(re.search(rf'<section aria-labelledby="{name}">.*?</section>', page, re.S)[0])
+
+
+def kept_result(app):
+    with app.app_context():
+        return db.session.query(Analysis).one().result
+
+
+def test_a_page_shows_the_evidence(client, app, face_jpeg):
+    location = client.upload(face_jpeg).location
+    page, result = client.get(location).text, kept_result(app)
+    explanation = section(page, "explanation")
+    regions = result["explanation"]["regions"]
+    assert result["explanation"]["sentence"] in explanation and f'href="{location}/crop"' in explanation
+    assert regions and explanation.count('class="box"') == len(regions)
+    x, y, w, h = regions[0]["box"]
+    assert f'class="box" x="{x}" y="{y}" width="{w}" height="{h}"' in explanation
+    assert f">{regions[0]['share']:.0%}<" in explanation
+    assert f'action="{location}/examination"' in explanation and "/lime" not in explanation
+    deliveries = section(page, "deliveries")
+    assert result["stability"]["sentence"] in deliveries and deliveries.count("<circle") == 10
+    probability = result["stability"]["deliveries"][3]["probability"]
+    assert f'cx="{round(100 * probability, 2)}%"' in deliveries and "no part in the verdict" in deliveries
+    provenance = section(page, "provenance")
+    finding = result["provenance"]["findings"][0]
+    assert "nothing of it went into the score" in provenance and result["provenance"]["sha256"] in provenance
+    assert all(html.escape(finding[words]) in provenance for words in ("fact", "can_mean", "cannot_mean"))
+
+
+def test_what_a_generator_wrote_is_shown_and_shown_harmless(client, astronaut):
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("parameters", "an astronaut <b>\nSteps: 30, Sampler: Euler a, CFG scale: 7, Seed: 1")
+    page = client.get(client.upload(saved(astronaut, "PNG", pnginfo=notes)).location).text
+    provenance = section(page, "provenance")
+    assert "settings of an image generator" in provenance and "an astronaut &lt;b&gt; Steps: 30" in provenance
+
+
+@pytest.mark.parametrize(("changed", "state"), [(False, "Intact"), (True, "Broken")])
+def test_integrity_and_trust_are_two_facts(client, astronaut, changed, state):
+    signed = bytearray(sign(saved(astronaut), "image/jpeg")[0])
+    if changed:
+        signed[-200] ^= 1  # of the last pixels
+    page = client.get(client.upload(bytes(signed)).location)
+    assert page.status_code == 200
+    provenance = section(page.text, "provenance")
+    assert re.findall('<p class="state [a-z]+">(.*?)</p>', provenance) == [state, "Not looked up"]
+
+
+def test_a_face_that_is_not_judged_says_why(client, astronaut):
+    two = Image.new("RGB", (1024, 512))
+    two.paste(astronaut, (0, 0))
+    two.paste(astronaut.resize((90, 90)), (700, 200))
+    faces = section(client.get(client.upload(saved(two, "PNG")).location).text, "faces")
+    assert faces.count("Not judged.") == 1 and "too small in this picture" in faces
+
+
+def test_an_explanation_is_checked_once(client, app, face_jpeg, hasty, stored_files):
+    location = client.upload(face_jpeg).location
+    for _ in range(2):
+        response = client.submit(f"{location}/examination")
+        assert (response.status_code, response.location) == (303, f"{location}#explanation")
+    assert len(hasty) == 1
+    examined = kept_result(app)["examination"]
+    explanation = section(client.get(location).text, "explanation")
+    for said in (examined["check"]["sentence"], examined["lime"]["sentence"], examined["lime"]["check"]["sentence"]):
+        assert said in explanation
+    assert explanation.count("<polyline") == 4 and "/examination" not in explanation
+    assert client.get(f"{location}/lime").data.startswith(b"\x89PNG")
+    client.submit(f"{location}/delete")
+    assert stored_files() == []
+
+
+def test_two_presses_at_once_do_the_work_once(client, app, face_jpeg, hasty):
+    location = client.upload(face_jpeg).location
+    with app.app_context():
+        analysis_id = db.session.query(Analysis.id).scalar()
+
+    def press():
+        with app.app_context():
+            evidence.run_explanation_checks(db.session.get_one(Analysis, analysis_id))
+
+    presses = [threading.Thread(target=press) for _ in range(3)]
+    for thread in presses:
+        thread.start()
+    for thread in presses:
+        thread.join()
+    assert len(hasty) == 1 and "/lime" in client.get(location).text
+
+
+def test_a_picture_deleted_meanwhile_is_not_examined(client, app, face_jpeg, hasty, stored_files):
+    location = client.upload(face_jpeg).location
+    with app.app_context():
+        analysis = db.session.query(Analysis).one()
+        client.submit(f"{location}/delete")
+        evidence.run_explanation_checks(analysis)
+    assert hasty == [] and stored_files() == []
+
+
+@pytest.mark.parametrize("matters", [True, False])
+def test_a_map_that_does_not_matter_is_told(client, app, face_jpeg, hasty, matters):
+    location = client.upload(face_jpeg).location
+    client.submit(f"{location}/examination")
+    with app.app_context():
+        analysis = db.session.query(Analysis).one()
+        examined = analysis.result["examination"]
+        analysis.result = {
+            **analysis.result,
+            "examination": {**examined, "check": {**examined["check"], "matters": matters}},
+        }
+        db.session.commit()
+    badges = re.findall('<span class="badge (?:matters|idle)">(.*?)</span>', client.get(location).text)
+    assert badges[0] == ("The score rests on it" if matters else "This map explains little")
+
+
+def members(response):
+    with zipfile.ZipFile(io.BytesIO(response.data)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.mark.parametrize("examined", [False, True])
+def test_the_bundle_of_a_page_verifies(client, app, face_jpeg, hasty, picture_detector, examined):
+    location = client.upload(face_jpeg, "me.jpg").location
+    if examined:
+        client.submit(f"{location}/examination")
+    response = client.get(f"{location}/evidence.zip")
+    assert response.mimetype == "application/zip" and "private" in response.headers["Cache-Control"]
+    assert re.fullmatch(r"attachment; filename=evidence-[0-9a-f]{8}\.zip", response.headers["Content-Disposition"])
+    assert verify_bundle(response.data, picture_detector).differences == ()
+    files, result = members(response), kept_result(app)
+    record, report = json.loads(files["detection.json"]), html.unescape(files["report.html"].decode())
+    assert record["detection"]["logit"] == result["logit"]
+    assert record["deliveries"] == result["stability"]["deliveries"]
+    assert result["stability"]["sentence"] in report and result["explanation"]["sentence"] in report
+    said = [found["check"] for found in record["about"]["explanations"]]
+    kept = [result["examination"]["check"], result["examination"]["lime"]["check"]] if examined else [None]
+    assert said == kept and all(check["sentence"] in report for check in kept if check)
+    assert (files["original.jpg"], "maps/02-face-1-lime.png" in files) == (face_jpeg, examined)
+    assert "original.jpg" not in members(client.get(f"{location}/evidence.zip?original=no"))
+
+
+def test_a_bundle_of_a_picture_without_a_face_verifies(client, picture_detector):
+    location = client.upload(saved(Image.new("RGB", (300, 200), "teal"), "PNG")).location
+    assert verify_bundle(client.get(f"{location}/evidence.zip").data, picture_detector).differences == ()
+
+
+def test_a_picture_judged_by_another_model_gets_no_further_evidence(client, app, face_jpeg):
+    location = client.upload(face_jpeg).location
+    with app.app_context():
+        analysis = db.session.query(Analysis).one()
+        analysis.result = {**analysis.result, "model_sha256": "0" * 64}
+        db.session.commit()
+    assert client.get(location).status_code == 200
+    for response in (client.get(f"{location}/evidence.zip"), client.submit(f"{location}/examination")):
+        assert response.status_code == 400 and "judged by an earlier model" in problem(response)
+
+
+def test_a_result_of_an_earlier_version_is_still_shown(client, app, face_jpeg):
+    location = client.upload(face_jpeg).location
+    with app.app_context():
+        analysis = db.session.query(Analysis).one()
+        new = ("explanation", "stability", "provenance", "heatmaps")
+        analysis.result = {name: value for name, value in analysis.result.items() if name not in new}
+        analysis.result["faces"] = [
+            {name: value for name, value in face.items() if name != "reasons"} for face in analysis.result["faces"]
+        ]
+        db.session.commit()
+    page = client.get(location)
+    assert page.status_code == 200 and 'class="box"' in page.text
+    assert not re.search('id="(explanation|deliveries|provenance|bundle)"', page.text)
+    assert client.get(f"{location}/evidence.zip").status_code == 404
+    assert client.submit(f"{location}/examination").status_code == 303 and "examination" not in kept_result(app)
+
+
+def test_looking_at_pages_does_no_work(client, app, face_jpeg, monkeypatch):
+    location = client.upload(face_jpeg).location
+    monkeypatch.setitem(app.extensions, "detector", None)
+    for address in ("/", "/performance", "/healthz", location, f"{location}/picture", f"{location}/faces/0/heatmap"):
+        assert client.get(address).status_code == 200
+
+
+# What goes wrong, each with a sentence
+
+
+HTML = b"<!doctype html><html><script>alert(1)</script></html>"
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="99" height="99"><circle r="9"/></svg>'
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "status", "words"),
+    [
+        ("empty.jpg", b"", 400, "empty"),
+        ("notes.jpg", b"just some words", 415, "plain text"),
+        ("page.jpg", HTML, 415, "an HTML page"),
+        ("drawing.png", SVG, 415, "an SVG drawing"),
+        ("cut.jpg", "truncated", 400, "cut off"),
+        ("wrong-length.png", "wrong length", 400, "cut off"),
+        ("dot.png", saved(Image.new("RGB", (1, 1)), "PNG"), 400, "1 x 1 pixels"),
+        ("bomb.png", png_of_zeros(12_000, 9_000), 413, "108,000,000 in all"),
+        ("large.jpg", b"\xff\xd8\xff" + bytes(2_000_001), 413, "at most 2 MB"),
+        ("huge.jpg", b"\xff\xd8\xff" + bytes(9_000_000), 413, "at most 2 MB"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "." in value else "",
+)
+def test_what_cannot_be_judged_gets_a_sentence(
+    make_app, stored_files, face_jpeg, astronaut, caplog, name, data, status, words
+):
+    app = make_app(MAX_UPLOAD_MB=2)
+    if data == "truncated":
+        data = face_jpeg[: len(face_jpeg) // 3]
+    elif data == "wrong length":
+        png = saved(astronaut, "PNG")
+        at = png.index(b"IDAT") - 4
+        data = png[:at] + struct.pack(">I", 2**31 - 1) + png[at + 4 :]
+    response = app.test_client().upload(data, name)
+    assert response.status_code == status and words in problem(response), problem(response)
+    assert 'type="file"' in response.text and "Traceback" not in response.text
+    assert kept_rows(app) == (0, 0) and stored_files() == [] and caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda face: saved(face.convert("L")),
+        lambda face: saved(face.convert("CMYK")),
+        lambda face: saved(face.convert("P"), "PNG"),
+        lambda face: saved(face.convert("RGBA"), "PNG"),
+        lambda face: saved(Image.fromarray(np.asarray(face.convert("L"), np.uint16) * 257), "PNG"),
+        lambda face: saved(face, "TIFF"),
+        lambda face: saved(face, "BMP"),
+        lambda face: saved(face, "WEBP"),
+        lambda face: saved(face, "GIF", save_all=True, append_images=[Image.new("RGB", face.size)]),
+    ],
+    ids=["grey", "CMYK", "palette", "alpha", "16 bits", "TIFF", "BMP", "WebP", "animated GIF"],
+)
+def test_every_kind_of_picture_is_judged_whatever_its_name_says(client, astronaut, convert):
+    response = client.upload(convert(astronaut), "wrong.extension")
+    assert response.status_code == 303
+    assert 'class="box"' in client.get(response.location).text
+
+
+def test_a_hostile_file_name_is_only_shown_and_shown_harmless(client, face_jpeg, stored_files):
+    # quotes and line ends cannot stand in a multipart header as they are, everything else can
+    page = client.get(client.upload(face_jpeg, "../../<b onload=x>\u202e\x07.jpg").location).text
+    assert "&lt;b onload=x&gt;.jpg" in page and "<b onload" not in page
+    assert "\u202e" not in page and "\x07" not in page
+    assert all(re.fullmatch(r"(uploads/[0-9a-f]{64}|analyses/[\w-]{22}/[\w.-]+)", name) for name in stored_files())
+
+
+@pytest.mark.parametrize("fields", [{}, {"file": FileStorage(io.BytesIO(), "")}, {"file": "not a file"}])
+def test_a_form_without_a_file_says_what_to_do(client, fields):
+    response = client.submit("/analyses", **fields)
+    assert (response.status_code, problem(response)) == (400, "Choose a file first.")
+
+
+@pytest.mark.parametrize("token", [None, "", "made-up", "of somebody else"])
+@pytest.mark.parametrize("address", ["/analyses", "/samples/real", "/analyses/x/delete", "/analyses/x/examination"])
+def test_a_form_without_our_token_is_refused(client, app, token, address):
+    if token == "of somebody else":
+        token = re.search(r'name="csrf_token" value="([^"]+)"', app.test_client().get("/").text)[1]
+    client.get("/")
+    response = client.post(address, data={"csrf_token": token} if token is not None else {})
+    assert response.status_code == 400 and "too old or came from elsewhere" in problem(response)
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "status", "words"),
+    [
+        ("GET", "/nowhere", 404, "There is nothing here"),
+        ("GET", "/analyses", 405, "only receives forms"),
+        ("GET", "/samples/real", 405, "only receives forms"),
+        ("GET", "/visualizations/secret.png", 404, "There is nothing here"),
+        ("GET", "/visualizations/..%2f..%2fmodel.png", 404, "There is nothing here"),
+        ("GET", "/static/../app.py", 404, "There is nothing here"),
+    ],
+)
+def test_dead_ends_lead_back(client, method, address, status, words):
+    response = client.open(address, method=method)
+    assert response.status_code == status and words in response.text and 'href="/"' in response.text
+
+
+def test_an_unknown_sample_does_not_exist(client):
+    assert client.submit("/samples/other").status_code == 404
+
+
+def test_a_missing_model_is_said_without_a_traceback(client, app, face_jpeg, monkeypatch):
+    from webapp.analyses import DetectorThread
+
+    monkeypatch.setattr("detector.pictures.detect.MODEL_FILES", {"onnx": "missing.onnx"})
+    app.extensions["detector"] = DetectorThread()
+    response = client.upload(face_jpeg)
+    assert (response.status_code, problem(response)) == (503, "The model file missing.onnx is missing.")
+
+
+def test_our_own_mistakes_show_no_traceback(client, monkeypatch):
+    monkeypatch.setattr("webapp.pages.read_metrics", lambda folder: 1 / 0)
+    response = client.get("/performance")
+    assert response.status_code == 500 and "Something went wrong on our side" in response.text
+    assert "ZeroDivisionError" not in response.text and "Content-Security-Policy" in response.headers
+
+
+# What every page keeps to
+
+
+def test_every_answer_carries_the_security_headers(client, face_jpeg):
+    location = client.upload(face_jpeg).location
+    for address in ("/", location, f"{location}/picture", "/performance", "/nowhere", "/static/style.css", "/healthz"):
+        headers = client.get(address).headers
+        assert {name: headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
+        assert ("no-store" in headers["Cache-Control"]) is not address.startswith("/static")
+    policy = SECURITY_HEADERS["Content-Security-Policy"]
+    assert "unsafe" not in policy and "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+
+
+def test_pages_hold_nothing_inline_and_nothing_from_elsewhere(client, face_jpeg):
+    location = client.upload(face_jpeg).location
+    for address in ("/", location, "/performance", "/nowhere"):
+        page = client.get(address).text
+        assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:|<script(?![^>]*\ssrc=)", page)
+        assert not re.search(r'(?:src|href|action)="(?:https?:)?//', page)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "setting", "secure"), [("http", "no", False), ("http", "yes", True), ("https", "no", True)]
+)
+def test_the_session_cookie_is_locked_down(make_app, scheme, setting, secure):
+    client = make_app(COOKIE_SECURE=setting).test_client()
+    cookie = client.get("/", base_url=f"{scheme}://localhost").headers["Set-Cookie"]
+    assert "HttpOnly" in cookie and "SameSite=Lax" in cookie
+    assert ("Secure" in cookie) is secure
+
+
+def test_uploading_works_under_https(app, face_jpeg):
+    client = app.test_client()
+    client.environ_base.update({"wsgi.url_scheme": "https", "HTTP_REFERER": "https://localhost/"})
+    assert client.upload(face_jpeg).status_code == 303
+
+
+def test_health_is_cheap_and_leaves_no_cookie(client):
+    response = client.get("/healthz")
+    assert response.json == {"status": "ok"} and "Set-Cookie" not in response.headers
+
+
+def test_two_tabs_of_a_new_browser_are_one_visitor(app, face_jpeg):
+    client = app.test_client()
+    page = client.get("/")
+    token = re.search(r'name="csrf_token" value="([^"]+)"', page.text)[1]
+    cookie = page.headers["Set-Cookie"].partition(";")[0]
+    found = []
+    for _ in range(2):  # each tab sends the cookie it was given with the page
+        tab = app.test_client(use_cookies=False)
+        fields = {"csrf_token": token, "file": (io.BytesIO(face_jpeg), "face.jpg")}
+        found.append(tab.post("/analyses", data=fields, headers={"Cookie": cookie}).location)
+    assert found[0] != found[1]
+    assert [client.get(address).status_code for address in found] == [200, 200]
+
+
+@pytest.mark.parametrize("number", ["1", "9" * 3000])
+def test_a_heat_map_of_a_face_that_is_not_there_is_not_found(client, face_jpeg, number):
+    address = client.upload(face_jpeg).location
+    assert client.get(f"{address}/faces/{number}/heatmap").status_code == 404
+
+
+def test_a_wrong_method_says_which_are_right(client):
+    answer = client.put("/")
+    assert answer.status_code == 405 and "GET" in answer.headers["Allow"] and "<h1>" in answer.text

@@ -1,0 +1,84 @@
+import subprocess
+import sys
+
+from project import ROOT
+from sqlalchemy import inspect, text
+
+from webapp.models import db
+from webapp.schema import MIGRATIONS, current_revision, newest_revision
+
+
+def test_migrations_lead_to_the_tables_of_the_models(app):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    with app.app_context(), db.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, db.metadata) == []
+
+
+def test_newest_revision_is_what_alembic_calls_head():
+    from alembic.script import ScriptDirectory
+
+    assert newest_revision() == ScriptDirectory(MIGRATIONS).get_current_head()
+
+
+def test_an_older_database_is_brought_up_to_date(app, make_app):
+    with app.app_context():
+        with db.engine.begin() as connection:
+            for table in ("analysis", "upload", "alembic_version"):
+                connection.execute(text(f"DROP TABLE {table}"))
+        assert current_revision() is None
+    with make_app().app_context():
+        assert current_revision() == newest_revision()
+        assert {"analysis", "upload"} <= set(inspect(db.engine).get_table_names())
+
+
+def test_the_first_migration_can_be_taken_back(app):
+    from flask_migrate import Migrate, downgrade, upgrade
+
+    Migrate(app, db, directory=MIGRATIONS)
+    with app.app_context():
+        downgrade(revision="base")
+        assert inspect(db.engine).get_table_names() == ["alembic_version"]
+        upgrade()
+        assert current_revision() == newest_revision()
+
+
+def test_results_from_before_there_were_jobs_are_done_and_unfinished_ones_go_with_them(app):
+    from flask_migrate import Migrate, downgrade, upgrade
+
+    def add(analysis_id, **more):
+        values = {"id": analysis_id, "visitor": "v", "upload_sha256": "ab", "filename": "a", "media": "image"}
+        values |= {"created_at": "2026-01-01", "has_heatmaps": False, "result": "{}", **more}
+        statement = text(f"INSERT INTO analysis ({', '.join(values)}) VALUES (:{', :'.join(values)})")
+        db.session.execute(statement, values)
+        db.session.commit()
+
+    Migrate(app, db, directory=MIGRATIONS)
+    with app.app_context():
+        downgrade(revision="0001")
+        db.session.execute(text("INSERT INTO upload VALUES ('ab', 1, 5, 'image/png')"))
+        verdict = {"verdict": "real", "probability": 0.1, "threshold_real": 0.2, "threshold_fake": 0.8, "elapsed_ms": 7}
+        add("old", **verdict)
+        upgrade()
+        add("new", state="waiting", progress=0, attempts=0)
+        found = db.session.execute(text("SELECT id, state, attempts, error, probability FROM analysis ORDER BY id"))
+        assert found.all() == [("new", "waiting", 0, None, None), ("old", "done", 0, None, 0.1)]
+        db.session.commit()
+        downgrade(revision="0001")
+        assert db.session.execute(text("SELECT id, probability FROM analysis")).all() == [("old", 0.1)]
+
+
+def test_a_start_with_nothing_to_migrate_leaves_alembic_alone(app):
+    script = (
+        f"import sys; from webapp import create_app; create_app({{'INSTANCE_PATH': {app.instance_path!r}}});"
+        "sys.exit('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
+
+
+def test_sqlite_waits_for_others_and_keeps_its_references(app):
+    with app.app_context(), db.engine.connect() as connection:
+        found = {name: connection.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "foreign_keys")}
+    assert found == {"journal_mode": "wal", "foreign_keys": 1}

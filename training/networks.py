@@ -1,0 +1,368 @@
+"""The Keras graphs: RGB in 0 to 255 in, one linear logit and, where the head allows it, its class map out."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detector.results import ModelError
+
+if TYPE_CHECKING:
+    import keras
+
+# Per channel, what takes RGB in 0 to 255 to the range the published weights of an architecture were trained on.
+SIGNED = (1 / 127.5, -1.0)
+STANDARD = tuple(1 / (255 * std) for std in (0.229, 0.224, 0.225)), (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225)
+CENTRED = (1.0, (-123.68, -116.779, -103.939))
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A body out of `keras.applications`.
+
+    Attributes:
+        application: the function that builds it.
+        scaling: scale and offset of the pixels, for all channels or for each.
+        bgr: whether its ImageNet weights take the channels in that order; they are turned when they are taken over.
+        last: the layer it ends with; None keeps all of it.
+        options: further arguments of the function.
+    """
+
+    application: str
+    scaling: tuple[Any, Any] = SIGNED
+    bgr: bool = False
+    last: str | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+ARCHITECTURES = {
+    "mobilenet": Architecture("MobileNet", last="conv_pw_12_relu"),
+    "mobilenet_v2": Architecture("MobileNetV2"),
+    # Its own scaling is a Normalization layer, whose constants the export leaves as extra inputs.
+    "efficientnetv2b0": Architecture("EfficientNetV2B0", STANDARD, options=(("include_preprocessing", False),)),
+    "xception": Architecture("Xception"),
+    "vgg19": Architecture("VGG19", CENTRED, bgr=True),
+    "inception_v3": Architecture("InceptionV3"),
+    "resnet50": Architecture("ResNet50", CENTRED, bgr=True),
+    "densenet121": Architecture("DenseNet121", STANDARD),
+}
+NETWORKS = ("cnn", *ARCHITECTURES)
+CNN_CHANNELS = (32, 64, 128)
+# How a decoder doubles its picture, and how many times an autoencoder with it halves and doubles.
+DECODERS = {"nearest": 3, "transposed": 2, "shuffle": 3}
+AUTOENCODER_CHANNELS = 24  # of the first convolution; each halving doubles them, up to four times
+VOICE_GROUPS = 32  # of neighbouring bands, each with weights of its own
+VOICE_ROWS = 8  # of the class map; single groups speak against each other, and their map would be a chequerboard
+VOICE_SOUNDING_DB = 30.0  # below the loudest; quieter frames are pauses
+VOICE_SMOOTH = 21  # bands: what is left over their mean is detail
+VOICE_LIMIT = 4.0  # of a standardised value; a single odd window must not decide
+VOICE_EPSILON = 1e-6  # added to a variance; those of the harmonics are near 1e-2
+# Over frequency and time: the detail itself, its step to the next band and its step to the next frame.
+VOICE_FILTERS = (
+    np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], np.float32),
+    np.array([[0, -1, 0], [0, 1, 0], [0, 0, 0]], np.float32),
+    np.array([[0, 0, 0], [-1, 1, 0], [0, 0, 0]], np.float32),
+)
+CODE_CHANNELS = 2  # of the code in the middle, doubled with each halving
+
+
+def build_network(network: str, input_size_px: int, *, weights: str | Path = "none", dropout: float = 0.2):
+    """Build a network with the outputs `logit` (N, 1) and, except for "cnn", `class_map` (N, h, w, 1).
+
+    The head is a 1x1 convolution to one channel and then the mean over the map, so the map says what each place
+    adds to the logit and its mean is the logit (Zhou et al., arXiv 1512.04150).
+
+    Args:
+        network: a name of NETWORKS; "mobilenet" is MobileNet v1 up to its twelfth block (arXiv 1704.04861), "cnn" the
+            three convolutions and two dense layers many student projects use, which have no class map.
+        input_size_px: side of the square input.
+        weights: "none" for random ones, "imagenet" to download them, or what `load_body` reads.
+        dropout: rate before the head.
+
+    Returns:
+        keras.Model from (N, S, S, 3) float32 RGB in 0 to 255.
+
+    Raises:
+        ModelError: unknown network, or weights that do not fit it.
+    """
+    import keras
+
+    if network not in NETWORKS:
+        raise ModelError(f"There is no network called {network!r}; choose from {', '.join(NETWORKS)}.")
+    layers, shape = keras.layers, (input_size_px, input_size_px, 3)
+    pixels = keras.Input(shape, name="pixels")
+    if network == "cnn":
+        features = _cnn_body(shape, weights)(layers.Rescaling(1 / 255, name="scale")(pixels))
+        features = layers.Dense(CNN_CHANNELS[-1], activation="relu", name="hidden")(layers.Flatten()(features))
+        features = layers.Dropout(dropout, name="dropout")(features)
+        return keras.Model(pixels, {"logit": layers.Dense(1, dtype="float32", name="logit")(features)}, name=network)
+
+    architecture = ARCHITECTURES[network]
+    scaled = layers.Rescaling(*architecture.scaling, name="scale")(pixels)
+    features = _pretrained_body(architecture, shape, weights)(scaled)
+    features = layers.SpatialDropout2D(dropout, name="dropout")(features)
+    class_map = layers.Conv2D(1, 1, dtype="float32", name="class_map")(features)
+    logit = layers.GlobalAveragePooling2D(dtype="float32", name="logit")(class_map)
+    return keras.Model(pixels, {"logit": logit, "class_map": class_map}, name=network)
+
+
+def build_voice_network(bands: int):
+    """Build the voice network with the outputs `logit` (N, 1) and `class_map` (N, VOICE_ROWS, 1, 1).
+
+    What a vocoder leaves is a texture and no event: ripples between neighbouring frequencies, lines that stand still,
+    steps that are too even, harmonics too clear. So small fixed filters run over the fine structure; of what they find
+    the size, the lean to one side and what stays when signs may cancel are averaged over the time in which there is
+    sound, for each group of neighbouring bands, and every average votes with a weight of its own. Only these weights
+    are learned, by `set_votes`: the voices to learn from are a few hundred. The mean of the map is the logit; what the
+    harmonics say is shared out evenly, since it belongs to no frequency. The time axis is free. How loud a band is,
+    which a microphone decides, is not looked at.
+
+    Args:
+        bands: linear bands of the spectrogram, a multiple of 64.
+
+    Returns:
+        keras.Model from (N, bands, T, 1) float32 decibels, low frequencies first.
+
+    Source:
+        Okabe et al., "Attentive Statistics Pooling for Deep Speaker Embedding", arXiv 1803.10963, for statistics as
+        pooling, though what is heeded here is only the level; Noll, "Cepstrum Pitch Determination", 1967, for the
+        harmonics.
+    """
+    import keras
+
+    # Layers alone: Keras loads nothing else from an .h5 file.
+    layers = keras.layers
+    decibels = keras.Input((bands, None, 1), name="decibels")
+    peaks = layers.MaxPooling2D((bands, 1), name="peaks")(decibels)
+    loudest = layers.GlobalMaxPooling2D(keepdims=True, name="loudest")(peaks)
+    # How far each frame is from counting as sound; a decibel too far leaves a weight of e^-5.
+    missing = layers.Rescaling(-1.0, -VOICE_SOUNDING_DB)(layers.Subtract()([peaks, loudest]))
+    missing = layers.Reshape((-1, 1))(layers.ReLU(name="missing")(missing))
+    share = layers.Softmax(axis=1, name="share")(layers.Rescaling(-5.0)(missing))
+
+    def over_time(values):
+        rows, channels = values.shape[1], values.shape[3]
+        moments = layers.Reshape((-1, rows * channels))(layers.Permute((2, 1, 3))(values))
+        return layers.Reshape((rows, 1, channels))(layers.Dot(axes=1)([share, moments]))
+
+    def over_bands(values):
+        return layers.AveragePooling2D((bands // VOICE_GROUPS, 1))(values)
+
+    def absolute(values):
+        return layers.Maximum()([values, layers.Rescaling(-1.0)(values)])
+
+    level = over_bands(decibels)
+    spread = over_time(absolute(layers.Subtract()([level, over_time(level)])))
+    smooth = layers.AveragePooling2D((VOICE_SMOOTH, 1), 1, "same", name="smooth")(decibels)
+    detail = layers.Subtract(name="detail")([decibels, smooth])
+    filters = layers.Conv2D(len(VOICE_FILTERS), 3, padding="same", use_bias=False, trainable=False, name="filters")
+    found = filters(detail)
+    size = over_bands(over_time(absolute(found)))
+    lean = over_bands(over_time(layers.Activation("tanh")(layers.Rescaling(0.1)(found))))
+    standing = over_bands(absolute(over_time(found)))
+    texture = layers.Flatten()(layers.Concatenate()([spread, size, lean, standing]))
+
+    first, last = bands // 64, bands // 2  # 125 Hz to 4 kHz
+    voiced = layers.Cropping2D(((first, bands - last), (0, 0)))(detail)
+    waves = layers.Conv2D(8 * VOICE_GROUPS, (last - first, 1), use_bias=False, trainable=False, name="waves")(voiced)
+    harmonics = layers.Reshape((-1, 1, 1))(over_time(absolute(waves)))
+    harmonics = layers.Flatten()(layers.AveragePooling2D((8, 1))(harmonics))
+
+    # Each value, standardised and within limits, times a weight of its own; the values of a group lie side by side.
+    values = layers.Concatenate(name="statistics")([texture, harmonics])
+    values = layers.BatchNormalization(center=False, scale=False, epsilon=VOICE_EPSILON, name="standard")(values)
+    # A ReLU cuts from 0 up.
+    values = layers.ReLU(2 * VOICE_LIMIT)(layers.Rescaling(1.0, VOICE_LIMIT)(values))
+    values = layers.Reshape((1, 1, -1))(layers.Rescaling(1.0, -VOICE_LIMIT)(values))
+    votes = layers.DepthwiseConv2D(1, use_bias=False, depthwise_initializer="zeros", name="votes")(values)
+    votes = layers.Reshape((-1, 1, 1))(votes)
+    count = texture.shape[1]
+    of_groups = layers.Cropping2D(((0, harmonics.shape[1]), (0, 0)))(votes)
+    of_rows = layers.AveragePooling2D((count // VOICE_ROWS, 1))(of_groups)
+    of_rows = layers.Rescaling(float(count))(of_rows)  # so that the mean over the rows is the sum of all votes
+    of_harmonics = layers.Flatten()(layers.Cropping2D(((count, 0), (0, 0)))(votes))
+    of_harmonics = layers.Dense(1, kernel_initializer="ones", name="bias")(of_harmonics)
+    class_map = layers.Add(dtype="float32", name="class_map")([of_rows, layers.Reshape((1, 1, 1))(of_harmonics)])
+    logit = layers.GlobalAveragePooling2D(dtype="float32", name="logit")(class_map)
+    network = keras.Model(decibels, {"logit": logit, "class_map": class_map}, name="voice")
+    network.get_layer("filters").set_weights([np.stack(VOICE_FILTERS, axis=-1)[:, :, None]])
+    network.get_layer("waves").set_weights([_waves(last - first, 4 * VOICE_GROUPS)[:, None, None]])
+    return network
+
+
+def set_linear_weights(
+    network: keras.Model, mean: np.ndarray, variance: np.ndarray, weights: np.ndarray, bias: float
+) -> None:
+    """Put what was learned into a voice network.
+
+    Its logit is then the sum of `weights` times the statistics, standardised and cut to VOICE_LIMIT, plus `bias`.
+
+    Args:
+        mean, variance, weights: (S,) of the network's layer "statistics".
+        bias: of the logit.
+    """
+    network.get_layer("standard").set_weights([mean, variance])
+    network.get_layer("votes").set_weights([np.reshape(weights, (1, 1, -1, 1))])
+    dense = network.get_layer("bias")
+    dense.set_weights([np.ones_like(dense.get_weights()[0]), np.array([bias])])
+
+
+def average_networks(networks: list[keras.Model]) -> keras.Model:
+    """Join networks into one whose logit, and whose class map where all have one, is the mean of theirs.
+
+    Every second one sees the mirror image: the mean over two views of a face costs nothing more that way.
+
+    Raises:
+        ModelError: their inputs differ in size.
+    """
+    import keras
+
+    sizes = {network.input_shape[1] for network in networks}
+    if len(sizes) > 1:
+        raise ModelError(f"Networks that are averaged must take one size of input; these take {sorted(sizes)} pixels.")
+    pixels = keras.Input(networks[0].input_shape[1:], name="pixels")
+    members = []
+    for number, network in enumerate(networks):
+        member = keras.Model(network.input, network.output, name=f"member{number}")
+        members.append(_see_mirrored(member, pixels) if number % 2 else member(pixels))
+    outputs = {"logit": _mean([member["logit"] for member in members], "logit")}
+    if all("class_map" in member for member in members):
+        # Maps of several grids are repeated to a common one, which keeps each one's mean and so the logit.
+        side = math.lcm(*(member["class_map"].shape[1] for member in members))
+        maps = [keras.layers.UpSampling2D(side // m["class_map"].shape[1])(m["class_map"]) for m in members]
+        outputs["class_map"] = _mean(maps, "class_map")
+    return keras.Model(pixels, outputs, name="ensemble")
+
+
+def build_autoencoder(decoder: str, size_px: int):
+    """Build a small autoencoder, whose reconstructions carry the traces of the way its decoder enlarges pictures.
+
+    Args:
+        decoder: a name of DECODERS: "nearest" repeats pixels and convolves, as latent diffusion does; "transposed" is a
+            transposed convolution, as in early GANs; "shuffle" turns channels into pixels.
+        size_px: side of the square pictures, a multiple of 8.
+
+    Returns:
+        keras.Model from (N, S, S, 3) float32 RGB in 0 to 255 to the same.
+    """
+    import keras
+
+    layers, halvings = keras.layers, DECODERS[decoder]
+    widths = [min(AUTOENCODER_CHANNELS << halving, 4 * AUTOENCODER_CHANNELS) for halving in range(halvings + 1)]
+
+    def convolve(values, width: int, **options):
+        return layers.Conv2D(width, 3, padding="same", activation="relu", **options)(values)
+
+    pixels = keras.Input((size_px, size_px, 3), name="pixels")
+    values = convolve(layers.Rescaling(1 / 127.5, -1.0)(pixels), widths[0])
+    for width in widths[1:]:
+        values = convolve(values, width, strides=2)
+    values = layers.Conv2D(CODE_CHANNELS << halvings, 1, name="code")(values)
+    values = convolve(values, widths[-1])
+    for width in widths[-2::-1]:
+        if decoder == "nearest":
+            values = convolve(layers.UpSampling2D()(values), width)
+        elif decoder == "transposed":
+            values = layers.Conv2DTranspose(width, 4, strides=2, padding="same", activation="relu")(values)
+        else:
+            values = keras.ops.depth_to_space(convolve(values, 4 * width), 2)
+    values = layers.Conv2D(3, 3, padding="same")(values)
+    return keras.Model(pixels, layers.Rescaling(127.5, 127.5, name="reconstruction")(values), name=decoder)
+
+
+def load_body(body: keras.Model, path: str | Path) -> None:
+    """Load a body's .weights.h5 file, or the body of a whole model.h5 of ours, with a sentence when it does not fit.
+
+    Of a model that was joined from several it is the last one's.
+
+    Raises:
+        ModelError: the file is missing or belongs to another network.
+    """
+    import keras
+
+    if not Path(path).is_file():
+        raise ModelError(f"The weights file {path} is missing.")
+    try:
+        if not str(path).endswith(".weights.h5"):
+            whole = keras.models.load_model(path, compile=False)
+            members = [layer for layer in whole.layers if layer.name.startswith("member")]
+            last = max(members, key=lambda layer: layer.name, default=whole)
+            body.set_weights(last.get_layer("body").get_weights())
+            return
+        with warnings.catch_warnings():
+            # Of some layers that are missing in the file Keras only warns, and leaves them random.
+            warnings.simplefilter("error", UserWarning)
+            body.load_weights(path)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
+        reason = re.split(r"[.\n]", str(error))[0]
+        raise ModelError(f"The weights in {Path(path).name} do not fit the network's body: {reason}.") from error
+
+
+def _pretrained_body(architecture: Architecture, shape: tuple[int, int, int], weights: str | Path) -> keras.Model:
+    import keras
+
+    whole = getattr(keras.applications, architecture.application)(
+        include_top=False,
+        weights="imagenet" if weights == "imagenet" else None,
+        input_shape=shape,
+        **dict(architecture.options),
+    )
+    end = whole.get_layer(architecture.last).output if architecture.last else whole.output
+    body = keras.Model(whole.input, end, name="body")
+    if weights == "imagenet" and architecture.bgr:
+        first = next(layer for layer in body.layers if layer.weights)
+        kernel, *rest = first.get_weights()
+        first.set_weights([kernel[:, :, ::-1], *rest])
+    elif weights not in ("none", "imagenet"):
+        load_body(body, weights)
+    return body
+
+
+def _cnn_body(shape: tuple[int, int, int], weights: str | Path) -> keras.Model:
+    import keras
+
+    if weights == "imagenet":
+        raise ModelError("There are no ImageNet weights for the network cnn; use --weights none.")
+    body = keras.Sequential([keras.Input(shape)], name="body")
+    for channels in CNN_CHANNELS:
+        body.add(keras.layers.Conv2D(channels, 3, padding="same", activation="relu"))
+        body.add(keras.layers.MaxPooling2D())
+    if weights != "none":
+        load_body(body, weights)
+    return body
+
+
+def _waves(length: int, count: int) -> np.ndarray:
+    """Return cosines and sines under a window, (length, 2 * count), that ripple 1, 1.5, 2 ... times over the length."""
+    phases = np.pi * np.arange(length)[:, None] * (np.arange(count) + 2) / length
+    waves = np.hanning(length)[:, None] * np.exp(-1j * phases)
+    return np.stack([waves.real, waves.imag], axis=-1).reshape(length, -1).astype(np.float32)
+
+
+def _see_mirrored(network: keras.Model, pixels) -> dict:
+    """Show a network the mirror image, and lay its class map back over the picture."""
+    outputs = network(_mirror(pixels))
+    return {name: _mirror(values) if len(values.shape) == 4 else values for name, values in outputs.items()}
+
+
+def _mirror(values):
+    """Reverse the columns of (N, H, W, C), by a fixed matrix: Keras loads no bare operations from HDF5."""
+    import keras
+
+    reverse = keras.layers.EinsumDense("nhwc,wv->nhvc", values.shape[1:], trainable=False)
+    mirrored = reverse(values)
+    reverse.set_weights([np.eye(values.shape[2], dtype=np.float32)[::-1]])
+    return mirrored
+
+
+def _mean(values: list, name: str):
+    import keras
+
+    # Average wants two; one network is its own mean.
+    return keras.layers.Average(name=name)(values) if len(values) > 1 else keras.layers.Identity(name=name)(values[0])

@@ -1,0 +1,125 @@
+"""What only the pages say, beside the words that `detector` shares with its reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from detector import Verdict
+from detector.evidence import DEGRADATION_LABELS
+from detector.reports import (
+    CLASS_NAMES,
+    TAIL_PHRASES,
+    error_rate_sentence,
+    format_face_sizes,
+    headline,
+    reason_sentence,
+)
+from detector.text import (
+    format_bytes,
+    format_count,
+    format_datetime,
+    format_estimate,
+    format_percent,
+    format_probability,
+)
+from webapp.models import Analysis, State
+
+SHORT_VERDICTS = {
+    Verdict.REAL: "Real",
+    Verdict.DEEPFAKE: "Deepfake",
+    Verdict.INCONCLUSIVE: "Inconclusive",
+}
+WORK_HEADLINES = {
+    State.WAITING: "Waiting for its turn",
+    State.RUNNING: "Being judged",
+    State.FAILED: "There is no verdict",
+    State.CANCELLED: "Cancelled",
+}
+DEGRADATION_NAMES = {
+    "stored": "as stored",
+    "jpeg50": "saved as JPEG of quality 50",
+    "half": "halved in size and doubled again",
+    "blur1": "blurred (sigma 1 pixel)",
+}
+
+
+def short_verdict(verdict: str) -> str:
+    """Return a verdict in one word."""
+    return SHORT_VERDICTS[Verdict(verdict)]
+
+
+def work_headline(analysis: Analysis) -> str:
+    """Return what is going on with an upload that has no verdict."""
+    return WORK_HEADLINES[State(analysis.state)]
+
+
+def work_progress(analysis: Analysis) -> str:
+    """Return how far the judging is, such as "42% done"."""
+    return f"{analysis.progress:.0%} done" if analysis.state == State.RUNNING else "It begins in a moment."
+
+
+def degradation_name(name: str) -> str:
+    """Return how a picture arrived in words; a name that is not known as it is."""
+    return DEGRADATION_NAMES.get(name, name)
+
+
+def degradation_label(name: str) -> str:
+    """Return the same in so few words that they fit beside a mark."""
+    return DEGRADATION_LABELS.get(name, name)
+
+
+def format_interval(measured: Mapping[str, Any], *, share: bool = True) -> str:
+    """Return what stands behind a measured value: "95% interval 2.2% to 4.3%, n = 1,784"."""
+    parts = []
+    if measured.get("low") is not None and measured.get("high") is not None:
+        low, high = (format_estimate(measured[end], share=share) for end in ("low", "high"))
+        parts.append(f"95% interval {low} to {high}")
+    if measured.get("n"):
+        parts.append(f"n = {format_count(measured['n'])}")
+    return ", ".join(parts)
+
+
+def tail_label(kind: str, media: str) -> str:
+    """Return what an error rate counts: "Real pictures this high or higher"."""
+    return f"{CLASS_NAMES[media][kind].capitalize()} {TAIL_PHRASES[kind]}"
+
+
+def class_name(kind: str, media: str) -> str:
+    """Return what the held-out files of a kind are called: "real pictures"."""
+    return CLASS_NAMES[media][kind]
+
+
+def format_duration(elapsed_ms: float) -> str:
+    """Return a processing time, such as "84 ms" or "1.2 s"."""
+    return f"{elapsed_ms / 1000:.1f} s" if elapsed_ms >= 1000 else f"{elapsed_ms:.0f} ms"
+
+
+def format_timestamp(seconds: float) -> str:
+    """Return a time in a recording, such as "0:07" or "1:02:30"."""
+    hours, rest = divmod(int(seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+FILTERS = (
+    headline,
+    work_headline,
+    work_progress,
+    short_verdict,
+    reason_sentence,
+    degradation_name,
+    degradation_label,
+    format_percent,
+    format_probability,
+    format_estimate,
+    format_interval,
+    error_rate_sentence,
+    tail_label,
+    class_name,
+    format_face_sizes,
+    format_count,
+    format_bytes,
+    format_duration,
+    format_timestamp,
+    format_datetime,
+)
