@@ -3,6 +3,13 @@
 import ast
 
 
+def dotted(node):
+    """Return the parts of `a.b.c`; the first is empty where the chain does not begin with a name."""
+    if isinstance(node, ast.Attribute):
+        return [*dotted(node.value), node.attr]
+    return [node.id if isinstance(node, ast.Name) else ""]
+
+
 def used_names(tree, package=()):
     """Yield (dotted name, inside a function) for every import and every `module.name` of an imported module."""
     aliases = [alias for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
@@ -18,7 +25,7 @@ def used_names(tree, package=()):
             module = ".".join([*parents, *([node.module] if node.module else [])])
             yield from ((f"{module}.{alias.name}", in_function) for alias in node.names)
         elif isinstance(node, ast.Attribute):
-            root, *rest = ast.unparse(node).split(".")
+            root, *rest = dotted(node)
             if root in modules:
                 yield ".".join([modules[root], *rest]), in_function
         in_function |= isinstance(node, ast.FunctionDef)
