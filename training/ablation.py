@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 from detector.media.degradations import TIERS
-from detector.models.spec import ModelSpec, file_sha256
+from detector.models.spec import FaceInput, ModelSpec, file_sha256
 from detector.pictures.detect import load_picture_detector
 from training.calibrating import UNCALIBRATED, save_model
 from training.exporting import export
@@ -64,7 +64,9 @@ def train_into(run: Path, settings: TrainingSettings) -> Path:
     if not model.is_file():
         network, _, account = train(settings, run)
         save_model(
-            model, network, ModelSpec(settings.network, settings.input_size_px, CROP_MARGIN, UNCALIBRATED, account)
+            model,
+            network,
+            ModelSpec(settings.network, FaceInput(settings.input_size_px, CROP_MARGIN), UNCALIBRATED, account),
         )
     return model
 

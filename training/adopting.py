@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from detector.models.spec import ModelSpec
+from detector.models.spec import FaceInput, ModelSpec
 from detector.results import ModelError
 from training.calibrating import UNCALIBRATED, write_calibrated
 from training.fitting import CROP_MARGIN
@@ -72,7 +72,9 @@ def main(argv: list[str] | None = None) -> None:
     size_px = network.input_shape[1]
     _, tune = split_train_calibration(read_manifest(options.manifest))
     origin = {"adopted_from": options.model.name, "tune": len(tune), "date": date.today().isoformat()}
-    write_calibrated(options.out, network, ModelSpec("adopted", size_px, CROP_MARGIN, UNCALIBRATED, origin), tune)
+    write_calibrated(
+        options.out, network, ModelSpec("adopted", FaceInput(size_px, CROP_MARGIN), UNCALIBRATED, origin), tune
+    )
     print(f"wrote {options.out}; next: python scripts/export.py")
 
 

@@ -120,12 +120,12 @@ def stages(judge: PictureDetector, finder: FaceFinder, data: bytes) -> dict[str,
     """Return the stages of judging one picture, each alone, and the whole."""
     image = read_image(data)
     spec = judge.engine.spec
-    squares = [crop_square(finder.find_faces(image)[0].box, spec.crop_margin, image.shape[1], image.shape[0])]
-    crops = crop_faces(image, squares, spec.input_size_px)
+    squares = [crop_square(finder.find_faces(image)[0].box, spec.face.crop_margin, image.shape[1], image.shape[0])]
+    crops = crop_faces(image, squares, spec.face.size_px)
     return {
         "decode": lambda: read_image(data),
         "find": lambda: finder.find_faces(image),
-        "crop": lambda: crop_faces(image, squares, spec.input_size_px),
+        "crop": lambda: crop_faces(image, squares, spec.face.size_px),
         "network": lambda: judge.engine.run(crops),
         "whole": lambda: judge.detect(data),
     }
@@ -133,7 +133,7 @@ def stages(judge: PictureDetector, finder: FaceFinder, data: bytes) -> dict[str,
 
 def students_way(engine: KerasEngine, data: bytes) -> dict[str, Callable[[], object]]:
     """Return `predict` alone and from the file on, with the same network."""
-    side = engine.spec.input_size_px
+    side = engine.spec.face.size_px
 
     def prepare() -> np.ndarray:
         picture = Image.open(io.BytesIO(data)).convert("RGB").resize((side, side))
@@ -151,7 +151,7 @@ def other_runtimes(judge: PictureDetector, threads: int | None) -> dict[str, Cal
     import onnxruntime
     import openvino
 
-    side = judge.engine.spec.input_size_px
+    side = judge.engine.spec.face.size_px
     batch = np.random.default_rng(0).integers(0, 256, (1, side, side, 3)).astype(np.float32)
     settings = {"INFERENCE_NUM_THREADS": threads} if threads else {}
     own_precision = openvino.compile_model(MODEL_FILES["onnx"], "CPU", settings)
@@ -245,7 +245,7 @@ def main(argv: list[str] | None = None) -> None:
 
     spec = judge.engine.spec
     picture = f"{SIDE_PX} x {SIDE_PX} JPEG of {len(data) / 1e3:.0f} kB"
-    print(f"{spec.network} at {spec.input_size_px} px, {picture}, {options.rounds} rounds")
+    print(f"{spec.network} at {spec.face.size_px} px, {picture}, {options.rounds} rounds")
     print(f"OpenVINO {version('openvino')}, {options.threads or os.cpu_count()} threads")
     print("| stage | median ms | fastest | slowest | a second |\n|---|---|---|---|---|")
     medians = {name: statistics.median(values) for name, values in times.items()}

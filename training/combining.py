@@ -28,7 +28,7 @@ def combine(paths: list[Path]) -> tuple[object, ModelSpec]:
         ModelError: a model cannot be read, or they want different crops.
     """
     engines = [KerasEngine(path) for path in paths]
-    if len({engine.spec.crop_margin for engine in engines}) > 1:
+    if len({engine.spec.face.crop_margin for engine in engines}) > 1:
         raise ModelError("Models that are joined must be trained on crops of the same margin.")
     network = average_networks([engine.network for engine in engines])
     last = engines[-1].spec
@@ -36,7 +36,7 @@ def combine(paths: list[Path]) -> tuple[object, ModelSpec]:
     account = {
         name: last.training[name] for name in ("sources", "fit", "tune", "curve", "date") if name in last.training
     }
-    spec = ModelSpec("ensemble", last.input_size_px, last.crop_margin, UNCALIBRATED, {**account, "members": members})
+    spec = ModelSpec("ensemble", last.input, UNCALIBRATED, {**account, "members": members})
     return network, spec
 
 

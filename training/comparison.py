@@ -61,7 +61,7 @@ TIMED_ROUNDS = 50
 def network_ms(exported: Path) -> float:
     """Return the median time of the network on one crop, in the fast engine with one thread."""
     engine = FastEngine(exported, threads=1)
-    side = engine.spec.input_size_px
+    side = engine.spec.face.size_px
     crop = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
     return median(take_turns({"network": lambda: engine.run(crop)}, TIMED_ROUNDS)["network"])
 

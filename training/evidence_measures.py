@@ -159,8 +159,8 @@ def find_samples(examples: list[Example]) -> list[Sample]:
 def cut_sample(sample: Sample, engine: Engine) -> tuple[np.ndarray, np.ndarray]:
     """Return the square the network is shown at its size (S, S, 3), and the face's box (4,) in it."""
     height, width = sample.image.shape[:2]
-    size_px = engine.spec.input_size_px
-    square = crop_square(sample.face.box, engine.spec.crop_margin, width, height)
+    size_px = engine.spec.face.size_px
+    square = crop_square(sample.face.box, engine.spec.face.crop_margin, width, height)
     box = (sample.face.box - np.array([*square[:2], 0, 0], np.float32)) * np.float32(size_px / square[2])
     return crop_faces(sample.image, [square], size_px)[0], box
 

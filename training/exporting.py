@@ -54,7 +54,7 @@ def export(source: Path, target: Path, *, batch: np.ndarray | None = None, toler
     reference = KerasEngine(source)
     spec = reference.spec
     if batch is None:
-        shape = (CHECK_CROPS, spec.input_size_px, spec.input_size_px, 3)
+        shape = (CHECK_CROPS, spec.face.size_px, spec.face.size_px, 3)
         batch = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     expected, _ = reference.run(batch)  # Keras exports only a network that was called once
     target.parent.mkdir(parents=True, exist_ok=True)

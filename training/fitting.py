@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from detector.media.images import read_image
 from detector.metrics import roc_auc
-from detector.models.spec import ModelSpec, file_sha256, read_spec
+from detector.models.spec import FaceInput, ModelSpec, file_sha256, read_spec
 from detector.pictures.faces import crop_faces, cut_square, resize
 from detector.results import ModelError
 from training.arguments import at_least, proportion_argument
@@ -561,7 +561,7 @@ def main(argv: list[str] | None = None) -> None:
         network, tune, account = train(settings, run)
     except ModelError as error:
         raise SystemExit(str(error)) from error
-    spec = ModelSpec(settings.network, settings.input_size_px, CROP_MARGIN, UNCALIBRATED, account)
+    spec = ModelSpec(settings.network, FaceInput(settings.input_size_px, CROP_MARGIN), UNCALIBRATED, account)
     if can_export():
         write_calibrated(options.out, network, spec, tune)
         print(f"wrote {options.out}; next: python scripts/export.py")

@@ -347,7 +347,7 @@ def main(argv: list[str] | None = None) -> None:
     metrics = {
         "model": {
             "name": spec.network,
-            "input_size_px": spec.input_size_px,
+            "input_size_px": spec.face.size_px,
             "threshold_real": spec.calibration.threshold_real,
             "threshold_fake": spec.calibration.threshold_fake,
             "sha256_h5": judge.engine.model_sha256,

@@ -43,7 +43,7 @@ from detector.voices.detect import VOICE_MODEL_FILES, VOICE_NETWORK
 from detector.voices.features import (
     BANDS,
     FFT_LENGTH,
-    SPECTROGRAM_SETTINGS,
+    VOICE_INPUT,
     cut_windows,
     has_sound,
     log_spectrogram,
@@ -365,7 +365,7 @@ def _is_active(size: int) -> np.ndarray:
     """Return which of the statistics vote, (size,): in a row lie those of each group of bands, then the harmonics."""
     each = size // VOICE_GROUPS - 1  # a group has so many, and one harmonic
     group = np.arange(size) // each
-    top = np.ceil(TOP_HZ / (SPECTROGRAM_SETTINGS["sample_rate_hz"] / 2) * VOICE_GROUPS)
+    top = np.ceil(TOP_HZ / (VOICE_INPUT.sample_rate_hz / 2) * VOICE_GROUPS)
     return (group < top) | (group >= VOICE_GROUPS)
 
 
@@ -453,18 +453,14 @@ def export_voice(source: Path, target: Path) -> float:
     Raises:
         ModelError: the source has no spec, or the engines differ by more than TOLERANCE.
     """
-    noise = (
-        np.random.default_rng(0)
-        .standard_normal(CHECK_SECONDS * SPECTROGRAM_SETTINGS["sample_rate_hz"])
-        .astype(np.float32)
-    )
+    noise = np.random.default_rng(0).standard_normal(CHECK_SECONDS * VOICE_INPUT.sample_rate_hz).astype(np.float32)
     windows, _ = cut_windows(normalize_level(noise))
     return export(source, target, batch=log_spectrogram(windows)[..., None], tolerance=TOLERANCE)
 
 
 def filters_sha256() -> str:
     """Return one hash over what turns sound into statistics: windows, spectrogram and the network's fixed layers."""
-    parts = [json.dumps(SPECTROGRAM_SETTINGS, sort_keys=True), str(RECIPE), inspect.getsource(build_voice_network)]
+    parts = [json.dumps(asdict(VOICE_INPUT), sort_keys=True), str(RECIPE), inspect.getsource(build_voice_network)]
     digest, network = hashlib.sha256("\n".join(parts).encode()), build_voice_network(BANDS)
     for name in ("filters", "waves"):
         digest.update(network.get_layer(name).get_weights()[0].tobytes())
@@ -513,7 +509,6 @@ def main(argv: list[str] | None = None) -> None:
         set_linear_weights(network, votes.mean, votes.variance, votes.weights, votes.bias)
         sources = Counter(f"{e.source} {'fake' if e.label else 'real'}" for e in examples)
         account = {
-            "audio": SPECTROGRAM_SETTINGS,
             "sources": dict(sorted(sources.items())),
             "recordings": len(examples),
             "speakers": len({e.group for e in examples}),
@@ -522,7 +517,7 @@ def main(argv: list[str] | None = None) -> None:
         }
         options.out.parent.mkdir(parents=True, exist_ok=True)
         # A voice has no crop; the size is that of a spectrogram's one fixed side.
-        save_model(options.out, network, ModelSpec(VOICE_NETWORK, BANDS, 0.0, calibration, account))
+        save_model(options.out, network, ModelSpec(VOICE_NETWORK, VOICE_INPUT, calibration, account))
         print(
             f"P(fake) = sigmoid({calibration.slope:.4f} * logit {calibration.intercept:+.4f}); "
             f"real up to {calibration.threshold_real:.4f}, deepfake from {calibration.threshold_fake:.4f}"

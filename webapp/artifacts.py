@@ -93,7 +93,7 @@ def collect_evidence(detection: PictureDetection, data: bytes, engine: Engine) -
     if first is not None and first.heatmap is not None and not first.reasons:
         explanation = {
             **detector.evidence.explain_face(detection, engine).to_dict(),
-            "size_px": engine.spec.input_size_px,
+            "size_px": engine.spec.face.size_px,
         }
     delivered = detector.evidence.measure_face_robustness(detection, engine)
     if delivered is not None:

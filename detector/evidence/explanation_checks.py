@@ -28,7 +28,7 @@ DEGRADATION_LABELS = {
 
 def face_crop(detection: PictureDetection, engine: Engine, *, face: int = 0) -> np.ndarray:
     """Return a face as the network saw it, (S, S, 3) uint8 RGB; faces are counted from 0."""
-    return crop_faces(detection.image, [detection.faces[face].crop_box], engine.spec.input_size_px)[0]
+    return crop_faces(detection.image, [detection.faces[face].crop_box], engine.spec.face.size_px)[0]
 
 
 def explain_face(
@@ -39,7 +39,7 @@ def explain_face(
     Raises:
         ModelError: there is no such method, or it does not go with this engine or network.
     """
-    judged, size_px = detection.faces[face], engine.spec.input_size_px
+    judged, size_px = detection.faces[face], engine.spec.face.size_px
     landmarks = judged.landmarks
     if landmarks is not None:
         landmarks = landmarks_in_crop(landmarks, judged.crop_box, size_px)
@@ -58,7 +58,7 @@ def measure_face_robustness(detection: PictureDetection, engine: Engine) -> Robu
     # A box of the finder is rounded once it is a result, and a crop that moves by a pixel has another score: this
     # square comes to the very crop that was judged.
     x, y, side, _ = detection.faces[0].crop_box
-    inner = side / engine.spec.crop_margin
+    inner = side / engine.spec.face.crop_margin
     box = np.array([x + (side - inner) / 2, y + (side - inner) / 2, inner, inner])
     return measure_robustness(detection.image, [box], engine)
 

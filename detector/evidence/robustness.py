@@ -113,7 +113,7 @@ def measure_robustness(image: np.ndarray, boxes: Sequence[np.ndarray], engine: E
     spec, calibration = engine.spec, engine.spec.calibration
     crops = []
     for box in boxes[:MAX_TESTED_FACES]:
-        crops += _degraded_crops(image, box, spec.crop_margin, spec.input_size_px)
+        crops += _degraded_crops(image, box, spec.face.crop_margin, spec.face.size_px)
     logits, _ = engine.run(np.stack(crops))
     deliveries = []
     for name, logit in zip(DEGRADATIONS, logits.reshape(-1, len(DEGRADATIONS)).max(axis=0).tolist(), strict=True):

@@ -30,7 +30,7 @@ class Engine(ABC):
         """Score face crops.
 
         Args:
-            batch: (N, S, S, 3) uint8 RGB, S = spec.input_size_px.
+            batch: (N, S, S, 3) uint8 RGB, S = spec.face.size_px.
 
         Returns:
             Logits (N,) float32, positive means fake, and class maps (N, h, w) float32 whose mean is the logit; None

@@ -13,7 +13,43 @@ from detector.results import ModelError
 
 SPEC_KEY = "detector_spec"  # HDF5 attribute of model.h5 and metadata key of face.onnx
 ORIGIN_KEY = "made_from_sha256"  # metadata key of face.onnx: the model.h5 it was exported from
-SPEC_VERSION = 1
+SPEC_VERSION = 2
+
+
+@dataclass(frozen=True)
+class FaceInput:
+    """What a face network takes: RGB in 0 to 255 as float32, which it scales itself.
+
+    Attributes:
+        size_px: side of the square input.
+        crop_margin: side of the face crop over the longer side of the face box.
+    """
+
+    size_px: int
+    crop_margin: float
+
+
+@dataclass(frozen=True)
+class VoiceInput:
+    """What a voice network takes: log spectrograms of windows of a recording, brought to one level.
+
+    Attributes:
+        sample_rate_hz: of the waveform.
+        level: root mean square of the frames with sound, full scale = 1.
+        window_s, hop_s: length of a window, and largest distance between the starts of neighbouring windows.
+        fft_length, fft_hop_length: samples of a spectrogram frame, and between neighbouring frames.
+        bands: linear frequency bands from 0 to half the sample rate.
+        floor_db: power added to each band, relative to full scale.
+    """
+
+    sample_rate_hz: int
+    level: float
+    window_s: float
+    hop_s: float
+    fft_length: int
+    fft_hop_length: int
+    bands: int
+    floor_db: float
 
 
 @dataclass(frozen=True)
@@ -21,18 +57,38 @@ class ModelSpec:
     """What must be known to feed a network and to read its logit.
 
     Attributes:
-        network: architecture name, one of `networks.NETWORKS`, or "adopted".
-        input_size_px: side of the square input; the network takes RGB in 0 to 255 as float32 and scales it itself.
-        crop_margin: side of the face crop over the longer side of the face box.
-        calibration: logit to probability and probability to verdict.
+        network: architecture name, one of `training.networks.NETWORKS`, "voice", "ensemble" or "adopted".
+        input: what the network takes.
+        calibration: logit to probability, and the two thresholds.
         training: where the weights come from: sources with counts, curve, settings, date.
     """
 
     network: str
-    input_size_px: int
-    crop_margin: float
+    input: FaceInput | VoiceInput
     calibration: Calibration
     training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def face(self) -> FaceInput:
+        """The input of a face network.
+
+        Raises:
+            ModelError: this is the spec of a voice network.
+        """
+        if not isinstance(self.input, FaceInput):
+            raise ModelError(f"The model's network is {self.network!r}; a network for faces is needed.")
+        return self.input
+
+    @property
+    def voice(self) -> VoiceInput:
+        """The input of a voice network.
+
+        Raises:
+            ModelError: this is the spec of a face network.
+        """
+        if not isinstance(self.input, VoiceInput):
+            raise ModelError(f"The model's network is {self.network!r}; a network for voices is needed.")
+        return self.input
 
     def to_json(self) -> str:
         """Return the text that goes into a weights file."""
@@ -40,18 +96,35 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
-        """Read what `to_json` wrote.
+        """Read what `to_json` of this or an earlier version wrote.
 
         Raises:
-            ModelError: not a spec, or of another version.
+            ModelError: not a spec, or of an unknown version.
         """
         try:
             values = json.loads(text)
-            if values.pop("version") != SPEC_VERSION:
+            version = values.pop("version")
+            if version == 1:
+                values = _upgrade_from_1(values)
+            elif version != SPEC_VERSION:
                 raise ModelError(f"The model's spec is not of version {SPEC_VERSION}; export the model again.")
-            return cls(**{**values, "calibration": Calibration(**values["calibration"])})
+            kind = VoiceInput if "bands" in values["input"] else FaceInput
+            return cls(
+                **{**values, "input": kind(**values["input"]), "calibration": Calibration(**values["calibration"])}
+            )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ModelError("The model's spec cannot be read; export the model again.") from error
+
+
+def _upgrade_from_1(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a spec of version 1, which had the fields of a face for voices as well, as version 2."""
+    size_px, crop_margin = values.pop("input_size_px"), values.pop("crop_margin")
+    if values["network"] != "voice":
+        return {**values, "input": {"size_px": size_px, "crop_margin": crop_margin}}
+    training = dict(values["training"])
+    audio = training.pop("audio")
+    audio["fft_length"], audio["fft_hop_length"] = audio.pop("frame"), audio.pop("step")
+    return {**values, "training": training, "input": audio}
 
 
 def write_spec(path: str | Path, spec: ModelSpec) -> None:

@@ -91,8 +91,8 @@ class PictureDetector:
         found = self._finder.find_faces(image)[:max_faces]
         if not found:
             return []
-        squares = [crop_square(face.box, spec.crop_margin, width, height) for face in found]
-        logits, class_maps = self.engine.run(crop_faces(image, squares, spec.input_size_px))
+        squares = [crop_square(face.box, spec.face.crop_margin, width, height) for face in found]
+        logits, class_maps = self.engine.run(crop_faces(image, squares, spec.face.size_px))
         return [
             self._face(image, face, squares[i], float(logits[i]), None if class_maps is None else class_maps[i])
             for i, face in enumerate(found)
@@ -101,7 +101,7 @@ class PictureDetector:
     def score_whole(self, image: np.ndarray) -> float:
         """Return the logit of a whole picture or frame (H, W, 3) uint8 RGB, as of one face that fills it."""
         height, width = image.shape[:2]
-        crops = crop_faces(image, [whole_square(width, height)], self.engine.spec.input_size_px)
+        crops = crop_faces(image, [whole_square(width, height)], self.engine.spec.face.size_px)
         return float(self.engine.run(crops)[0][0])
 
     def _face(

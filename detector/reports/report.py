@@ -352,8 +352,8 @@ def _method_section(evidence: Evidence, version: str) -> Section:
     facts = (
         ("Real up to", format_probability(line.threshold_real)),
         ("Deepfake from", format_probability(line.threshold_fake)),
-        ("Network", f"{spec.network}, {spec.input_size_px} × {spec.input_size_px} pixels of each face"),
-        ("Crop", f"a square of {spec.crop_margin:g} times the longer side of the face box"),
+        ("Network", f"{spec.network}, {spec.face.size_px} × {spec.face.size_px} pixels of each face"),
+        ("Crop", f"a square of {spec.face.crop_margin:g} times the longer side of the face box"),
         ("Probability", f"1 / (1 + exp(-({line.slope:.6g} × logit {line.intercept:+.6g})))"),
         ("Logit", f"{evidence.detection.logit:.6f}"),
         ("Face finder", finder_settings()),

@@ -51,7 +51,7 @@ def detect_video(
     if not info.has_video:
         raise UnreadableMedia(f"The file ({info.media_type}) holds sound and no video.")
     spec = judge.engine.spec
-    tracker = Tracker(spec.calibration, crop_size_px=spec.input_size_px)
+    tracker = Tracker(spec.calibration, crop_size_px=spec.face.size_px)
     unfit: list[Face] = []
     whole_logits: list[float] = []
     with closing(sample_frames(source, every_s=_step_s(info, every_s))) as frames:

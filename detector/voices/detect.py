@@ -18,7 +18,7 @@ from detector.voices.features import (
     FFT_LENGTH,
     MEL_BANDS,
     SAMPLE_RATE_HZ,
-    SPECTROGRAM_SETTINGS,
+    VOICE_INPUT,
     cut_windows,
     has_sound,
     log_spectrogram,
@@ -51,9 +51,7 @@ class VoiceDetector:
     """
 
     def __init__(self, engine: Engine, reference_scores: ReferenceScores | None = None):
-        if engine.spec.network != VOICE_NETWORK:
-            raise ModelError(f"The model's network is {engine.spec.network!r}; one for voices is {VOICE_NETWORK!r}.")
-        if engine.spec.training.get("audio") != SPECTROGRAM_SETTINGS:
+        if engine.spec.voice != VOICE_INPUT:
             raise ModelError(
                 "The voice model was trained on other spectrograms than this version makes; train it again."
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from detector.media.videos import SAMPLE_RATE_HZ
+from detector.models.spec import VoiceInput
 from detector.results import Reason
 
 LEVEL = 10 ** (-26 / 20)  # root mean square of the sounding frames, full scale = 1; that of the training clips
@@ -21,17 +22,17 @@ BANDS = FFT_LENGTH // 2  # linear, 16 Hz each, to 8 kHz; mel bands would blur ju
 FLOOR_DB = -70  # of a band against full scale; the room between words says more of the studio than of the voice
 PAUSE_DB = 20  # below LEVEL: a window as quiet as that is not judged
 
-# What must not differ between training and judging; it travels in the weights file.
-SPECTROGRAM_SETTINGS = {
-    "sample_rate_hz": SAMPLE_RATE_HZ,
-    "level": LEVEL,
-    "window_s": WINDOW_S,
-    "hop_s": HOP_S,
-    "frame": FFT_LENGTH,
-    "step": FFT_HOP_LENGTH,
-    "bands": BANDS,
-    "floor_db": FLOOR_DB,
-}
+# Training and inference must agree on these; they travel in the weights file.
+VOICE_INPUT = VoiceInput(
+    sample_rate_hz=SAMPLE_RATE_HZ,
+    level=LEVEL,
+    window_s=WINDOW_S,
+    hop_s=HOP_S,
+    fft_length=FFT_LENGTH,
+    fft_hop_length=FFT_HOP_LENGTH,
+    bands=BANDS,
+    floor_db=FLOOR_DB,
+)
 
 MEL_BANDS = 80
 MAX_SPECTROGRAM_COLUMNS = 1000  # a longer recording is shown coarser

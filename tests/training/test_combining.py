@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from detector.models.engines import KerasEngine
-from detector.models.spec import ModelSpec, file_sha256
+from detector.models.spec import FaceInput, ModelSpec, file_sha256
 from detector.results import ModelError
 from training import calibrating as calibrate
 from training import combining as combine
@@ -18,8 +18,7 @@ def models(tmp_path):
         keras.utils.set_random_seed(seed)
         spec = ModelSpec(
             "mobilenet",
-            64,
-            margin,
+            FaceInput(64, margin),
             calibrate.UNCALIBRATED,
             {"sources": {"s real": 3}, "seed": seed, "settings": {"network": "mobilenet"}},
         )

@@ -88,7 +88,7 @@ def curves(run):
 
 def test_the_chain_ends_in_two_files_that_judge_alike(whole_run, exported, astronaut):
     spec, portrait = read_spec(whole_run / "model.h5"), np.asarray(astronaut)
-    assert (spec.network, spec.input_size_px, spec.crop_margin) == ("cnn", 64, train.CROP_MARGIN)
+    assert (spec.network, spec.face.size_px, spec.face.crop_margin) == ("cnn", 64, train.CROP_MARGIN)
     assert spec.calibration.threshold_real <= spec.calibration.threshold_fake
     assert spec.training["sources"] == {"portrait fake": 3, "portrait real": 3} and spec.training["tune"] == 2
     assert str(whole_run.parent) not in spec.to_json()  # nobody needs to know where somebody keeps pictures

@@ -11,7 +11,7 @@ from detector.models.spec import read_spec
 from detector.results import ModelError
 from detector.voices import detect as voice
 from detector.voices.detect import load_voice_detector
-from detector.voices.features import SPECTROGRAM_SETTINGS
+from detector.voices.features import VOICE_INPUT
 from training import voice_fitting as train_audio
 from training import voice_scoring as evaluate_audio
 from training.manifests import Example
@@ -94,7 +94,7 @@ def test_a_network_learns_what_a_vocoder_leaves_and_travels_with_its_account(run
     fake, real = (found.detect(speak(2.4, 99, buzz=buzz)) for buzz in (0.2, 0))
     assert fake.logit > 1 > -1 > real.logit
     spec = read_spec(run / "voice.h5")
-    assert spec == found.engine.spec and spec.network == "voice" and spec.training["audio"] == SPECTROGRAM_SETTINGS
+    assert spec == found.engine.spec and spec.network == "voice" and spec.voice == VOICE_INPUT
     assert spec.training["recordings"] == 2 * SPEAKERS and "/" not in spec.training["settings"]["manifest"]
     assert spec.calibration.slope > 0 and spec.calibration.threshold_fake < 1
     reference = load_voice_detector(run / "voice.h5", engine="keras")

@@ -16,7 +16,7 @@ from detector.evidence.explanations import (
 from detector.models.calibration import Calibration
 from detector.models.engines import Engine, FastEngine, KerasEngine
 from detector.models.heatmaps import MAP_TEMPERATURE, activation_heatmap, colour_heatmap
-from detector.models.spec import ModelSpec, write_spec
+from detector.models.spec import FaceInput, ModelSpec, write_spec
 from detector.pictures.detect import MODEL_FILES
 from detector.pictures.faces import crop_faces
 from detector.results import ModelError
@@ -41,7 +41,7 @@ class BlueEngine(Engine):
     model_sha256 = "toy"
 
     def __init__(self, *, has_map=True, gain=40.0):
-        self.spec = ModelSpec("toy", SIZE_PX, 1.3, Calibration(1.0, 0.0, 0.2, 0.8))
+        self.spec = ModelSpec("toy", FaceInput(SIZE_PX, 1.3), Calibration(1.0, 0.0, 0.2, 0.8))
         self.has_map, self.gain = has_map, gain
         self.batches = []
 
@@ -186,7 +186,7 @@ def keras_engine():
 
 @pytest.fixture(scope="module")
 def crop(portrait, keras_engine):
-    return crop_faces(portrait, [(145, 38, 160, 160)], keras_engine.spec.input_size_px)[0]
+    return crop_faces(portrait, [(145, 38, 160, 160)], keras_engine.spec.face.size_px)[0]
 
 
 def test_grad_cam_of_the_shipped_network_is_its_class_map(keras_engine, crop):
@@ -232,7 +232,7 @@ def test_grad_cam_finds_the_patch_in_an_adopted_network_without_a_class_map(kind
     layers[-1].set_weights([weights, np.array([-1], np.float32)])
     foreign.save(tmp_path / "foreign.keras")
     wrap(tmp_path / "foreign.keras", "0..1", "fake").save(tmp_path / "model.h5", include_optimizer=False)
-    write_spec(tmp_path / "model.h5", ModelSpec("adopted", SIZE_PX, 1.3, Calibration(1.0, 0.0, 0.2, 0.8)))
+    write_spec(tmp_path / "model.h5", ModelSpec("adopted", FaceInput(SIZE_PX, 1.3), Calibration(1.0, 0.0, 0.2, 0.8)))
 
     found = explain(plant(face, 28, 68), KerasEngine(tmp_path / "model.h5"), method="grad_cam")
     assert found.heatmap.shape == (12, 12) and centre(found.heatmap) == pytest.approx((28, 68), abs=8)

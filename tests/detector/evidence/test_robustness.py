@@ -16,7 +16,7 @@ from detector.evidence.robustness import (
 from detector.media.degradations import TIERS
 from detector.models.calibration import Calibration
 from detector.models.engines import Engine
-from detector.models.spec import ModelSpec
+from detector.models.spec import FaceInput, ModelSpec
 from detector.pictures.detect import PictureDetector
 from detector.pictures.faces import crop_faces, crop_square, cut_square
 from detector.results import Reason, Verdict
@@ -31,7 +31,7 @@ class ToyEngine(Engine):
     model_sha256 = "toy"
 
     def __init__(self, score):
-        self.spec = ModelSpec("toy", SIZE_PX, MARGIN, Calibration(1.0, 0.0, 0.2, 0.8))
+        self.spec = ModelSpec("toy", FaceInput(SIZE_PX, MARGIN), Calibration(1.0, 0.0, 0.2, 0.8))
         self._score = score
         self.batches = []
 

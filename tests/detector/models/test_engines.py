@@ -21,7 +21,7 @@ def engines():
 @pytest.fixture(scope="module")
 def crops(astronaut, engines):
     """A face, its mirror image, a face that fills the crop, a cloth, noise and nothing."""
-    portrait, size_px = np.asarray(astronaut), engines[0].spec.input_size_px
+    portrait, size_px = np.asarray(astronaut), engines[0].spec.face.size_px
     faces = crop_faces(portrait, [(145, 38, 160, 160), (180, 70, 90, 90), (0, 300, 200, 200)], size_px)
     noise = np.random.default_rng(0).integers(0, 256, (1, size_px, size_px, 3), np.uint8)
     return np.concatenate([faces, faces[:1, :, ::-1], noise, np.zeros_like(noise)])
@@ -70,13 +70,13 @@ def test_the_exported_file_has_one_input_of_pixels(engines):
     (pixels,) = graph.input
     batch, *shape = pixels.type.tensor_type.shape.dim
     assert batch.dim_value == 0  # as many faces as there are
-    assert [axis.dim_value for axis in shape] == [engines[0].spec.input_size_px] * 2 + [3]
+    assert [axis.dim_value for axis in shape] == [engines[0].spec.face.size_px] * 2 + [3]
 
 
 def test_what_the_spec_says_is_usable(engines):
     spec = engines[0].spec
     assert 0 <= spec.calibration.threshold_real <= spec.calibration.threshold_fake <= 1 and spec.calibration.slope > 0
-    assert spec.input_size_px >= 32 and 1 <= spec.crop_margin <= 3 and spec.training["sources"]
+    assert spec.face.size_px >= 32 and 1 <= spec.face.crop_margin <= 3 and spec.training["sources"]
 
 
 def test_the_keras_engine_judges_as_the_fast_one_does(astronaut, picture_detector):
@@ -100,7 +100,7 @@ def test_threads_may_make_the_first_inference_together():
         "import numpy as np\n"
         "from detector.pictures.detect import load_picture_detector\n"
         "engine = load_picture_detector(threads=1).engine\n"
-        "side = engine.spec.input_size_px\n"
+        "side = engine.spec.face.size_px\n"
         "batch = np.zeros((1, side, side, 3), np.uint8)\n"
         "with ThreadPoolExecutor(4) as pool:\n"
         "    print(len({float(logits[0]) for logits, _ in pool.map(lambda _: engine.run(batch), range(16))}))\n"

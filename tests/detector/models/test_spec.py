@@ -7,11 +7,13 @@ import pytest
 
 from detector.models.calibration import Calibration
 from detector.models.engines import FastEngine, KerasEngine
-from detector.models.spec import ORIGIN_KEY, SPEC_KEY, ModelSpec, file_sha256, read_spec, write_spec
+from detector.models.spec import ORIGIN_KEY, SPEC_KEY, FaceInput, ModelSpec, file_sha256, read_spec, write_spec
 from detector.pictures.detect import MODEL_FILES, load_picture_detector
 from detector.results import ModelError
 
-SPEC = ModelSpec("cnn", 64, 1.3, Calibration(1.25, -0.1, 0.2, 0.875), {"sources": {"drawn real": 4}, "seed": 1})
+SPEC = ModelSpec(
+    "cnn", FaceInput(64, 1.3), Calibration(1.25, -0.1, 0.2, 0.875), {"sources": {"drawn real": 4}, "seed": 1}
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +39,8 @@ def model(weights, tmp_path):
 
 def test_a_spec_comes_back_from_the_file_it_was_written_into(model):
     assert read_spec(model) == SPEC
-    write_spec(model, replace(SPEC, input_size_px=96))
-    assert read_spec(model) == replace(SPEC, input_size_px=96)
+    write_spec(model, replace(SPEC, input=FaceInput(96, 1.3)))
+    assert read_spec(model) == replace(SPEC, input=FaceInput(96, 1.3))
 
 
 def test_keras_still_loads_the_file(model, weights):

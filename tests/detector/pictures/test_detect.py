@@ -9,7 +9,7 @@ from PIL import Image
 from detector.models.calibration import Calibration
 from detector.models.engines import Engine
 from detector.models.reference_scores import ReferenceScores
-from detector.models.spec import ModelSpec
+from detector.models.spec import FaceInput, ModelSpec
 from detector.pictures.detect import MAX_FACES, PictureDetector, load_picture_detector
 from detector.pictures.faces import resize
 from detector.results import ModelError, Reason, UnreadableMedia, Verdict
@@ -22,7 +22,7 @@ class BrightnessEngine(Engine):
     model_sha256 = "0" * 64
 
     def __init__(self, *, with_maps=True):
-        self.spec = ModelSpec("brightness", 64, 1.3, Calibration(0.1, 0.0, 0.2, 0.8))
+        self.spec = ModelSpec("brightness", FaceInput(64, 1.3), Calibration(0.1, 0.0, 0.2, 0.8))
         self.with_maps = with_maps
         self.seen = []
 

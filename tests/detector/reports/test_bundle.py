@@ -86,7 +86,7 @@ def test_a_bundle_holds_everything(bundle, evidence):
     assert record["input"]["sha256"] == hashlib.sha256(evidence.data).hexdigest()
     assert record["model"]["sha256"] == evidence.detection.model_sha256 and record["version"]
     assert record["preprocessing"]["squares"] == [list(face.crop_box)]
-    assert record["preprocessing"]["input_size_px"] == evidence.spec.input_size_px
+    assert record["preprocessing"]["input_size_px"] == evidence.spec.face.size_px
     assert record["detection"]["logit"] == evidence.detection.logit and "elapsed_ms" not in record["detection"]
     np.testing.assert_allclose(record["heatmaps"][0], face.heatmap, atol=10**-HEAT_DIGITS)
     assert record["provenance"]["findings"][0]["cannot_mean"]

@@ -7,7 +7,7 @@ from clips import make_sound, make_video
 from detector.media.videos import sample_frames
 from detector.models.calibration import Calibration
 from detector.models.engines import Engine
-from detector.models.spec import ModelSpec
+from detector.models.spec import FaceInput, ModelSpec
 from detector.pictures.detect import PictureDetector
 from detector.pictures.faces import resize
 from detector.results import Reason, UnreadableMedia, Verdict
@@ -19,7 +19,7 @@ class BrightnessEngine(Engine):
     """Stands for a network: the brighter a crop, the more of a fake; grey is neutral."""
 
     model_sha256 = "0" * 64
-    spec = ModelSpec("brightness", 64, 1.3, Calibration(0.1, 0.0, 0.2, 0.8))
+    spec = ModelSpec("brightness", FaceInput(64, 1.3), Calibration(0.1, 0.0, 0.2, 0.8))
 
     def run(self, batch):
         logits = batch.mean((1, 2, 3)) - 127.5
@@ -78,7 +78,7 @@ def test_a_frame_takes_the_way_of_a_picture(walking, picture_detector):
         assert (frame.box, frame.logit, frame.probability) == (face.box, face.logit, face.probability)
         if frame.heatmap is not None:
             np.testing.assert_array_equal(frame.heatmap, face.heatmap)
-            assert frame.crop.shape == (picture_detector.engine.spec.input_size_px,) * 2 + (3,)
+            assert frame.crop.shape == (picture_detector.engine.spec.face.size_px,) * 2 + (3,)
 
 
 @pytest.mark.parametrize(("offset", "verdict"), [(-60, Verdict.REAL), (70, Verdict.DEEPFAKE)])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from clips import make_sound, make_video
@@ -6,13 +8,13 @@ from voices import RATE_HZ, hiss, play, speak
 from detector.models.calibration import Calibration
 from detector.models.engines import Engine
 from detector.models.reference_scores import ReferenceScores
-from detector.models.spec import ModelSpec
+from detector.models.spec import FaceInput, ModelSpec
 from detector.results import ModelError, Reason, UnreadableMedia, Verdict
 from detector.voices import detect as voice
 from detector.voices.detect import VOICE_MODEL_FILES, VoiceDetector, load_voice_detector
-from detector.voices.features import BANDS, MAX_SPECTROGRAM_COLUMNS, MEL_BANDS, SPECTROGRAM_SETTINGS, log_spectrogram
+from detector.voices.features import BANDS, MAX_SPECTROGRAM_COLUMNS, MEL_BANDS, VOICE_INPUT, log_spectrogram
 
-SPEC = ModelSpec("voice", BANDS, 0.0, Calibration(1.0, 0.4, 0.3, 0.7), {"audio": SPECTROGRAM_SETTINGS})
+SPEC = ModelSpec("voice", VOICE_INPUT, Calibration(1.0, 0.4, 0.3, 0.7))
 GROUPS = 4
 
 
@@ -139,10 +141,10 @@ def test_what_is_no_recording_is_refused_with_a_sentence(sound):
 
 def test_another_kind_of_network_is_refused():
     ear = Ear()
-    ear.spec = ModelSpec("mobilenet", 192, 1.3, SPEC.calibration)
+    ear.spec = ModelSpec("mobilenet", FaceInput(192, 1.3), SPEC.calibration)
     with pytest.raises(ModelError, match="'mobilenet'"):
         VoiceDetector(ear)
-    ear.spec = ModelSpec("voice", BANDS, 0.0, SPEC.calibration, {"audio": {**SPECTROGRAM_SETTINGS, "step": 128}})
+    ear.spec = ModelSpec("voice", replace(VOICE_INPUT, fft_hop_length=128), SPEC.calibration)
     with pytest.raises(ModelError, match="other spectrograms"):
         VoiceDetector(ear)
     with pytest.raises(ModelError, match="choose from onnx, keras"):
