@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.media.images import read_head
+from detector.media.files import read_head
 from detector.media.kinds import sniff
 from detector.media.videos import probe
 from detector.models.calibration import Calibration

@@ -1,16 +1,21 @@
-"""How a JPEG file was saved: its quantisation tables, whose they are, and how coarse."""
+"""How a JPEG file was saved: its quantisation tables, the encoder family they come from, and their quality."""
 
 from __future__ import annotations
 
+import io
 import re
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice, takewhile
 
 import numpy as np
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
-MAX_SEGMENTS = 10_000  # a JPEG of 200 MB that is nothing but full segments has 3,000
+from detector.media.pillow import DECODING_ERRORS, pillow_warnings_ignored
+
+MAX_SEGMENTS = 10_000  # a JPEG of 200 MB that holds only full segments has 3,000
 
 # Base tables at quality 50, row by row. Source: ITU-T T.81, Annex K; mozjpeg 4, jcparam.c, the ones it uses by default.
 _STANDARD_LUMA = (
@@ -28,14 +33,10 @@ _MOZJPEG = (
     56, 53, 91, 106, 131, 169, 226, 311, 85, 75, 135, 156, 189, 238, 311, 418,
 )  # fmt: skip
 _FAMILIES = {"standard": (_STANDARD_LUMA, _STANDARD_CHROMA), "mozjpeg": (_MOZJPEG, _MOZJPEG)}
-# Where the file's numbers belong, row by row: they run along the diagonals, turning at each end.
-_ZIGZAG = sorted(range(64), key=lambda i: (i // 8 + i % 8, i // 8 if (i // 8 + i % 8) % 2 else i % 8))
 
-_MARKER = re.compile(rb"\xff+[^\x00\x01\xff\xd0-\xd8]")  # one that begins a segment with a length, or the end
-_START = b"\xff\xd8"
-_END, _SCAN, _TABLES = 0xD9, 0xDA, 0xDB
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+_MARKER = re.compile(rb"\xff+[^\x00\x01\xff\xd0-\xd8]")  # of a segment with a length, or the end of the image
+_END, _SCAN = 0xD9, 0xDA
+_SEQUENTIAL = {0xC0, 0xC1, 0xC3, 0xC9}  # frames whose scans cost their own bytes
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ class JpegCoding:
     """How a JPEG file was saved.
 
     Attributes:
-        tables: quantisation tables of brightness and, if there is one, of colour, 64 numbers each, row by row.
-        family: "standard" (libjpeg's), "mozjpeg", or "own" for any other tables.
-        quality: 1 to 100 as libjpeg counts; for tables of their own the nearest.
-        is_progressive: saved in several passes from coarse to fine.
-        width_px, height_px: as stored, before it is turned upright.
+        tables: quantisation tables of luma and, if present, of chroma; 64 numbers each, row by row.
+        family: "standard" (libjpeg's tables), "mozjpeg", or "own" for any others.
+        quality: 1 to 100 on libjpeg's scale; the nearest one for "own" tables.
+        is_progressive: saved in several scans from coarse to fine.
+        width_px, height_px: as stored, before EXIF turns the picture upright.
     """
 
     tables: tuple[tuple[int, ...], ...]
@@ -59,51 +60,48 @@ class JpegCoding:
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield marker and content of each segment before the first scan, MAX_SEGMENTS at most."""
+    """Yield marker and content of each segment before the first scan, at most MAX_SEGMENTS.
+
+    Pillow keeps only the last comment, joins EXIF segments, and reads nothing from a file cut off before its pixels.
+    """
+    segments = takewhile(lambda segment: segment[0] != _SCAN, _walk_segments(data))
+    return ((marker, data[place]) for marker, place in islice(segments, MAX_SEGMENTS))
+
+
+def count_progressive_scans(data: bytes) -> int:
+    """Return the number of scans of a progressive JPEG file, which Pillow does not report; 0 for a sequential one."""
+    scans = 0
+    for marker, _ in _walk_segments(data):
+        if marker in _SEQUENTIAL:
+            break
+        scans += marker == _SCAN
+    return scans
+
+
+def _walk_segments(data: bytes) -> Iterator[tuple[int, slice]]:
+    """Yield the marker of each segment up to the end of the image, and the place of its content."""
     position = 2
-    for _ in range(MAX_SEGMENTS):
-        match = _MARKER.search(data, position)
-        if match is None or match[0][-1] in (_END, _SCAN):
-            return
+    while (match := _MARKER.search(data, position)) and match[0][-1] != _END:
         position = match.end() + int.from_bytes(data[match.end() : match.end() + 2], "big")
-        yield match[0][-1], data[match.end() + 2 : position]
+        yield match[0][-1], slice(match.end() + 2, position)
 
 
 def read_jpeg_coding(data: bytes) -> JpegCoding | None:
-    """Read how a JPEG file was saved; None for other files, and for one whose tables or size are missing or cut off."""
-    if not data.startswith(_START):
-        return None
-    tables: dict[int, tuple[int, ...]] = {}
-    frame = None
+    """Read how a JPEG file was saved, without decoding it.
+
+    Returns:
+        None for other files, and for a file whose header is damaged or cut off.
+    """
     try:
-        for marker, content in jpeg_segments(data):
-            if marker == _TABLES:
-                tables |= _read_tables(content)
-            elif marker in _FRAMES and frame is None:
-                frame = marker, content
-        if frame is None:
-            return None
-        marker, content = frame
-        _, height, width, components = struct.unpack_from(">BHHB", content)
-        numbers = dict.fromkeys(content[8 + 3 * component] for component in range(components))
-        used = tuple(tables[number] for number in numbers)[:2]
-        if not used:
-            return None
-        return JpegCoding(used, *_name_tables(used), marker in _PROGRESSIVE, width, height)
-    except (struct.error, LookupError):
+        with pillow_warnings_ignored(), Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+            if not isinstance(image, JpegImageFile) or not image.layer:
+                return None
+            numbers = dict.fromkeys(number for *_, number in image.layer)  # of the tables, luma first
+            tables = tuple(tuple(image.quantization[number]) for number in numbers)[:2]
+            width_px, height_px = image.size
+            return JpegCoding(tables, *_name_tables(tables), "progressive" in image.info, width_px, height_px)
+    except (*DECODING_ERRORS, Image.DecompressionBombError):
         return None
-
-
-def _read_tables(content: bytes) -> dict[int, tuple[int, ...]]:
-    """Return the tables of one segment by their number."""
-    tables = {}
-    position = 0
-    while position < len(content):
-        is_wide, number = divmod(content[position], 16)
-        values = struct.unpack_from(">64H" if is_wide else ">64B", content, position + 1)
-        tables[number] = tuple(value for _, value in sorted(zip(_ZIGZAG, values, strict=True)))
-        position += 129 if is_wide else 65
-    return tables
 
 
 def _name_tables(tables: tuple[tuple[int, ...], ...]) -> tuple[str, int]:

@@ -26,7 +26,7 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from detector.media.images import open_file
+from detector.media.files import open_file
 from detector.media.kinds import HEAD_BYTES, sniff
 from detector.results import MediaTooLarge, UnreadableMedia
 

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from defusedxml import ElementTree
 from PIL import ExifTags, Image
 
-from detector.media.images import DECODING_ERRORS, pillow_warnings_ignored
 from detector.media.jpeg import jpeg_segments
+from detector.media.pillow import DECODING_ERRORS, pillow_warnings_ignored
 from detector.text import sanitize_text
 
 MAX_CHUNKS = 100_000  # of a file; a PNG of 200 MB in the usual pieces of 8 kB has 25,000

@@ -385,6 +385,13 @@ def test_damaged_exif_does_not_stop_reading(notes, format):
     assert read_image(saved(quarters(), format, exif=notes)).shape == (48, 64, 3)
 
 
+def test_exif_that_cannot_be_rewritten_still_turns_the_picture():
+    width_as_text = struct.pack("<HHII", 0x0100, 2, 4, 0x41424344)
+    orientation = struct.pack("<HHII", 0x0112, 3, 1, 6)
+    block = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + width_as_text + orientation + bytes(4)
+    assert read_image(saved(quarters(), "JPEG", exif=block)).shape == (64, 48, 3)
+
+
 def test_an_orientation_that_does_not_exist_is_ignored():
     assert read_image(saved(quarters(), "JPEG", exif=exif(77))).shape == (48, 64, 3)
 
