@@ -10,7 +10,7 @@ import numpy as np
 
 from detector.media.files import read_head
 from detector.media.kinds import sniff
-from detector.media.videos import probe
+from detector.media.videos import open_media
 from detector.models.calibration import Calibration
 from detector.pictures.detect import PictureDetector, load_picture_detector
 from detector.results import Detection, VoiceDetection
@@ -73,8 +73,12 @@ class Detector:
         media = sniff(read_head(source)).partition("/")[0]
         if media == "image":
             return self.pictures.detect(source)
-        if media == "video" and probe(source).has_video:
-            return detect_video(source, self.pictures, every_s=every_s, progress=progress, listen=self._hear)
+        if media == "video":
+            with open_media(source) as video:
+                if video.info.has_video:
+                    return detect_video(
+                        video, self.pictures, every_s=every_s, progress=progress, detect_voice=self._hear
+                    )
         return self.voices.detect(source)
 
     def _hear(self, waveform: np.ndarray) -> VoiceDetection:

@@ -1,4 +1,4 @@
-"""What happens to pictures on their way: recompression, scaling, blur and changes of light."""
+"""Degrade pictures: recompression, scaling, blur and changes of light."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER_CUBIC, cv2.INTER_N
 
 
 def recompress(image: np.ndarray, quality: int, extension: str = ".jpg") -> np.ndarray:
-    """Return the picture after one lossy save; quality 1 to 100, extension .jpg or .webp."""
+    """Return the picture after one lossy save, with a quality of 1 to 100 and extension .jpg or .webp."""
     flag = cv2.IMWRITE_WEBP_QUALITY if extension == ".webp" else cv2.IMWRITE_JPEG_QUALITY
-    # JPEG and WebP treat the channels differently, hence the turn to BGR and back.
+    # JPEG and WebP treat the channels differently, hence BGR, OpenCV's order.
     encoded = cv2.imencode(extension, image[..., ::-1], [flag, quality])[1]
-    return np.ascontiguousarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1])
+    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    assert decoded is not None  # only a damaged file gives None
+    return np.ascontiguousarray(decoded[..., ::-1])
 
 
 def rescale(image: np.ndarray, factor: float, interpolation: int = cv2.INTER_AREA) -> np.ndarray:
-    """Return the picture shrunk by `factor` in (0, 1] and brought back to its size."""
+    """Return the picture shrunk by `factor` in (0, 1] and scaled back to its size."""
     height, width = image.shape[:2]
     small = cv2.resize(
         image, (max(2, round(width * factor)), max(2, round(height * factor))), interpolation=interpolation
@@ -31,13 +33,13 @@ def blur(image: np.ndarray, sigma_px: float) -> np.ndarray:
 
 
 def adjust_light(image: np.ndarray, *, gain: float, offset: float, saturation: float) -> np.ndarray:
-    """Return the picture with contrast `gain`, brightness `offset` (levels) and colour `saturation` (1 = as it is)."""
+    """Return the picture with contrast `gain`, brightness `offset` (levels) and colour `saturation` (1 = unchanged)."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
     coloured = grey + (image - grey) * np.float32(saturation)
     return np.clip((coloured - 127.5) * np.float32(gain) + np.float32(127.5 + offset), 0, 255).astype(np.uint8)
 
 
-# The ways a picture may arrive on which thresholds and error rates are judged; None: as it was stored.
+# The degradations on which thresholds and error rates are chosen and measured; None: as stored.
 TIERS = {
     "stored": None,
     "jpeg50": lambda image: recompress(image, 50),

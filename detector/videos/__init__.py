@@ -1,1 +1,1 @@
-"""Videos: sample frames, track faces, fuse their scores."""
+"""Detect deepfakes in videos: sample frames, track faces, fuse their scores."""

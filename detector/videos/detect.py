@@ -1,105 +1,134 @@
-"""From a video to a verdict: sample frames, score their faces, follow each person, fuse over time, listen."""
+"""Detect deepfakes in videos: score the faces of sampled frames, track each person, fuse over time."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from detector.media.videos import MediaSource, StreamInfo, probe, read_audio, sample_frames
+from detector.media.videos import MediaReader, StreamInfo
 from detector.pictures.detect import PictureDetector
 from detector.pictures.quality import picture_exclusion_reasons
-from detector.results import Face, UnreadableMedia, Verdict, VideoDetection, VoiceDetection
+from detector.results import Face, Reason, Track, UnreadableMedia, Verdict, VideoDetection, VoiceDetection
 from detector.videos.tracks import Tracker, robust_mean
 
-MIN_SAMPLES = 8  # a clip too short for as many steps is looked at more often
+MIN_SAMPLES = 8  # a clip too short for as many steps is sampled more often
 MAX_FACES_PER_FRAME = 8  # the largest; each costs as much as the one that counts
-FRAMES_SHARE = 0.95  # of the work, as `progress` tells it; the rest is for the sound
+FRAMES_PROGRESS = 0.95  # of the work; the rest is for the sound
 
 
 def detect_video(
-    source: MediaSource,
-    judge: PictureDetector,
+    video: MediaReader,
+    pictures: PictureDetector,
     *,
     every_s: float = 1.0,
     progress: Callable[[float], None] | None = None,
-    listen: Callable[[np.ndarray], VoiceDetection] | None = None,
+    detect_voice: Callable[[np.ndarray], VoiceDetection] | None = None,
 ) -> VideoDetection:
-    """Judge a video by its most suspicious face.
+    """Classify a video by its most suspicious face.
 
-    Every frame that is looked at takes the way of a picture: the same face finder, scope, crop and network. Faces are
-    followed into tracks, a track's logit is the robust mean over its frames, and the video's that of the most
+    Each sampled frame is processed like a picture: the same face finder, quality gate, crop and network. Faces are
+    joined into tracks, and a track's logit is the robust mean over its frames. The video's logit is that of the most
     suspicious track with enough frames. Probability and thresholds are those of single pictures: there are too few
-    labelled videos to fit any of their own, so the stated error rates do not hold for videos and none is given.
+    labelled videos to fit their own. The stated error rates do not hold for videos, so none is given.
 
     Args:
-        source: a path, a file's bytes, or an open binary file that can seek.
-        judge: the network and the face finder.
-        every_s: how often a frame is looked at; a clip of under `MIN_SAMPLES` steps is more often, a video of over
-            `streams.MAX_FRAMES` more rarely.
-        progress: is called with the share of the work that is done, in [0, 1]; what it raises stops the work.
-        listen: judges the sound, (T,) float32 mono 16 kHz in [-1, 1]; None leaves it out.
+        video: the open file; it is probed once, and its frames and sound are each read once.
+        pictures: the network and the face finder.
+        every_s: time between sampled frames; shorter in a clip of under `MIN_SAMPLES` steps, longer in a video of over
+            `detector.media.videos.MAX_FRAMES`.
+        progress: called with the finished part of the work, in [0, 1]; an exception from it stops the work.
+        detect_voice: classifies the sound, (T,) float32 mono 16 kHz in [-1, 1]; None leaves it out.
 
     Raises:
-        UnreadableMedia: not a video, sound only, or nothing of it can be decoded.
+        UnreadableMedia: not a video, sound only, or none of it can be decoded.
         MediaTooLarge: its frames are too large.
     """
     started = time.perf_counter()
-    info = probe(source)
+    info = video.info
     if not info.has_video:
         raise UnreadableMedia(f"The file ({info.media_type}) holds sound and no video.")
-    spec = judge.engine.spec
-    tracker = Tracker(spec.calibration, crop_size_px=spec.face.size_px)
-    unfit: list[Face] = []
-    whole_logits: list[float] = []
-    with closing(sample_frames(source, every_s=_step_s(info, every_s))) as frames:
-        for timestamp_s, frame in frames:
-            faces = judge.score_faces(frame, max_faces=MAX_FACES_PER_FRAME)
-            tracker.add(timestamp_s, frame, [face for face in faces if not face.reasons])
-            unfit += [face for face in faces if face.reasons]
-            if not faces:
-                whole_logits.append(judge.score_whole(frame))
-            if progress is not None:
-                progress(FRAMES_SHARE * min(1.0, timestamp_s / max(info.last_frame_s, every_s)))
-    sound = _hear(source, listen)
+    scores = _score_frames(video, pictures, every_s, progress)
+    sound = detect_audio_track(video, detect_voice)
     if progress is not None:
         progress(1.0)
 
-    tracks = tracker.tracks()
-    if tracks:
-        logit, verdict, reasons = tracks[0].logit, tracks[0].verdict, tracks[0].reasons
-    else:
-        # The score is still given, for programs that sort by it; the reason withholds the verdict.
-        logits = [face.logit for face in unfit] or whole_logits
-        logit, verdict, reasons = robust_mean(np.array(logits)), Verdict.INCONCLUSIVE, picture_exclusion_reasons(unfit)
+    tracks = scores.tracker.tracks()
+    logit, verdict, reasons = _fuse_scores(scores, tracks)
     return VideoDetection(
         verdict=verdict,
-        probability=spec.calibration.probability(logit),
+        probability=float(pictures.engine.spec.calibration.probability(logit)),
         logit=logit,
         reasons=reasons,
         elapsed_ms=(time.perf_counter() - started) * 1e3,
-        model_sha256=judge.engine.model_sha256,
+        model_sha256=pictures.engine.model_sha256,
         tracks=tracks,
         width_px=info.width_px,
         height_px=info.height_px,
-        duration_s=info.duration_s,
-        frames_seen=tracker.frames_seen,
-        shot_changes_s=tuple(tracker.shot_changes_s),
+        duration_s=info.duration_s or 0.0,
+        frames_seen=scores.tracker.frames_seen,
+        shot_changes_s=tuple(scores.tracker.shot_changes_s),
         sound=sound,
     )
+
+
+def detect_audio_track(
+    video: MediaReader, detect_voice: Callable[[np.ndarray], VoiceDetection] | None
+) -> VoiceDetection | None:
+    """Classify the sound of a video; None where it has none, or none that can be decoded."""
+    if detect_voice is None:
+        return None
+    try:
+        waveform = video.read_audio()
+    except UnreadableMedia:  # missing sound is no reason to withhold the verdict on the frames
+        return None
+    return detect_voice(waveform)
+
+
+@dataclass
+class _FrameScores:
+    """What the sampled frames gave.
+
+    Attributes:
+        tracker: has the faces that passed the quality gate.
+        excluded: the other faces.
+        whole_logits: of the frames without any face, each scored as a whole.
+    """
+
+    tracker: Tracker
+    excluded: list[Face] = field(default_factory=list)
+    whole_logits: list[float] = field(default_factory=list)
+
+
+def _score_frames(
+    video: MediaReader, pictures: PictureDetector, every_s: float, progress: Callable[[float], None] | None
+) -> _FrameScores:
+    spec = pictures.engine.spec
+    scores = _FrameScores(Tracker(spec.calibration, crop_size_px=spec.face.size_px))
+    last_frame_s = max(video.info.last_frame_s, every_s)
+    with closing(video.sample_frames(every_s=_step_s(video.info, every_s))) as frames:
+        for timestamp_s, frame in frames:
+            faces = pictures.score_faces(frame, max_faces=MAX_FACES_PER_FRAME)
+            scores.tracker.add(timestamp_s, frame, [face for face in faces if not face.reasons])
+            scores.excluded += [face for face in faces if face.reasons]
+            if not faces:
+                scores.whole_logits.append(pictures.score_whole(frame))
+            if progress is not None:
+                progress(FRAMES_PROGRESS * min(1.0, timestamp_s / last_frame_s))
+    return scores
 
 
 def _step_s(info: StreamInfo, every_s: float) -> float:
     return min(every_s, info.last_frame_s / MIN_SAMPLES) or every_s
 
 
-def _hear(source: MediaSource, listen: Callable[[np.ndarray], VoiceDetection] | None) -> VoiceDetection | None:
-    if listen is None:
-        return None
-    try:
-        waveform = read_audio(source)
-    except UnreadableMedia:  # no sound, or none that can be read, is no reason to withhold what the frames say
-        return None
-    return listen(waveform)
+def _fuse_scores(scores: _FrameScores, tracks: tuple[Track, ...]) -> tuple[float, Verdict, tuple[Reason, ...]]:
+    """Return logit, verdict and reasons of the video."""
+    if tracks:
+        return tracks[0].logit, tracks[0].verdict, tracks[0].reasons
+    # Programs that sort by score still get one; the reason withholds the verdict.
+    logits = [face.logit for face in scores.excluded] or scores.whole_logits
+    return robust_mean(np.array(logits)), Verdict.INCONCLUSIVE, picture_exclusion_reasons(scores.excluded)

@@ -11,8 +11,9 @@ import pytest
 from clips import make_sound, make_video
 from PIL import Image
 
-from detector.media import videos as streams
-from detector.media.videos import MAX_PACKETS, SAMPLE_RATE_HZ, probe, read_audio, sample_frames
+from detector.media import decoding
+from detector.media.containers import MAX_PACKETS
+from detector.media.videos import SAMPLE_RATE_HZ, open_media, probe, read_audio, sample_frames
 from detector.results import DetectorError, MediaTooLarge, UnreadableMedia
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -92,9 +93,13 @@ def test_probe_tells_what_is_in_a_video(video):
 def test_little_is_decoded_between_sparse_frames(kind, monkeypatch):
     data = make_video(walk(200), **VIDEOS[kind][0])
     fed = []
-    decode = streams._frames
-    monkeypatch.setattr(streams, "_frames", lambda stream, packet: fed.append(packet) or decode(stream, packet))
-    assert len(list(sample_frames(data, every_s=2.0))) == 4
+    decode = decoding.decode_packet
+    with open_media(data) as media:
+        assert media.info.has_video  # which decodes a frame of its own
+        monkeypatch.setattr(
+            decoding, "decode_packet", lambda with_, packet: fed.append(packet) or decode(with_, packet)
+        )
+        assert len(list(media.sample_frames(every_s=2.0))) == 4
     assert sum(packet is not None for packet in fed) < 40
 
 
@@ -277,7 +282,7 @@ def test_a_video_without_sound_has_no_waveform():
 
 def test_frames_that_are_too_large_are_refused_before_they_are_decoded(monkeypatch):
     data = make_video(walk(5))
-    monkeypatch.setattr(streams, "MAX_FRAME_PIXELS", 96 * 64 - 1)
+    monkeypatch.setattr(decoding, "MAX_FRAME_PIXELS", 96 * 64 - 1)
     for read in (probe, first_frame):
         with pytest.raises(MediaTooLarge, match="96 x 64 pixels, 6,144 in all; at most 6,143"):
             read(data)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from clips import make_sound, make_video
 
-from detector.media.videos import sample_frames
+from detector.media.videos import open_media, sample_frames
 from detector.models.calibration import Calibration
 from detector.models.engines import Engine
 from detector.models.spec import FaceInput, ModelSpec
@@ -27,7 +27,7 @@ class BrightnessEngine(Engine):
 
 
 @pytest.fixture(scope="module")
-def judge(finder):
+def pictures(finder):
     return PictureDetector(BrightnessEngine(), finder)
 
 
@@ -54,25 +54,30 @@ def walking(portrait):
     return film(lambda s: scene((lit(portrait, 6 * s - 30), int(24 * s), int(4 * s), 200)), 10)
 
 
+def detect(data, pictures, **options):
+    with open_media(data) as video:
+        return detect_video(video, pictures, **options)
+
+
 def comparable(detection):
     return {name: value for name, value in detection.to_dict().items() if name != "elapsed_ms"}
 
 
-def test_a_walking_face_is_one_track_with_a_frame_a_second(walking, judge):
-    detection = detect_video(walking, judge)
+def test_a_walking_face_is_one_track_with_a_frame_a_second(walking, pictures):
+    detection = detect(walking, pictures)
     (track,) = detection.tracks
     assert [frame.timestamp_s for frame in track.frames] == list(range(10)) and detection.frames_seen == 10
     assert (detection.width_px, detection.height_px, detection.duration_s) == (480, 270, 10.0)
     logits = [frame.logit for frame in track.frames]
     assert logits == sorted(logits) and detection.logit == track.logit == pytest.approx(robust_mean(np.array(logits)))
-    assert detection.probability == judge.engine.spec.calibration.probability(detection.logit)
+    assert detection.probability == pictures.engine.spec.calibration.probability(detection.logit)
     assert (detection.verdict, detection.reasons) == (track.verdict, track.reasons)
     assert detection.error_rates == () and detection.sound is None and detection.elapsed_ms > 0
     assert json.loads(json.dumps(detection.to_dict(), allow_nan=False)) == detection.to_dict()
 
 
 def test_a_frame_takes_the_way_of_a_picture(walking, picture_detector):
-    (track,) = detect_video(walking, picture_detector).tracks
+    (track,) = detect(walking, picture_detector).tracks
     for frame, (_, pixels) in zip(track.frames, sample_frames(walking), strict=True):
         (face,) = picture_detector.detect(pixels).faces
         assert (frame.box, frame.logit, frame.probability) == (face.box, face.logit, face.probability)
@@ -82,19 +87,19 @@ def test_a_frame_takes_the_way_of_a_picture(walking, picture_detector):
 
 
 @pytest.mark.parametrize(("offset", "verdict"), [(-60, Verdict.REAL), (70, Verdict.DEEPFAKE)])
-def test_the_most_suspicious_person_decides(offset, verdict, portrait, judge):
+def test_the_most_suspicious_person_decides(offset, verdict, portrait, pictures):
     other = lit(portrait[:, ::-1], -60)
-    detection = detect_video(film(lambda s: scene((lit(portrait, offset), 0, 0, 230), (other, 260, 40, 200)), 5), judge)
+    detection = detect(film(lambda s: scene((lit(portrait, offset), 0, 0, 230), (other, 260, 40, 200)), 5), pictures)
     assert detection.verdict is verdict and len(detection.tracks) == 2
     assert detection.tracks[0].logit > detection.tracks[1].logit and detection.logit == detection.tracks[0].logit
     assert {len(track.frames) for track in detection.tracks} == {detection.frames_seen}
 
 
-def test_a_cut_begins_new_tracks(portrait, judge):
+def test_a_cut_begins_new_tracks(portrait, pictures):
     def show(second):
         return scene((lit(portrait, 60 if second >= 5 else -60), 100, 20, 240), background=30 if second >= 5 else 200)
 
-    detection = detect_video(film(show, 10), judge)
+    detection = detect(film(show, 10), pictures)
     assert detection.shot_changes_s == (5.0,) and detection.verdict is Verdict.DEEPFAKE
     times_s = [[frame.timestamp_s for frame in track.frames] for track in detection.tracks]
     assert times_s == [[5, 6, 7, 8, 9], [0, 1, 2, 3, 4]]
@@ -104,41 +109,41 @@ def test_a_cut_begins_new_tracks(portrait, judge):
     ("visible_s", "side", "reason", "tracks"),
     [(0, 200, Reason.NO_FACE, 0), (10, 100, Reason.TOO_SMALL, 0), (2, 200, Reason.TOO_FEW_FRAMES, 1)],
 )
-def test_without_enough_of_a_face_there_is_a_score_and_no_verdict(visible_s, side, reason, tracks, portrait, judge):
+def test_without_enough_of_a_face_there_is_a_score_and_no_verdict(visible_s, side, reason, tracks, portrait, pictures):
     bright = lit(portrait, 90)
     data = film(lambda s: scene(*[(bright, 100, 20, side)] * (s < visible_s)), 10)
-    detection = detect_video(data, judge)
+    detection = detect(data, pictures)
     assert (detection.verdict, detection.reasons) == (Verdict.INCONCLUSIVE, (reason,))
     assert len(detection.tracks) == tracks and detection.frames_seen == 10
     whole = detection.logit == pytest.approx(110 - 127.5, abs=3)  # that of the grey frames
     assert whole == (reason is Reason.NO_FACE) and detection.probability < 1
 
 
-def test_one_frame_is_too_few(portrait, judge):
-    detection = detect_video(make_video([scene((portrait, 100, 20, 240))]), judge)
+def test_one_frame_is_too_few(portrait, pictures):
+    detection = detect(make_video([scene((portrait, 100, 20, 240))]), pictures)
     assert detection.reasons == (Reason.TOO_FEW_FRAMES,) and detection.frames_seen == 1
     assert len(detection.tracks[0].frames) == 1 and 0 < detection.duration_s < 1
 
 
-def test_a_short_clip_is_looked_at_more_often(portrait, judge):
+def test_a_short_clip_is_looked_at_more_often(portrait, pictures):
     clip = make_video([scene((portrait, 100 + i, 20, 240)) for i in range(40)], fps=25)
-    assert MIN_SAMPLES <= detect_video(clip, judge).frames_seen <= MIN_SAMPLES + 1
+    assert MIN_SAMPLES <= detect(clip, pictures).frames_seen <= MIN_SAMPLES + 1
 
 
-def test_a_turned_video_is_judged_upright(portrait, judge):
+def test_a_turned_video_is_picturesd_upright(portrait, pictures):
     frames = [scene((portrait, 120, 10, 250))] * 6
-    upright = detect_video(make_video(frames, fps=2, options={"crf": "10"}), judge)
+    upright = detect(make_video(frames, fps=2, options={"crf": "10"}), pictures)
     turned = [np.rot90(frame) for frame in frames]
-    detection = detect_video(make_video(turned, fps=2, options={"crf": "10"}, turn=(-90, False)), judge)
+    detection = detect(make_video(turned, fps=2, options={"crf": "10"}, turn=(-90, False)), pictures)
     assert (detection.width_px, detection.height_px) == (480, 270)
     np.testing.assert_allclose(detection.tracks[0].frames[0].box, upright.tracks[0].frames[0].box, atol=4)
     assert detection.logit == pytest.approx(upright.logit, abs=2)
 
 
-def test_progress_tells_the_share_that_is_done(walking, judge):
+def test_progress_tells_the_share_that_is_done(walking, pictures):
     shares = []
-    expected = detect_video(walking, judge, progress=shares.append)
-    assert comparable(expected) == comparable(detect_video(walking, judge))
+    expected = detect(walking, pictures, progress=shares.append)
+    assert comparable(expected) == comparable(detect(walking, pictures))
     assert len(shares) == 11 and shares == sorted(shares) and shares[0] >= 0 and shares[-1] == 1
     assert max(np.diff(shares)) < 0.2
 
@@ -161,28 +166,30 @@ def test_what_progress_raises_stops_the_work(walking, finder):
             raise Stopped
 
     with pytest.raises(Stopped):
-        detect_video(walking, PictureDetector(engine, finder), progress=stop)
+        detect(walking, PictureDetector(engine, finder), progress=stop)
     assert engine.runs < 6
 
 
-def test_sound_is_heard_beside_the_frames(portrait, judge):
+def test_sound_is_heard_beside_the_frames(portrait, pictures):
     tone = (0.5 * np.sin(np.arange(48_000) * 0.2)).astype(np.float32)
     frames = [scene((portrait, 100, 20, 240))] * 6
     heard = []
 
-    def listen(waveform):
+    def detect_voice(waveform):
         heard.append(waveform)
         return "what was heard"
 
-    assert detect_video(make_video(frames, fps=2, waveform=tone), judge, listen=listen).sound == "what was heard"
+    assert (
+        detect(make_video(frames, fps=2, waveform=tone), pictures, detect_voice=detect_voice).sound == "what was heard"
+    )
     (waveform,) = heard
     assert waveform.dtype == np.float32 and len(waveform) == pytest.approx(48_000, rel=0.05)
-    assert detect_video(make_video(frames, fps=2, waveform=tone), judge).sound is None
-    assert detect_video(make_video(frames, fps=2), judge, listen=listen).sound is None and len(heard) == 1
+    assert detect(film_with_sound, pictures).sound is None
+    assert detect(make_video(frames, fps=2), pictures, detect_voice=detect_voice).sound is None and len(heard) == 1
 
 
-def test_what_holds_no_frames_ends_in_a_sentence(judge):
+def test_what_holds_no_frames_ends_in_a_sentence(pictures):
     with pytest.raises(UnreadableMedia, match=r"\(audio/wav\) holds sound and no video"):
-        detect_video(make_sound(np.zeros(8000)), judge)
+        detect(make_sound(np.zeros(8000)), pictures)
     with pytest.raises(UnreadableMedia, match="empty"):
-        detect_video(b"", judge)
+        detect(b"", pictures)
