@@ -79,11 +79,11 @@ def detect_audio_track(
     video: MediaReader, detect_voice: Callable[[np.ndarray], VoiceDetection] | None
 ) -> VoiceDetection | None:
     """Classify the sound of a video; None where it has none, or none that can be decoded."""
-    if detect_voice is None:
+    if detect_voice is None or not video.info.has_audio:
         return None
     try:
         waveform = video.read_audio()
-    except UnreadableMedia:  # missing sound is no reason to withhold the verdict on the frames
+    except UnreadableMedia:  # damaged sound is no reason to withhold the verdict on the frames
         return None
     return detect_voice(waveform)
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from clips import make_sound, make_video
 from PIL import Image
+from project import ROOT
 
 from detector.media import decoding
-from detector.media.containers import MAX_PACKETS
+from detector.media.containers import DEMUXERS, MAX_PACKETS
 from detector.media.videos import SAMPLE_RATE_HZ, open_media, probe, read_audio, sample_frames
 from detector.results import DetectorError, MediaTooLarge, UnreadableMedia
 
@@ -311,6 +312,20 @@ def test_no_file_makes_another_one_be_read(text, disguise, tmp_path):
             read(path)
 
 
+def test_a_demuxer_cannot_open_another_file(tmp_path, monkeypatch):
+    """No demuxer in use opens other files, so one that does replaces one of them here."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret.mp4").write_bytes(make_video(walk(30), waveform=tone()))
+    path = tmp_path / "innocent.mov"
+    path.write_bytes(b"\n\n\n#free\nffconcat version 1.0\nfile secret.mp4\n")  # QuickTime by its first bytes
+    with av.open(path.name, format="concat") as container:
+        assert next(container.decode(video=0)).width == 96
+    monkeypatch.setitem(DEMUXERS, "video/quicktime", "concat")
+    for read in (probe, read_audio, first_frame):
+        with pytest.raises(UnreadableMedia, match=r"\(video/quicktime\) cannot be opened"):
+            read(path)
+
+
 def test_a_name_is_no_address(tmp_path, monkeypatch):
     (tmp_path / "secret.mp4").write_bytes(make_video(walk(30)))
     monkeypatch.chdir(tmp_path)
@@ -466,3 +481,11 @@ def test_bytes_broken_at_random_give_frames_and_sound_or_a_sentence():
                 assert str(error).endswith(".")
                 refused += 1
     assert 20 < refused < 160
+
+
+@pytest.mark.parametrize("module", ["detector", "detector.cli", "webapp"])
+def test_heavy_libraries_are_imported_only_when_used(module):
+    heavy = {"av", "c2pa", "matplotlib", "scipy", "skimage", "sklearn"}
+    code = f"import sys, {module}; print(*sorted({heavy} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []

@@ -1,5 +1,7 @@
 import json
+from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 from clips import make_sound, make_video
@@ -10,6 +12,7 @@ from detector.models.engines import Engine
 from detector.models.spec import FaceInput, ModelSpec
 from detector.pictures.detect import PictureDetector
 from detector.pictures.faces import resize
+from detector.pipeline import Detector
 from detector.results import Reason, UnreadableMedia, Verdict
 from detector.videos.detect import MIN_SAMPLES, detect_video
 from detector.videos.tracks import robust_mean
@@ -179,13 +182,29 @@ def test_sound_is_heard_beside_the_frames(portrait, pictures):
         heard.append(waveform)
         return "what was heard"
 
-    assert (
-        detect(make_video(frames, fps=2, waveform=tone), pictures, detect_voice=detect_voice).sound == "what was heard"
-    )
+    with_sound = make_video(frames, fps=2, waveform=tone)
+    assert detect(with_sound, pictures, detect_voice=detect_voice).sound == "what was heard"
     (waveform,) = heard
     assert waveform.dtype == np.float32 and len(waveform) == pytest.approx(48_000, rel=0.05)
-    assert detect(film_with_sound, pictures).sound is None
+    assert detect(with_sound, pictures).sound is None
     assert detect(make_video(frames, fps=2), pictures, detect_voice=detect_voice).sound is None and len(heard) == 1
+
+
+@pytest.mark.parametrize("has_sound", [True, False])
+def test_a_video_is_opened_three_times_at_most(has_sound, portrait, pictures, monkeypatch):
+    """Once for its packets, once for its frames and once for its sound."""
+    opened = []
+    open_container = av.open
+    monkeypatch.setattr(
+        av, "open", lambda *arguments, **options: opened.append(1) or open_container(*arguments, **options)
+    )
+    waveform = np.sin(np.arange(48_000) * 0.2).astype(np.float32) if has_sound else None
+    data = make_video([scene((portrait, 100, 20, 240))] * 6, fps=2, waveform=waveform)
+    opened.clear()  # the file was written by the same function
+    voices = SimpleNamespace(detect=lambda waveform: "what was heard")
+    detection = Detector(pictures, lambda: voices).detect(data)
+    assert len(detection.tracks) == 1 and (detection.sound is not None) is has_sound
+    assert len(opened) == (3 if has_sound else 2)
 
 
 def test_what_holds_no_frames_ends_in_a_sentence(pictures):
