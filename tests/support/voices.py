@@ -54,6 +54,22 @@ def hiss(seconds=3.0, seed=0):
     return (0.1 * np.random.default_rng(seed).standard_normal(round(seconds * RATE_HZ))).astype(np.float32)
 
 
+def whisper(seconds=4.0, seed=0, *, voiced_s=0.3):
+    """Return noise in the syllables of `speak`, of which the first `voiced_s` seconds are voiced."""
+    speech = speak(seconds, seed)
+    times = np.arange(len(speech)) / RATE_HZ
+    syllables = np.maximum(0, np.sin(2 * np.pi * 2 * times)) ** 0.5
+    return np.where(times < voiced_s, speech, hiss(seconds, seed) * syllables).astype(np.float32)
+
+
 def tone(hz, seconds=1.0, level=0.1):
     """Return a sine of one frequency."""
     return (level * np.sin(2 * np.pi * hz * np.arange(round(seconds * RATE_HZ)) / RATE_HZ)).astype(np.float32)
+
+
+def vibrate(seconds=3.0, *, pitch_hz=200, vibrato_hz=6.25):
+    """Return one held note whose pitch swings by a semitone up and down; the default swing takes 160 ms."""
+    times = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    pitch = pitch_hz * 2 ** (np.sin(2 * np.pi * vibrato_hz * times) / 12)
+    phase = 2 * np.pi * np.cumsum(pitch) / RATE_HZ
+    return (0.2 * sum(np.sin(number * phase) / number for number in range(1, 8))).astype(np.float32)

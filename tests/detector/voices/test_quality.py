@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from voices import RATE_HZ, hiss, play, speak, tone
+from voices import RATE_HZ, hiss, play, speak, tone, vibrate, whisper
 
 from detector.results import Reason
 from detector.voices.features import normalize_level
@@ -29,6 +29,8 @@ def test_speech_passes_the_quality_gate_loud_and_quiet(seed, level):
         (tone(220, 3), Reason.NO_SPEECH),
         (speak(3, glide=0), Reason.NO_SPEECH),
         (hiss(), Reason.NO_SPEECH),
+        (whisper(voiced_s=0.3), Reason.NO_SPEECH),
+        (vibrate(), Reason.NO_SPEECH),
         (speak(3) + hiss(3), Reason.NOISY),
     ],
     ids=[
@@ -41,11 +43,18 @@ def test_speech_passes_the_quality_gate_loud_and_quiet(seed, level):
         "tone",
         "one pitch",
         "hiss",
+        "one voiced word in a whisper",
+        "vibrato",
         "in noise",
     ],
 )
 def test_an_excluded_recording_gets_the_reason(sound, reason):
     assert reason in exclusion_reasons(sound)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_whisper_with_enough_voiced_sound_passes_the_quality_gate(seed):
+    assert exclusion_reasons(whisper(seed=seed, voiced_s=1.5)) == ()
 
 
 def test_silence_excludes_every_other_reason():
