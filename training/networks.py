@@ -57,18 +57,6 @@ CNN_CHANNELS = (32, 64, 128)
 # How a decoder doubles its picture, and how many times an autoencoder with it halves and doubles.
 DECODERS = {"nearest": 3, "transposed": 2, "shuffle": 3}
 AUTOENCODER_CHANNELS = 24  # of the first convolution; each halving doubles them, up to four times
-VOICE_GROUPS = 32  # of neighbouring bands, each with weights of its own
-VOICE_ROWS = 8  # of the class map; single groups speak against each other, and their map would be a chequerboard
-VOICE_SOUNDING_DB = 30.0  # below the loudest; quieter frames are pauses
-VOICE_SMOOTH = 21  # bands: what is left over their mean is detail
-VOICE_LIMIT = 4.0  # of a standardised value; a single odd window must not decide
-VOICE_EPSILON = 1e-6  # added to a variance; those of the harmonics are near 1e-2
-# Over frequency and time: the detail itself, its step to the next band and its step to the next frame.
-VOICE_FILTERS = (
-    np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], np.float32),
-    np.array([[0, -1, 0], [0, 1, 0], [0, 0, 0]], np.float32),
-    np.array([[0, 0, 0], [-1, 1, 0], [0, 0, 0]], np.float32),
-)
 CODE_CHANNELS = 2  # of the code in the middle, doubled with each halving
 
 
@@ -110,107 +98,6 @@ def build_network(network: str, input_size_px: int, *, weights: str | Path = "no
     class_map = layers.Conv2D(1, 1, dtype="float32", name="class_map")(features)
     logit = layers.GlobalAveragePooling2D(dtype="float32", name="logit")(class_map)
     return keras.Model(pixels, {"logit": logit, "class_map": class_map}, name=network)
-
-
-def build_voice_network(bands: int):
-    """Build the voice network with the outputs `logit` (N, 1) and `class_map` (N, VOICE_ROWS, 1, 1).
-
-    What a vocoder leaves is a texture and no event: ripples between neighbouring frequencies, lines that stand still,
-    steps that are too even, harmonics too clear. So small fixed filters run over the fine structure; of what they find
-    the size, the lean to one side and what stays when signs may cancel are averaged over the time in which there is
-    sound, for each group of neighbouring bands, and every average votes with a weight of its own. Only these weights
-    are learned, by `set_votes`: the voices to learn from are a few hundred. The mean of the map is the logit; what the
-    harmonics say is shared out evenly, since it belongs to no frequency. The time axis is free. How loud a band is,
-    which a microphone decides, is not looked at.
-
-    Args:
-        bands: linear bands of the spectrogram, a multiple of 64.
-
-    Returns:
-        keras.Model from (N, bands, T, 1) float32 decibels, low frequencies first.
-
-    Source:
-        Okabe et al., "Attentive Statistics Pooling for Deep Speaker Embedding", arXiv 1803.10963, for statistics as
-        pooling, though what is heeded here is only the level; Noll, "Cepstrum Pitch Determination", 1967, for the
-        harmonics.
-    """
-    import keras
-
-    # Layers alone: Keras loads nothing else from an .h5 file.
-    layers = keras.layers
-    decibels = keras.Input((bands, None, 1), name="decibels")
-    peaks = layers.MaxPooling2D((bands, 1), name="peaks")(decibels)
-    loudest = layers.GlobalMaxPooling2D(keepdims=True, name="loudest")(peaks)
-    # How far each frame is from counting as sound; a decibel too far leaves a weight of e^-5.
-    missing = layers.Rescaling(-1.0, -VOICE_SOUNDING_DB)(layers.Subtract()([peaks, loudest]))
-    missing = layers.Reshape((-1, 1))(layers.ReLU(name="missing")(missing))
-    share = layers.Softmax(axis=1, name="share")(layers.Rescaling(-5.0)(missing))
-
-    def over_time(values):
-        rows, channels = values.shape[1], values.shape[3]
-        moments = layers.Reshape((-1, rows * channels))(layers.Permute((2, 1, 3))(values))
-        return layers.Reshape((rows, 1, channels))(layers.Dot(axes=1)([share, moments]))
-
-    def over_bands(values):
-        return layers.AveragePooling2D((bands // VOICE_GROUPS, 1))(values)
-
-    def absolute(values):
-        return layers.Maximum()([values, layers.Rescaling(-1.0)(values)])
-
-    level = over_bands(decibels)
-    spread = over_time(absolute(layers.Subtract()([level, over_time(level)])))
-    smooth = layers.AveragePooling2D((VOICE_SMOOTH, 1), 1, "same", name="smooth")(decibels)
-    detail = layers.Subtract(name="detail")([decibels, smooth])
-    filters = layers.Conv2D(len(VOICE_FILTERS), 3, padding="same", use_bias=False, trainable=False, name="filters")
-    found = filters(detail)
-    size = over_bands(over_time(absolute(found)))
-    lean = over_bands(over_time(layers.Activation("tanh")(layers.Rescaling(0.1)(found))))
-    standing = over_bands(absolute(over_time(found)))
-    texture = layers.Flatten()(layers.Concatenate()([spread, size, lean, standing]))
-
-    first, last = bands // 64, bands // 2  # 125 Hz to 4 kHz
-    voiced = layers.Cropping2D(((first, bands - last), (0, 0)))(detail)
-    waves = layers.Conv2D(8 * VOICE_GROUPS, (last - first, 1), use_bias=False, trainable=False, name="waves")(voiced)
-    harmonics = layers.Reshape((-1, 1, 1))(over_time(absolute(waves)))
-    harmonics = layers.Flatten()(layers.AveragePooling2D((8, 1))(harmonics))
-
-    # Each value, standardised and within limits, times a weight of its own; the values of a group lie side by side.
-    values = layers.Concatenate(name="statistics")([texture, harmonics])
-    values = layers.BatchNormalization(center=False, scale=False, epsilon=VOICE_EPSILON, name="standard")(values)
-    # A ReLU cuts from 0 up.
-    values = layers.ReLU(2 * VOICE_LIMIT)(layers.Rescaling(1.0, VOICE_LIMIT)(values))
-    values = layers.Reshape((1, 1, -1))(layers.Rescaling(1.0, -VOICE_LIMIT)(values))
-    votes = layers.DepthwiseConv2D(1, use_bias=False, depthwise_initializer="zeros", name="votes")(values)
-    votes = layers.Reshape((-1, 1, 1))(votes)
-    count = texture.shape[1]
-    of_groups = layers.Cropping2D(((0, harmonics.shape[1]), (0, 0)))(votes)
-    of_rows = layers.AveragePooling2D((count // VOICE_ROWS, 1))(of_groups)
-    of_rows = layers.Rescaling(float(count))(of_rows)  # so that the mean over the rows is the sum of all votes
-    of_harmonics = layers.Flatten()(layers.Cropping2D(((count, 0), (0, 0)))(votes))
-    of_harmonics = layers.Dense(1, kernel_initializer="ones", name="bias")(of_harmonics)
-    class_map = layers.Add(dtype="float32", name="class_map")([of_rows, layers.Reshape((1, 1, 1))(of_harmonics)])
-    logit = layers.GlobalAveragePooling2D(dtype="float32", name="logit")(class_map)
-    network = keras.Model(decibels, {"logit": logit, "class_map": class_map}, name="voice")
-    network.get_layer("filters").set_weights([np.stack(VOICE_FILTERS, axis=-1)[:, :, None]])
-    network.get_layer("waves").set_weights([_waves(last - first, 4 * VOICE_GROUPS)[:, None, None]])
-    return network
-
-
-def set_linear_weights(
-    network: keras.Model, mean: np.ndarray, variance: np.ndarray, weights: np.ndarray, bias: float
-) -> None:
-    """Put what was learned into a voice network.
-
-    Its logit is then the sum of `weights` times the statistics, standardised and cut to VOICE_LIMIT, plus `bias`.
-
-    Args:
-        mean, variance, weights: (S,) of the network's layer "statistics".
-        bias: of the logit.
-    """
-    network.get_layer("standard").set_weights([mean, variance])
-    network.get_layer("votes").set_weights([np.reshape(weights, (1, 1, -1, 1))])
-    dense = network.get_layer("bias")
-    dense.set_weights([np.ones_like(dense.get_weights()[0]), np.array([bias])])
 
 
 def average_networks(networks: list[keras.Model]) -> keras.Model:
@@ -336,13 +223,6 @@ def _cnn_body(shape: tuple[int, int, int], weights: str | Path) -> keras.Model:
     if weights != "none":
         load_body(body, weights)
     return body
-
-
-def _waves(length: int, count: int) -> np.ndarray:
-    """Return cosines and sines under a window, (length, 2 * count), that ripple 1, 1.5, 2 ... times over the length."""
-    phases = np.pi * np.arange(length)[:, None] * (np.arange(count) + 2) / length
-    waves = np.hanning(length)[:, None] * np.exp(-1j * phases)
-    return np.stack([waves.real, waves.imag], axis=-1).reshape(length, -1).astype(np.float32)
 
 
 def _see_mirrored(network: keras.Model, pixels) -> dict:

@@ -9,8 +9,8 @@ from io import BytesIO
 import av
 import numpy as np
 
-from detector.media.videos import read_audio
-from detector.voices.features import SAMPLE_RATE_HZ, mel_filters
+from detector.media.videos import SAMPLE_RATE_HZ, read_audio
+from detector.voices.features import mel_filters
 
 RECIPE = 1  # to be raised with every change by which a seed gives another sound: training keeps sounds between runs
 WORLD_FRAME_MS = 5.0

@@ -48,14 +48,14 @@ from detector.voices.features import (
     has_sound,
     log_spectrogram,
     normalize_level,
-    speech_exclusion_reasons,
 )
+from detector.voices.quality import speech_exclusion_reasons
 from training.arguments import at_least, proportion_argument
 from training.calibrating import MAX_FALSE_ALARMS, MAX_MISSES, UNCALIBRATED, save_model
 from training.exporting import can_export, export
 from training.fitting import open_run
 from training.manifests import CACHE, ROOT, Example, replace_file
-from training.networks import VOICE_EPSILON, VOICE_GROUPS, VOICE_LIMIT, build_voice_network, set_linear_weights
+from training.voice_networks import VOICE_EPSILON, VOICE_GROUPS, VOICE_LIMIT, build_voice_network, set_linear_weights
 from training.thresholds import choose_thresholds, fit_line
 from training.vocoders import RECIPE, VOCODERS, WAVEFORM_DEGRADATIONS, degrade_waveform
 
@@ -298,9 +298,11 @@ def measure(
         waveform = to_float(sound)
         if len(waveform) < FFT_LENGTH:
             return np.zeros((0, network.output_shape[1]), np.float32), ""
-        windows, _ = cut_windows(normalize_level(waveform))
+        normalized = normalize_level(waveform)
+        windows, _ = cut_windows(normalized)
         spectrograms = log_spectrogram(windows[has_sound(windows)])[..., None]
-        return np.asarray(network(spectrograms, training=False)), ";".join(speech_exclusion_reasons(waveform))
+        reasons = ";".join(speech_exclusion_reasons(waveform, normalized))
+        return np.asarray(network(spectrograms, training=False)), reasons
 
     found = []
     with ThreadPoolExecutor(threads) as pool:

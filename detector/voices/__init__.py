@@ -1,1 +1,1 @@
-"""Voice recordings: windows, spectrograms, scores."""
+"""Voice recordings: windows, spectrograms, quality gate, scores."""

@@ -1,4 +1,4 @@
-"""From a recording to a verdict on the voice in it: windows, network, fusion, calibration."""
+"""Detect fake voices in a recording: windows, network, fusion, calibration, verdict."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.media.videos import MediaSource, read_audio
+from detector.media.videos import SAMPLE_RATE_HZ, MediaSource, read_audio
 from detector.models.calibration import Calibration
 from detector.models.engines import Engine, load_engine
-from detector.models.heatmaps import activation_heatmap
+from detector.models.heatmaps import NEUTRAL, activation_heatmap
 from detector.models.reference_scores import ReferenceScores, load_matching_reference_scores
-from detector.results import ModelError, Segment, UnreadableMedia, VoiceDetection
+from detector.results import ErrorRate, ModelError, Segment, UnreadableMedia, VoiceDetection
 from detector.verdicts import decide
 from detector.voices.features import (
     FFT_LENGTH,
     MEL_BANDS,
-    SAMPLE_RATE_HZ,
     VOICE_INPUT,
     cut_windows,
     has_sound,
@@ -25,75 +24,60 @@ from detector.voices.features import (
     mel_edges_hz,
     mel_spectrogram,
     normalize_level,
-    speech_exclusion_reasons,
 )
+from detector.voices.quality import speech_exclusion_reasons
 
-ROOT = Path(__file__).resolve().parents[2]
-VOICE_MODEL_FILES = {"onnx": ROOT / "models" / "voice.onnx", "keras": ROOT / "models" / "voice.h5"}
-VOICE_REFERENCE_SCORES_FILE = (
-    ROOT / "models" / "voice.reference_scores.json"
-)  # what the shipped model made of held-out recordings
+MODELS_FOLDER = Path(__file__).resolve().parents[2] / "models"
+VOICE_MODEL_FILES = {"onnx": MODELS_FOLDER / "voice.onnx", "keras": MODELS_FOLDER / "voice.h5"}
+VOICE_REFERENCE_SCORES_FILE = MODELS_FOLDER / "voice.reference_scores.json"  # of held-out recordings
 VOICE_NETWORK = "voice"
-WINDOWS_PER_BATCH = 128  # windows at once: a minute, 30 MB
+WINDOWS_PER_BATCH = 128  # a minute of sound, 30 MB
 MAP_COLUMNS_PER_S = 4  # of the heat map; windows overlap by half a second
-REFERENCE_SIZE_PX = 1  # the table of held-out scores goes by size; recordings are all of one
+REFERENCE_SIZE_PX = 1  # the reference scores are tabled by face size; all recordings share one entry
 
 
 class VoiceDetector:
-    """A loaded voice network; may be shared by threads.
+    """A loaded voice network; threads may share one.
 
     Attributes:
         engine: the network, with its spec.
-        reference_scores: how this very model scored held-out recordings; None when that was not measured.
+        reference_scores: scores of this model on held-out recordings; None when they were not measured.
 
     Raises:
-        ModelError: the network is not one for voices, or was trained on other windows than are cut here.
+        ModelError: the network is not a voice network, or it expects other spectrograms than this version computes.
     """
 
     def __init__(self, engine: Engine, reference_scores: ReferenceScores | None = None):
         if engine.spec.voice != VOICE_INPUT:
             raise ModelError(
-                "The voice model was trained on other spectrograms than this version makes; train it again."
+                "The voice model was trained on other spectrograms than this version computes; train the model again."
             )
         self.engine = engine
         self.reference_scores = reference_scores
 
     def detect(self, source: MediaSource | np.ndarray) -> VoiceDetection:
-        """Judge the voice in a recording, or in the sound of a video.
+        """Analyse the voice in a recording, or in the audio track of a video.
 
-        The recording's logit is the mean over its windows, pauses left out. Out of scope it is scored all the same, for
-        programs that sort by it, but the verdict stays inconclusive.
+        The recording's logit is the mean over its windows, without pauses. A recording that the quality gate excludes
+        still gets a logit, for programs that sort by it, but its verdict is inconclusive.
 
         Args:
             source: a path, a file's bytes, an open binary file, or a waveform (T,) float32 mono 16 kHz in [-1, 1].
 
         Raises:
-            UnreadableMedia: what `read_audio` raises; also for an array of another kind, and for less than a frame of
-                sound.
+            UnreadableMedia: `read_audio` cannot read the source, an array has another shape or type, or the recording
+                is shorter than FFT_LENGTH samples.
         """
         started = time.perf_counter()
-        waveform = _checked(source) if isinstance(source, np.ndarray) else read_audio(source)
-        if len(waveform) < FFT_LENGTH:
-            duration_ms = 1e3 * len(waveform) / SAMPLE_RATE_HZ
-            least_ms = 1e3 * FFT_LENGTH / SAMPLE_RATE_HZ
-            raise UnreadableMedia(
-                f"The recording holds {duration_ms:.0f} ms of sound; at least {least_ms:.0f} are needed."
-            )
-        windows, starts_s = cut_windows(normalize_level(waveform))
-        judged = has_sound(windows)
-        windows, starts_s = windows[judged], starts_s[judged]
-        logits, class_maps = self._run(windows)
+        waveform = _check_waveform(source) if isinstance(source, np.ndarray) else read_audio(source)
+        _check_duration(waveform)
+        normalized = normalize_level(waveform)
+        logits, class_maps, segments = self._score_windows(normalized)
 
         calibration, duration_s = self.engine.spec.calibration, len(waveform) / SAMPLE_RATE_HZ
-        ends_s = starts_s + windows.shape[1] / SAMPLE_RATE_HZ
-        segments = tuple(
-            Segment(start_s, end_s, logit, calibration.probability(logit))
-            for start_s, end_s, logit in zip(starts_s.tolist(), ends_s.tolist(), logits.tolist(), strict=True)
-        )
         logit = float(logits.mean())
-        exclusion_reasons = speech_exclusion_reasons(waveform)
+        exclusion_reasons = speech_exclusion_reasons(waveform, normalized)
         decision = decide(logit, exclusion_reasons, calibration)
-        is_measured = self.reference_scores is not None and not exclusion_reasons
         return VoiceDetection(
             verdict=decision.verdict,
             probability=decision.probability,
@@ -101,14 +85,26 @@ class VoiceDetector:
             reasons=decision.reasons,
             segments=segments,
             duration_s=duration_s,
-            spectrogram=mel_spectrogram(waveform),
+            spectrogram=mel_spectrogram(normalized),
             heatmap=None if class_maps is None else _heatmap(class_maps, segments, duration_s, calibration),
             elapsed_ms=(time.perf_counter() - started) * 1e3,
             model_sha256=self.engine.model_sha256,
-            error_rates=self.reference_scores.error_rates(decision.probability, REFERENCE_SIZE_PX)
-            if is_measured
-            else (),
+            error_rates=() if exclusion_reasons else self._error_rates(decision.probability),
         )
+
+    def _score_windows(self, normalized: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, tuple[Segment, ...]]:
+        """Return logits (N,), class maps (N, h, w) and segments of the windows with sound in a recording (T,)."""
+        windows, starts_s = cut_windows(normalized)
+        sounding = has_sound(windows)
+        windows, starts_s = windows[sounding], starts_s[sounding]
+        logits, class_maps = self._run(windows)
+        ends_s = starts_s + windows.shape[1] / SAMPLE_RATE_HZ
+        calibration = self.engine.spec.calibration
+        segments = tuple(
+            Segment(start_s, end_s, logit, float(calibration.probability(logit)))
+            for start_s, end_s, logit in zip(starts_s.tolist(), ends_s.tolist(), logits.tolist(), strict=True)
+        )
+        return logits, class_maps, segments
 
     def _run(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Return logits (N,) and class maps (N, h, w) of windows (N, W)."""
@@ -116,22 +112,28 @@ class VoiceDetector:
             self.engine.run(log_spectrogram(windows[start : start + WINDOWS_PER_BATCH])[..., None])
             for start in range(0, len(windows), WINDOWS_PER_BATCH)
         ]
-        logits, class_maps = zip(*parts, strict=True)
-        return np.concatenate(logits), None if class_maps[0] is None else np.concatenate(class_maps)
+        logits = np.concatenate([logits for logits, _ in parts])
+        class_maps = [class_map for _, class_map in parts if class_map is not None]
+        return logits, np.concatenate(class_maps) if class_maps else None
+
+    def _error_rates(self, probability: float) -> tuple[ErrorRate, ...]:
+        if self.reference_scores is None:
+            return ()
+        return self.reference_scores.error_rates(probability, REFERENCE_SIZE_PX)
 
 
 def load_voice_detector(
     path: str | Path | None = None, *, engine: str = "onnx", threads: int | None = None
 ) -> VoiceDetector:
-    """Load the voice network and, if it is of this model, the table of held-out scores.
+    """Load the voice network, and its reference scores where they were measured on this model.
 
     Args:
-        path: the model file; None takes the one that comes with the project, models/voice.onnx or models/voice.h5.
+        path: the model file; None takes the project's own, models/voice.onnx or models/voice.h5.
         engine: "onnx" for the fast engine, "keras" for the reference.
         threads: inference threads of the fast engine; None takes every core.
 
     Raises:
-        ModelError: unknown engine, a model file that is missing or foreign, or a damaged table of held-out scores.
+        ModelError: unknown engine, a missing or foreign model file, or a damaged table of reference scores.
     """
     network = load_engine(VOICE_MODEL_FILES, path=path, engine=engine, threads=threads)
     return VoiceDetector(network, load_matching_reference_scores(VOICE_REFERENCE_SCORES_FILE, network.model_sha256))
@@ -140,10 +142,10 @@ def load_voice_detector(
 def _heatmap(
     class_maps: np.ndarray, segments: tuple[Segment, ...], duration_s: float, calibration: Calibration
 ) -> np.ndarray:
-    """Lay the windows' maps (N, h, w) over the recording, with the rows of `mel_picture`; neutral where none was.
+    """Arrange the windows' class maps (N, h, w) over the recording, with the rows of `mel_spectrogram`.
 
     Returns:
-        (MEL_BANDS, columns) float32 in [0, 1].
+        (MEL_BANDS, columns) float32 in [0, 1], NEUTRAL where no window was analysed.
     """
     columns = max(1, round(duration_s * MAP_COLUMNS_PER_S))
     sums, counts = np.zeros((class_maps.shape[1], columns)), np.zeros(columns)
@@ -154,16 +156,25 @@ def _heatmap(
         sums[:, first : first + covered] += class_map[:, np.arange(covered) * class_map.shape[1] // covered]
         counts[first : first + covered] += 1
     heat = activation_heatmap(sums / np.maximum(counts, 1), calibration)
-    heat[:, counts == 0] = 0.5
+    heat[:, counts == 0] = NEUTRAL
     centres_hz = mel_edges_hz(MEL_BANDS)[1:-1]
-    return heat[(centres_hz / (SAMPLE_RATE_HZ / 2) * len(heat)).astype(int)]
+    heatmap: np.ndarray = heat[(centres_hz / (SAMPLE_RATE_HZ / 2) * len(heat)).astype(int)]
+    return heatmap
 
 
-def _checked(waveform: np.ndarray) -> np.ndarray:
-    # Integers would be taken for a recording far over full scale.
+def _check_duration(waveform: np.ndarray) -> None:
+    if len(waveform) < FFT_LENGTH:
+        duration_ms, required_ms = (1e3 * count / SAMPLE_RATE_HZ for count in (len(waveform), FFT_LENGTH))
+        raise UnreadableMedia(
+            f"The recording holds {duration_ms:.0f} ms of sound; at least {required_ms:.0f} are needed."
+        )
+
+
+def _check_waveform(waveform: np.ndarray) -> np.ndarray:
+    # Integers would be read as a recording far over full scale.
     if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating) or not np.isfinite(waveform).all():
         raise UnreadableMedia(
             f"A recording given as an array must be (T,) float32 mono 16 kHz; this one is {waveform.shape} "
-            f"{waveform.dtype}, or holds values that are no numbers."
+            f"{waveform.dtype}, or holds values that are not numbers."
         )
     return waveform.astype(np.float32, copy=False)

@@ -1,4 +1,4 @@
-"""Sounds for the tests, made on the spot, (T,) float32 mono 16 kHz."""
+"""Synthetic sounds for the tests, (T,) float32 mono 16 kHz."""
 
 import numpy as np
 
@@ -6,9 +6,14 @@ RATE_HZ = 16_000
 
 
 def speak(seconds=3.0, seed=0, *, pitch_hz=120, glide=0.4, buzz=0.0):
-    """Return something between a hum and speech: gliding pitch, moving formants, syllables, pauses and breath.
+    """Return a sound between a hum and speech: gliding pitch, moving formants, syllables, pauses and breath.
 
-    The pitch moves by up to `glide` octaves, `buzz` adds a line that stands still, as a vocoder leaves.
+    Args:
+        seconds: duration.
+        seed: source of all randomness.
+        pitch_hz: centre of the pitch.
+        glide: octaves by which the pitch moves at most, up and down.
+        buzz: amplitude of a steady line at 5 kHz, such as a vocoder leaves.
     """
     rng = np.random.default_rng(seed)
     times = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
@@ -26,7 +31,7 @@ def speak(seconds=3.0, seed=0, *, pitch_hz=120, glide=0.4, buzz=0.0):
         gain = sum(1 / (1 + ((hz - centre) / 120) ** 2) for centre in formants) + 0.02
         sound += np.where(hz < 7500, gain, 0) / number**0.5 * np.sin(number * phase + rng.uniform(0, 6))
     loudness = np.interp(times, syllables, rng.uniform(0.2, 1, len(syllables)))
-    loudness *= np.maximum(0, np.sin(2 * np.pi * 2 * times)) ** 0.5  # a syllable and a pause each half second
+    loudness *= np.maximum(0, np.sin(2 * np.pi * 2 * times)) ** 0.5  # a syllable and a pause every half second
     sound = sound * loudness / np.abs(sound).max() + 0.002 * rng.standard_normal(len(times))
     sound += buzz * np.sin(2 * np.pi * 5000 * times) * loudness
     return (0.5 * sound / np.abs(sound).max()).astype(np.float32)
@@ -47,3 +52,24 @@ def play(seconds=4.0, seed=0):
 def hiss(seconds=3.0, seed=0):
     """Return white noise."""
     return (0.1 * np.random.default_rng(seed).standard_normal(round(seconds * RATE_HZ))).astype(np.float32)
+
+
+def whisper(seconds=4.0, seed=0, *, voiced_s=0.3):
+    """Return noise in the syllables of `speak`, of which the first `voiced_s` seconds are voiced."""
+    speech = speak(seconds, seed)
+    times = np.arange(len(speech)) / RATE_HZ
+    syllables = np.maximum(0, np.sin(2 * np.pi * 2 * times)) ** 0.5
+    return np.where(times < voiced_s, speech, hiss(seconds, seed) * syllables).astype(np.float32)
+
+
+def tone(hz, seconds=1.0, level=0.1):
+    """Return a sine of one frequency."""
+    return (level * np.sin(2 * np.pi * hz * np.arange(round(seconds * RATE_HZ)) / RATE_HZ)).astype(np.float32)
+
+
+def vibrate(seconds=3.0, *, pitch_hz=200, vibrato_hz=6.25):
+    """Return one held note whose pitch swings by a semitone up and down; the default swing takes 160 ms."""
+    times = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    pitch = pitch_hz * 2 ** (np.sin(2 * np.pi * vibrato_hz * times) / 12)
+    phase = 2 * np.pi * np.cumsum(pitch) / RATE_HZ
+    return (0.2 * sum(np.sin(number * phase) / number for number in range(1, 8))).astype(np.float32)

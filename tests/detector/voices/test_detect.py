@@ -10,16 +10,24 @@ from detector.models.engines import Engine
 from detector.models.reference_scores import ReferenceScores
 from detector.models.spec import FaceInput, ModelSpec
 from detector.results import ModelError, Reason, UnreadableMedia, Verdict
-from detector.voices import detect as voice
+from detector.voices import detect
 from detector.voices.detect import VOICE_MODEL_FILES, VoiceDetector, load_voice_detector
-from detector.voices.features import BANDS, MAX_SPECTROGRAM_COLUMNS, MEL_BANDS, VOICE_INPUT, log_spectrogram
+from detector.voices.features import (
+    BANDS,
+    MAX_SPECTROGRAM_COLUMNS,
+    MEL_BANDS,
+    VOICE_INPUT,
+    log_spectrogram,
+    mel_spectrogram,
+    normalize_level,
+)
 
 SPEC = ModelSpec("voice", VOICE_INPUT, Calibration(1.0, 0.4, 0.3, 0.7))
 GROUPS = 4
 
 
-class Ear(Engine):
-    """Hears how loud the band at 5 kHz is; its map has that in the group it lies in."""
+class BandEngine(Engine):
+    """Scores the level of the band at 5 kHz; the class map has that level in the group of the band."""
 
     spec, model_sha256 = SPEC, "5" * 64
 
@@ -39,8 +47,8 @@ def shipped():
     return load_voice_detector(threads=1)
 
 
-def test_a_recording_is_the_mean_of_its_windows():
-    found = VoiceDetector(Ear()).detect(speak(3.2))
+def test_the_logit_of_a_recording_is_the_mean_over_its_windows():
+    found = VoiceDetector(BandEngine()).detect(speak(3.2))
     logits = [segment.logit for segment in found.segments]
     assert len(logits) == 6 and found.logit == pytest.approx(np.mean(logits))
     assert [found.segments[0].start_s, found.segments[-1].end_s, found.duration_s] == pytest.approx([0, 3.2, 3.2])
@@ -48,8 +56,16 @@ def test_a_recording_is_the_mean_of_its_windows():
     assert found.segments[0].probability == SPEC.calibration.probability(logits[0])
 
 
-def test_pauses_are_not_judged():
-    found = VoiceDetector(Ear()).detect(np.concatenate([speak(2), 1e-4 * hiss(4), speak(2, 1)]))
+def test_a_recording_is_normalized_once(monkeypatch):
+    normalized = []
+    monkeypatch.setattr(detect, "normalize_level", lambda w: normalized.append(normalize_level(w)) or normalized[-1])
+    found = VoiceDetector(BandEngine()).detect(speak(2))
+    assert len(normalized) == 1
+    np.testing.assert_array_equal(found.spectrogram, mel_spectrogram(normalized[0]))
+
+
+def test_pauses_are_not_analysed():
+    found = VoiceDetector(BandEngine()).detect(np.concatenate([speak(2), 1e-4 * hiss(4), speak(2, 1)]))
     assert not [segment for segment in found.segments if segment.start_s > 2 and segment.end_s < 6]
     assert {0, 7} <= {round(segment.start_s) for segment in found.segments}
     assert (found.heatmap[:, 10:22] == 0.5).all() and np.ptp(found.heatmap[:, :8], axis=0).all()
@@ -64,8 +80,8 @@ def test_pauses_are_not_judged():
     ],
 )
 def test_the_thresholds_decide(bias, verdict, reasons):
-    neutral = VoiceDetector(Ear()).detect(speak(3)).logit
-    found = VoiceDetector(Ear(bias - neutral)).detect(speak(3))
+    neutral = VoiceDetector(BandEngine()).detect(speak(3)).logit
+    found = VoiceDetector(BandEngine(bias - neutral)).detect(speak(3))
     assert (found.verdict, found.reasons) == (verdict, reasons)
 
 
@@ -80,17 +96,17 @@ def test_the_thresholds_decide(bias, verdict, reasons):
     ids=["music", "noise", "silence", "too short"],
 )
 @pytest.mark.parametrize("bias", [-50, 50])
-def test_what_is_no_speech_gets_a_score_but_no_verdict(sound, reason, bias):
-    found = VoiceDetector(Ear(bias)).detect(sound)
+def test_an_excluded_recording_gets_a_score_but_no_verdict(sound, reason, bias):
+    found = VoiceDetector(BandEngine(bias)).detect(sound)
     assert found.verdict is Verdict.INCONCLUSIVE and reason in found.reasons
     assert Reason.BETWEEN_THRESHOLDS not in found.reasons and np.isfinite(found.logit)
 
 
-def test_the_map_lies_over_the_moment_and_the_frequency():
+def test_the_heatmap_marks_the_time_and_the_frequency():
     speech = speak(6)
     times = np.arange(len(speech)) / RATE_HZ
     whistle = np.where((times > 4) & (times < 6), 0.05 * np.sin(2 * np.pi * 5000 * times), 0).astype(np.float32)
-    found = VoiceDetector(Ear()).detect(speech + whistle)
+    found = VoiceDetector(BandEngine()).detect(speech + whistle)
     assert found.spectrogram.shape[0] == found.heatmap.shape[0] == MEL_BANDS
     assert found.heatmap.dtype == np.float32 and 0 <= found.heatmap.min() <= found.heatmap.max() <= 1
     row, column = np.unravel_index(found.heatmap.argmax(), found.heatmap.shape)
@@ -99,29 +115,33 @@ def test_the_map_lies_over_the_moment_and_the_frequency():
     assert after[-4:].mean() > before[:4].mean() + 0.05
 
 
-def test_the_map_is_even_where_every_window_says_the_same(monkeypatch):
-    monkeypatch.setattr(Ear, "run", lambda self, batch: (np.ones(len(batch)), np.ones((len(batch), GROUPS, 1))))
-    found = VoiceDetector(Ear()).detect(speak(3.3))
+def test_the_heatmap_is_uniform_where_all_windows_score_the_same(monkeypatch):
+    monkeypatch.setattr(BandEngine, "run", lambda self, batch: (np.ones(len(batch)), np.ones((len(batch), GROUPS, 1))))
+    found = VoiceDetector(BandEngine()).detect(speak(3.3))
     np.testing.assert_allclose(found.heatmap, found.heatmap[0, 0])
     assert found.heatmap[0, 0] > 0.5
 
 
-def test_a_long_recording_goes_through_in_batches(monkeypatch):
-    monkeypatch.setattr(voice, "BATCH", 8)
-    ear = Ear()
-    found = VoiceDetector(ear).detect(np.tile(speak(4), 10))
-    assert max(len(batch) for batch in ear.batches) == 8 and sum(map(len, ear.batches)) == len(found.segments)
+def test_a_long_recording_is_scored_in_batches(monkeypatch):
+    monkeypatch.setattr(detect, "WINDOWS_PER_BATCH", 8)
+    engine = BandEngine()
+    found = VoiceDetector(engine).detect(np.tile(speak(4), 10))
+    assert max(len(batch) for batch in engine.batches) == 8 and sum(map(len, engine.batches)) == len(found.segments)
     assert found.spectrogram.shape == (MEL_BANDS, MAX_SPECTROGRAM_COLUMNS) and found.heatmap.shape == (MEL_BANDS, 160)
 
 
-def test_a_file_bytes_and_the_sound_of_a_video_are_heard_alike(tmp_path):
+def test_a_file_its_bytes_and_the_audio_track_of_a_video_score_alike(tmp_path):
     speech = speak(3)
-    judge, file = VoiceDetector(Ear()), make_sound(speech)
+    detector, file = VoiceDetector(BandEngine()), make_sound(speech)
     (tmp_path / "voice.wav").write_bytes(file)
     video = make_video([np.zeros((64, 64, 3), np.uint8)] * 75, waveform=speech)
-    expected = judge.detect(speech).logit
-    assert judge.detect(file).logit == judge.detect(tmp_path / "voice.wav").logit == pytest.approx(expected, abs=0.01)
-    assert judge.detect(video).logit == pytest.approx(expected, abs=0.5)
+    expected = detector.detect(speech).logit
+    assert (
+        detector.detect(file).logit
+        == detector.detect(tmp_path / "voice.wav").logit
+        == pytest.approx(expected, abs=0.01)
+    )
+    assert detector.detect(video).logit == pytest.approx(expected, abs=0.5)
 
 
 @pytest.mark.parametrize(
@@ -132,66 +152,69 @@ def test_a_file_bytes_and_the_sound_of_a_video_are_heard_alike(tmp_path):
         np.zeros(RATE_HZ, np.int16),
         np.full(RATE_HZ, np.nan, np.float32),
     ],
-    ids=["too few samples", "stereo", "integers", "no numbers"],
+    ids=["too few samples", "stereo", "integers", "not a number"],
 )
-def test_what_is_no_recording_is_refused_with_a_sentence(sound):
+def test_an_array_that_is_not_a_recording_is_rejected_with_a_sentence(sound):
     with pytest.raises(UnreadableMedia, match=r"^(The|A) recording .*\.$"):
-        VoiceDetector(Ear()).detect(sound)
+        VoiceDetector(BandEngine()).detect(sound)
 
 
-def test_another_kind_of_network_is_refused():
-    ear = Ear()
-    ear.spec = ModelSpec("mobilenet", FaceInput(192, 1.3), SPEC.calibration)
+def test_another_kind_of_network_is_rejected():
+    engine = BandEngine()
+    engine.spec = ModelSpec("mobilenet", FaceInput(192, 1.3), SPEC.calibration)
     with pytest.raises(ModelError, match="'mobilenet'"):
-        VoiceDetector(ear)
-    ear.spec = ModelSpec("voice", replace(VOICE_INPUT, fft_hop_length=128), SPEC.calibration)
+        VoiceDetector(engine)
+    engine.spec = ModelSpec("voice", replace(VOICE_INPUT, fft_hop_length=128), SPEC.calibration)
     with pytest.raises(ModelError, match="other spectrograms"):
-        VoiceDetector(ear)
+        VoiceDetector(engine)
     with pytest.raises(ModelError, match="choose from onnx, keras"):
         load_voice_detector(engine="torch")
 
 
-def test_how_often_the_score_is_wrong_comes_with_a_verdict_and_with_nothing_else():
+def test_error_rates_come_with_a_verdict_only():
     table = ReferenceScores.from_scores(
         labels=np.repeat([0, 1], 50),
         probabilities=np.linspace(0, 1, 100),
         face_px=np.ones(100),
         groups=np.arange(100),
         split="folds",
-        model_sha256=Ear.model_sha256,
+        model_sha256=BandEngine.model_sha256,
     )
-    assert [rate.kind for rate in VoiceDetector(Ear(), table).detect(speak(3)).error_rates] == ["real", "fake"]
-    assert VoiceDetector(Ear(), table).detect(play()).error_rates == VoiceDetector(Ear()).detect(speak(3)).error_rates
-    assert VoiceDetector(Ear()).detect(speak(3)).error_rates == ()
+    assert [rate.kind for rate in VoiceDetector(BandEngine(), table).detect(speak(3)).error_rates] == ["real", "fake"]
+    assert (
+        VoiceDetector(BandEngine(), table).detect(play()).error_rates
+        == VoiceDetector(BandEngine()).detect(speak(3)).error_rates
+    )
+    assert VoiceDetector(BandEngine()).detect(speak(3)).error_rates == ()
 
 
-def test_a_table_of_another_model_is_left_aside(shipped, tmp_path, monkeypatch):
+def test_reference_scores_of_another_model_are_ignored(shipped, tmp_path, monkeypatch):
     assert shipped.reference_scores is not None and len(shipped.detect(speak(3)).error_rates) == 2
     table = ReferenceScores("0" * 64, "folds", shipped.reference_scores.sizes)
     table.write(tmp_path / "table.json")
-    monkeypatch.setattr(voice, "VOICE_REFERENCE_SCORES_FILE", tmp_path / "table.json")
+    monkeypatch.setattr(detect, "VOICE_REFERENCE_SCORES_FILE", tmp_path / "table.json")
     assert load_voice_detector(threads=1).reference_scores is None
 
 
-def test_both_engines_hear_the_same(shipped):
-    fast, reference = (judge.detect(speak(2.5)) for judge in (shipped, load_voice_detector(engine="keras")))
+def test_both_engines_give_the_same_logit(shipped):
+    fast, reference = (detector.detect(speak(2.5)) for detector in (shipped, load_voice_detector(engine="keras")))
     assert fast.logit == pytest.approx(reference.logit, abs=1e-4) and fast.model_sha256 == reference.model_sha256
     np.testing.assert_allclose(fast.heatmap, reference.heatmap, atol=1e-4)
 
 
-def test_loudness_does_not_move_the_shipped_network(shipped):
+def test_loudness_does_not_change_the_score_of_the_shipped_network(shipped):
     speech = speak(3)
     assert shipped.detect(0.05 * speech).logit == pytest.approx(shipped.detect(speech).logit, abs=1e-3)
 
 
-def test_the_shipped_map_adds_up_to_the_logit_and_some_of_it_speaks_for_each_side(shipped):
+def test_the_shipped_class_map_averages_to_the_logit_with_evidence_for_both_classes(shipped):
     _, class_maps = shipped._run(speak(1).reshape(1, -1))
     logits, _ = shipped._run(speak(1).reshape(1, -1))
     assert class_maps.shape == (1, 8, 1) and class_maps.mean() == pytest.approx(logits[0], abs=1e-4)
     assert class_maps.min() < 0 < class_maps.max()
 
 
-def test_another_runtime_hears_the_same_in_the_shipped_file(shipped):
+def test_onnxruntime_gives_the_same_outputs_for_the_shipped_file(shipped):
     import onnxruntime
 
     spectrograms = log_spectrogram(np.stack([speak(1), hiss(1)]))[..., None]
