@@ -39,7 +39,7 @@ FAMILY_BY_PREFIX = {  # lower-case prefix of a generator's name: its family
 EVERY_ROW = slice(None)
 
 Row = dict[str, Any]  # one picture after one degradation, with the columns of scores.csv
-Figure = dict[str, Any]  # value, low, high and n of an Estimate
+EstimateDict = dict[str, Any]  # value, low, high and n of an Estimate
 
 
 class ScoreTable:
@@ -55,7 +55,7 @@ class ScoreTable:
         self.decided = self.verdict != Verdict.INCONCLUSIVE
         self.wrong = self.decided & ((self.verdict == Verdict.DEEPFAKE) != (self.label == 1))
 
-    def auc(self, *, chosen: np.ndarray | slice = EVERY_ROW) -> Figure | None:
+    def auc(self, *, chosen: np.ndarray | slice = EVERY_ROW) -> EstimateDict | None:
         """Estimate the area under the ROC curve; None where a label is missing."""
         if len(np.unique(self.label[chosen])) < 2:
             return None
@@ -67,14 +67,14 @@ class ScoreTable:
         *columns: np.ndarray,
         chosen: np.ndarray | slice = EVERY_ROW,
         pivot: bool = False,
-    ) -> Figure | None:
+    ) -> EstimateDict | None:
         """Estimate a statistic whose first column is the labels; None where a label is missing."""
         columns = tuple(column[chosen] for column in columns)
         if len(np.unique(columns[0])) < 2:
             return None
         return asdict(bootstrap(statistic, self.group[chosen], *columns, pivot=pivot))
 
-    def proportion(self, hits: np.ndarray, *, chosen: np.ndarray | slice = EVERY_ROW) -> Figure | None:
+    def proportion(self, hits: np.ndarray, *, chosen: np.ndarray | slice = EVERY_ROW) -> EstimateDict | None:
         """Estimate the proportion of true values in `hits` (N,); None where no row is chosen."""
         hits = hits[chosen]
         return asdict(proportion(hits, self.group[chosen])) if len(hits) else None
