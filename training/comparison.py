@@ -1,25 +1,15 @@
-"""Train the networks of student projects beside ours, on the same pictures with the same small budget, and compare.
-
-    python scripts/compare.py --manifest FACES.csv --body BODY.weights.h5     # about ten minutes a run on two cores
-
-The budget is time: each run shows its network what about ten minutes on two cores allow. The first three have such
-projects' networks, input sizes, optimizer and loss, and start from nothing unless --weights imagenet is given; ours
-starts from --body. Sampling, damage, schedule and averaging of the weights are ours in all of them.
-Each is calibrated on a third of the tuning pictures and judged on the held-out ones by the code behind
-scripts/evaluate.py. A call that was stopped goes on where it was.
-Writes visualizations/comparison.csv.
-"""
+"""The networks of student projects beside the project's own, trained on the same pictures with the same budget."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -27,22 +17,43 @@ import numpy as np
 from detector.models.engines import FastEngine
 from detector.models.spec import file_sha256
 from detector.pictures.detect import load_picture_detector
-from training.ablation import train_into, write_figures
+from training.ablation import check_run_names, train_into, write_figures
 from training.benchmarks import take_turns
 from training.calibrating import calibrate
 from training.exporting import export
 from training.fitting import RECONSTRUCT, SELF_BLEND, TrainingSettings, autoencoders_sha256, weights_settings
 from training.manifests import ROOT, read_manifest, replace_file, split_train_calibration
-from training.scoring import STORED, measure_rows, read_split, score
+from training.scoring import read_split, score
+from training.tables import (
+    UNDEGRADED,
+    VISUALIZATIONS,
+    EstimateDict,
+    format_estimate,
+    format_header,
+    format_row,
+    measure_rows,
+)
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-EPOCHS = 2
+COMPARISON_EPOCHS = 2
 STUDENTS = {"weight_decay": 0.0, "label_smoothing": 0.0}  # Adam and plain cross-entropy
-# What each run is, and how many pictures an epoch about five minutes allow.
-RUNS: dict[str, dict[str, Any]] = {
-    "three convolutions": {"network": "cnn", "input_size_px": 128, "epoch_samples": 48_000, "dropout": 0.5, **STUDENTS},
-    "VGG19": {"network": "vgg19", "input_size_px": 224, "epoch_samples": 640, "learning_rate": 1e-4, **STUDENTS},
+# The settings of each run, and how many pictures an epoch of about five minutes allows.
+COMPARISON_RUNS: dict[str, dict[str, Any]] = {
+    "three convolutions": {
+        "network": "cnn",
+        "input_size_px": 128,
+        "epoch_samples": 48_000,
+        "dropout": 0.5,
+        **STUDENTS,
+    },
+    "VGG19": {
+        "network": "vgg19",
+        "input_size_px": 224,
+        "epoch_samples": 640,
+        "learning_rate": 1e-4,
+        **STUDENTS,
+    },
     "Xception": {"network": "xception", "input_size_px": 224, "epoch_samples": 2_400, **STUDENTS},
     "ours": {"network": "mobilenet", "input_size_px": 192, "epoch_samples": 13_600},
     "ours, with fakes of its own making": {
@@ -53,12 +64,90 @@ RUNS: dict[str, dict[str, Any]] = {
         "reconstruct": RECONSTRUCT,
     },
 }
-FIGURES = ("auc", "accuracy_all", "f1", "false_alarms", "misses", "inconclusive")
-TUNE_STEP = 3  # every third tuning picture calibrates: all of them, in four deliveries, take VGG19 half an hour
+COMPARED_FIGURES = ("auc", "accuracy_all", "f1", "false_alarms", "misses", "inconclusive")
+CALIBRATION_STEP = 3  # every third calibration picture: all of them, in four degradations, take VGG19 half an hour
 TIMED_ROUNDS = 50
 
 
-def network_ms(exported: Path) -> float:
+@dataclass(frozen=True)
+class ComparisonOptions:
+    """The command line of compare.py.
+
+    Attributes:
+        manifest: manifest of labelled pictures
+        body: weights that the project's own network starts from: imagenet or a .weights.h5 file
+        weights: weights that VGG19 and Xception start from
+        only: names of the runs; by default all
+        runs: folder of the runs
+        out: CSV file of the table
+    """
+
+    manifest: Path
+    body: str
+    weights: Literal["none", "imagenet"] = "none"
+    only: tuple[str, ...] = tuple(COMPARISON_RUNS)
+    runs: Path = ROOT / "runs" / "comparison"
+    out: Path = VISUALIZATIONS / "comparison.csv"
+
+    def __post_init__(self) -> None:
+        check_run_names(self.only, COMPARISON_RUNS)
+
+
+def compare_networks(options: ComparisonOptions) -> None:
+    """Train and measure the requested runs, print the table and write it after each run."""
+    cv2.setNumThreads(1)  # the pools are the parallelism
+    table: dict[str, dict[str, Any]] = {}
+    print(format_header("network", "pictures shown", *COMPARED_FIGURES, "network, ms"))
+    for name in options.only:
+        settings = run_settings(name, options)
+        figures = table[name] = score_network(settings, options.runs / name.replace(" ", "_"))
+        shown = f"{settings.epochs * settings.epoch_samples:,}"
+        cells = [format_estimate(figures[figure]) for figure in COMPARED_FIGURES]
+        print(format_row(name, shown, *cells, f"{figures['network_ms']:.1f}"), flush=True)
+        replace_file(options.out, partial(write_table, table))
+
+
+def run_settings(name: str, options: ComparisonOptions) -> TrainingSettings:
+    """Return the settings of a run of COMPARISON_RUNS."""
+    changes = COMPARISON_RUNS[name]
+    start = weights_settings({"cnn": "none", "mobilenet": options.body}.get(changes["network"], options.weights))
+    settings = TrainingSettings(
+        manifest=str(options.manifest.resolve()),
+        manifest_sha256=file_sha256(options.manifest),
+        network="",
+        weights=start["weights"],
+        weights_sha256=start["weights_sha256"],
+        input_size_px=0,
+        epochs=COMPARISON_EPOCHS,
+        epoch_samples=0,
+        batch=32,
+        self_blend=0.0,
+        seed=1,
+    )
+    settings = replace(settings, **changes)
+    return replace(settings, autoencoders_sha256=autoencoders_sha256()) if settings.reconstruct else settings
+
+
+def score_network(settings: TrainingSettings, run: Path) -> dict[str, Any]:
+    """Train, calibrate, export and score one run, or find the figures of an earlier call.
+
+    Returns:
+        The estimates of COMPARED_FIGURES, and `network_ms`, which is measured at every call.
+    """
+    manifest = Path(settings.manifest)
+    model, exported, kept = train_into(run, settings), run / "face.onnx", run / "figures.json"
+    if not kept.is_file():
+        _, examples = split_train_calibration(read_manifest(manifest))
+        calibrate(model, examples[::CALIBRATION_STEP])
+        export(model, exported)
+        detector, held_out = load_picture_detector(exported, threads=1), read_split(manifest, "val")
+        measured = measure_rows(score(detector, held_out, manifest.parent, degradations=(UNDEGRADED,)))
+        figures = {name: measured[name] for name in COMPARED_FIGURES}
+        replace_file(kept, lambda path: path.write_text(json.dumps(figures)))
+    return {**json.loads(kept.read_text()), "network_ms": time_network_ms(exported)}
+
+
+def time_network_ms(exported: Path) -> float:
     """Return the median time of the network on one crop, in the fast engine with one thread."""
     engine = FastEngine(exported, threads=1)
     side = engine.spec.face.size_px
@@ -66,72 +155,10 @@ def network_ms(exported: Path) -> float:
     return median(take_turns({"network": lambda: engine.run(crop)}, TIMED_ROUNDS)["network"])
 
 
-def score_network(settings: TrainingSettings, run: Path) -> dict[str, Any]:
-    """Train, calibrate, export and judge one run, or find what an earlier call has judged.
-
-    Returns:
-        Its figures, and its milliseconds, which are taken at every call.
-    """
-    manifest = Path(settings.manifest)
-    model, exported, judged = train_into(run, settings), run / "face.onnx", run / "figures.json"
-    if not judged.is_file():
-        _, tune = split_train_calibration(read_manifest(manifest))
-        calibrate(model, tune[::TUNE_STEP])
-        export(model, exported)
-        network, held_out = load_picture_detector(exported, threads=1), read_split(manifest, "val")
-        measured = measure_rows(score(network, held_out, manifest.parent, deliveries=(STORED,)))
-        replace_file(judged, lambda path: path.write_text(json.dumps({name: measured[name] for name in FIGURES})))
-    return {**json.loads(judged.read_text()), "network_ms": network_ms(exported)}
-
-
-def write_table(table: dict[str, dict[str, Any]], path: Path) -> None:
+def write_table(table: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     """Write a row for each run and figure, its milliseconds last."""
-    rows = {}
+    rows: dict[str, dict[str, EstimateDict]] = {}
     for name, figures in table.items():
         timed = {"value": round(figures["network_ms"], 1), "low": "", "high": "", "n": TIMED_ROUNDS}
-        rows[name] = {**{figure: figures[figure] for figure in FIGURES}, "network_ms": timed}
+        rows[name] = {**{figure: figures[figure] for figure in COMPARED_FIGURES}, "network_ms": timed}
     write_figures(rows, path)
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Run what is asked for, print and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--weights", choices=("none", "imagenet"), default="none", help="of VGG19 and Xception")
-    parser.add_argument("--body", required=True, help="where ours starts: imagenet or a .weights.h5 file")
-    parser.add_argument("--only", nargs="*", choices=RUNS, default=list(RUNS), help="some of the runs")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "comparison")
-    parser.add_argument("--out", type=Path, default=ROOT / "visualizations" / "comparison.csv")
-    options = parser.parse_args(argv)
-    base = TrainingSettings(
-        manifest=str(options.manifest.resolve()),
-        manifest_sha256=file_sha256(options.manifest),
-        network="",
-        weights="none",
-        weights_sha256="",
-        input_size_px=0,
-        epochs=EPOCHS,
-        epoch_samples=0,
-        batch=32,
-        self_blend=0.0,
-        seed=1,
-    )
-    starts = {"cnn": "none", "mobilenet": options.body}
-    cv2.setNumThreads(1)  # the pools are the parallelism
-    table = {}
-    print("| network | pictures shown | " + " | ".join(FIGURES) + " | network, ms |")
-    print("| --- " * (len(FIGURES) + 3) + "|")
-    for name in options.only:
-        settings = replace(base, **RUNS[name])
-        settings = replace(settings, **weights_settings(starts.get(settings.network, options.weights)))
-        if settings.reconstruct:
-            settings = replace(settings, autoencoders_sha256=autoencoders_sha256())
-        figures = table[name] = score_network(settings, options.runs / name.replace(" ", "_"))
-        shown = [f"{e['value']:.3f} ({e['low']:.3f} to {e['high']:.3f})" for e in map(figures.get, FIGURES)]
-        seen = settings.epochs * settings.epoch_samples
-        print(f"| {name} | {seen:,} | " + " | ".join(shown) + f" | {figures['network_ms']:.1f} |", flush=True)
-        replace_file(options.out, partial(write_table, table))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""The plots, drawn from scores made by hand: what they show, and that they are drawn alike each time."""
+"""Plots of scores made by hand: their content, and the same bytes every time."""
 
 import csv
 import hashlib
@@ -14,8 +14,10 @@ from detector.media.images import read_image
 from detector.metrics import roc_auc
 from detector.models.calibration import Calibration
 from detector.verdicts import classify
-from training import figures as plot
-from training import scoring as evaluate
+from scripts import plot as command
+from training import figures
+from training.scoring import write_scores
+from training.tables import measure_families, measure_rows, measure_sources
 from webapp.performance import PLOTS
 
 LINE = Calibration(1.0, 0.0, 0.3, 0.8)
@@ -46,7 +48,7 @@ def folder(tmp_path_factory):
     for number in range(160):
         label, logit = number % 2, float(rng.normal(2 * (number % 2) - 1, 1.5))
         found = {"faces": 1, "face_px": 40 + number} if number % 10 else {"faces": 0, "face_px": 0}
-        for delivery in TIERS:
+        for degradation in TIERS:
             probability = LINE.probability(logit)
             row = {
                 "path": f"{number}.jpg",
@@ -55,7 +57,7 @@ def folder(tmp_path_factory):
                 "group": f"g{number}",
             }
             row |= {"generator": ("face-swap", "stylegan2")[number % 3 > 0] if label else "camera", "reasons": ""}
-            row |= {"delivery": delivery, "logit": logit, "probability": probability} | found
+            row |= {"delivery": degradation, "logit": logit, "probability": probability} | found
             row |= {"verdict": str(classify(probability, LINE)), "width_px": 300, "height_px": 300}
             rows.append(row | {"jpeg_quality": (75, 90, None)[number % 3]})
     with pytest.MonkeyPatch.context() as patch:
@@ -64,16 +66,16 @@ def folder(tmp_path_factory):
         counts = Counter((row["label"], row["verdict"]) for row in stored)
         metrics = {
             "model": {"threshold_real": LINE.threshold_real, "threshold_fake": LINE.threshold_fake},
-            "overall": {"n": len(stored), **evaluate.measure_rows(stored)},
+            "overall": {"n": len(stored), **measure_rows(stored)},
             "confusion": {
-                kind: {v: counts[label, v] for v in plot.VERDICTS} for label, kind in enumerate(("real", "fake"))
+                kind: {v: counts[label, v] for v in figures.VERDICTS} for label, kind in enumerate(("real", "fake"))
             },
-            "families": evaluate.measure_families(stored),
-            "sources": evaluate.measure_sources(stored),
-            "deliveries": {d: evaluate.measure_rows([row for row in rows if row["delivery"] == d]) for d in TIERS},
+            "families": measure_families(stored),
+            "sources": measure_sources(stored),
+            "deliveries": {d: measure_rows([row for row in rows if row["delivery"] == d]) for d in TIERS},
             "training": {"curve": [{"epoch": 1, "train_accuracy": 0.5, "tune_accuracy": 0.6}]},
         }
-    evaluate.write_scores(rows, folder / "scores.csv")
+    write_scores(rows, folder / "scores.csv")
     (folder / "metrics.json").write_text(json.dumps(metrics))
     return folder
 
@@ -81,12 +83,12 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def figures_closed():
     yield
-    plot.plt.close("all")
+    figures.plt.close("all")
 
 
 @pytest.fixture
 def scores(folder):
-    return plot.read_scores(folder / "scores.csv", "stored")
+    return figures.read_scores(folder / "scores.csv", "stored")
 
 
 @pytest.fixture
@@ -95,15 +97,15 @@ def metrics(folder):
 
 
 def dots(axes):
-    """Return the places and heights of the dots in the order they were drawn."""
+    """Return the positions and heights of the dots in drawing order."""
     lines = [line for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata())]
     return [(line.get_xdata()[0], line.get_ydata()[0]) for line in lines]
 
 
-def test_every_plot_is_drawn_from_the_files_alone_and_alike_each_time(folder):
+def test_plots_need_only_the_files_and_have_the_same_bytes_every_time(folder):
     digests = []
     for _ in range(2):
-        plot.main(["--folder", str(folder)])
+        command.main(["--folder", str(folder)])
         drawn = [(folder / f"{name}.png").read_bytes() for name in NAMES]
         digests.append([hashlib.sha256(data).digest() for data in drawn])
     assert digests[0] == digests[1]
@@ -113,23 +115,23 @@ def test_every_plot_is_drawn_from_the_files_alone_and_alike_each_time(folder):
 
 
 def test_ablations_are_compared_with_the_first_run():
-    figure = plot.plot_ablations(list(csv.DictReader(ABLATIONS.splitlines())))
+    figure = figures.plot_ablations(list(csv.DictReader(ABLATIONS.splitlines())))
     tune, swaps = figure.axes
     assert [label.get_text() for label in tune.get_yticklabels()] == ["without blends", "whole"]
     assert dots(tune) == [(0.91, 0), (0.9, 1)] and dots(swaps) == [(0.7, 1)]
     assert list(tune.lines[0].get_xdata()) == [0.9, 0.9] and tune.get_xlabel() == "AUC on tune\nn 400"
 
 
-def test_ablations_are_drawn_where_there_are_any(folder, tmp_path):
+def test_ablations_are_drawn_if_present(folder, tmp_path):
     for name in ("scores.csv", "metrics.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     (tmp_path / "ablations.csv").write_text(ABLATIONS)
-    plot.main(["--folder", str(tmp_path)])
+    command.main(["--folder", str(tmp_path)])
     assert (tmp_path / "ablations.png").is_file()
 
 
 def test_the_roc_curve_has_one_line_for_swaps_and_one_for_generated_faces(metrics, scores):
-    axes = plot.plot_roc(metrics, scores).axes[0]
+    axes = figures.plot_roc(metrics, scores).axes[0]
     curves = {line.get_label(): line for line in axes.lines if " AUC " in line.get_label()}
     assert [name.split(" (")[0] for name in curves] == ["face swaps", "generated faces", "all fakes"]
     swaps = (scores["label"] == 0) | (scores["generator"] == "face-swap")
@@ -139,7 +141,7 @@ def test_the_roc_curve_has_one_line_for_swaps_and_one_for_generated_faces(metric
 
 
 def test_calibration_counts_every_picture_in_its_bin(metrics, scores):
-    axes, counts = plot.plot_calibration(metrics, scores).axes
+    axes, counts = figures.plot_calibration(metrics, scores).axes
     heights = [bar.get_height() for bar in counts.patches]
     assert sum(heights) == 160 and len(heights) == 15
     last = scores["probability"] >= 14 / 15
@@ -147,21 +149,21 @@ def test_calibration_counts_every_picture_in_its_bin(metrics, scores):
     assert dots(axes)[-1] == pytest.approx((scores["probability"][last].mean(), scores["label"][last].mean()))
 
 
-def test_the_histogram_holds_every_picture_also_the_most_extreme(metrics, scores):
+def test_the_histogram_counts_every_picture_including_the_most_extreme(metrics, scores):
     scores["probability"][:2] = 0, 1
-    for axes in plot.plot_histogram(metrics, scores).axes:
+    for axes in figures.plot_histogram(metrics, scores).axes:
         assert sum(bar.get_height() for bar in axes.containers[0]) == pytest.approx(1)
 
 
-def test_error_rates_are_those_of_the_pictures_of_that_size(scores):
-    axes = plot.plot_size_errors(scores).axes[0]
+def test_error_rates_count_the_pictures_of_that_size(scores):
+    axes = figures.plot_size_errors(scores).axes[0]
     assert "16 pictures without a face left out" in axes.get_xlabel()
-    lots = [label.get_text().split("\n") for label in axes.get_xticklabels()]
-    assert len(lots) == plot.RATE_BINS
-    low, high = map(int, lots[0][0].split(" to "))
+    subsets = [label.get_text().split("\n") for label in axes.get_xticklabels()]
+    assert len(subsets) == figures.RATE_BINS
+    low, high = map(int, subsets[0][0].split(" to "))
     chosen = (scores["face_px"] >= low) & (scores["face_px"] <= high)
     real, fake = (chosen & (scores["label"] == label) for label in (0, 1))
-    assert lots[0][1:] == [f"{real.sum()} real", f"{fake.sum()} fake"]
+    assert subsets[0][1:] == [f"{real.sum()} real", f"{fake.sum()} fake"]
     heights = [height for place, height in dots(axes) if place < 0.5]
     assert heights == pytest.approx([
         np.mean(scores["verdict"][real] == "deepfake"),
@@ -170,25 +172,25 @@ def test_error_rates_are_those_of_the_pictures_of_that_size(scores):
     ])  # fmt: skip
 
 
-def test_qualities_and_other_formats_are_told_apart(scores):
-    axes = plot.plot_quality_errors(scores).axes[0]
+def test_qualities_and_other_formats_have_bins_of_their_own(scores):
+    axes = figures.plot_quality_errors(scores).axes[0]
     assert [label.get_text().split("\n")[0] for label in axes.get_xticklabels()] == ["75", "90", "not JPEG"]
 
 
-def test_bins_part_no_equal_numbers_and_leave_none_out():
+def test_bins_keep_equal_numbers_together_and_leave_none_out():
     values = np.array([*[75.0] * 60, *range(76, 96), np.nan])
-    bins = plot._bins(values)
+    bins = figures._bin_members(values)
     assert all(np.isclose(np.sum(list(bins.values()), axis=0)[:-1], 1)) and not any(m[-1] for m in bins.values())
     assert bins["75"].sum() == 60 and len(bins) > 2
 
 
-def test_plots_without_scores_say_how_to_get_them(tmp_path):
+def test_missing_scores_are_reported_with_the_command_that_writes_them(tmp_path):
     with pytest.raises(SystemExit, match=r"python scripts/evaluate\.py"):
-        plot.main(["--folder", str(tmp_path)])
+        command.main(["--folder", str(tmp_path)])
 
 
-def test_scores_of_an_older_kind_are_refused_with_a_sentence(folder, tmp_path):
+def test_scores_of_an_older_format_are_refused_with_a_sentence(folder, tmp_path):
     (tmp_path / "scores.csv").write_text("path,label,delivery\na.jpg,1,stored\n")
     (tmp_path / "metrics.json").write_text(json.dumps({"overall": {}}))
-    with pytest.raises(SystemExit, match="older kind"):
-        plot.main(["--folder", str(tmp_path)])
+    with pytest.raises(SystemExit, match="older format"):
+        command.main(["--folder", str(tmp_path)])
