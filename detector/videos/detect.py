@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def detect_video(
         for timestamp_s, frame in frames:
             faces = judge.score_faces(frame, max_faces=MAX_FACES_PER_FRAME)
             tracker.add(timestamp_s, frame, [face for face in faces if not face.reasons])
-            unfit += [face for face in faces if face.reasons]
+            unfit += [replace(face, crop=None) for face in faces if face.reasons]
             if not faces:
                 whole_logits.append(judge.score_whole(frame))
             if progress is not None:

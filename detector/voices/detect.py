@@ -10,6 +10,8 @@ import numpy as np
 from detector.media.videos import MediaSource, read_audio
 from detector.models.calibration import Calibration
 from detector.models.engines import Engine, load_engine
+from detector.models.files import VOICE_MODEL_FILES as VOICE_MODEL_FILES
+from detector.models.files import VOICE_REFERENCE_SCORES_FILE as VOICE_REFERENCE_SCORES_FILE
 from detector.models.heatmaps import activation_heatmap
 from detector.models.reference_scores import ReferenceScores, load_matching_reference_scores
 from detector.results import ModelError, Segment, UnreadableMedia, VoiceDetection
@@ -28,11 +30,6 @@ from detector.voices.features import (
     speech_exclusion_reasons,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
-VOICE_MODEL_FILES = {"onnx": ROOT / "models" / "voice.onnx", "keras": ROOT / "models" / "voice.h5"}
-VOICE_REFERENCE_SCORES_FILE = (
-    ROOT / "models" / "voice.reference_scores.json"
-)  # what the shipped model made of held-out recordings
 VOICE_NETWORK = "voice"
 WINDOWS_PER_BATCH = 128  # windows at once: a minute, 30 MB
 MAP_COLUMNS_PER_S = 4  # of the heat map; windows overlap by half a second
