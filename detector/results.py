@@ -65,6 +65,7 @@ class Face:
         reasons: why this face is scored but not judged; empty for one that is.
         heatmap: (h, w) float32 in [0, 1] over `crop_box`, 1 = speaks for a fake, .5 = neutral; None for a
             network without a class map.
+        crop: (S, S, 3) uint8 RGB, the network's input; None in a detection restored from a record.
     """
 
     box: tuple[int, int, int, int]
@@ -75,6 +76,7 @@ class Face:
     probability: float
     reasons: tuple[Reason, ...] = ()
     heatmap: np.ndarray | None = field(default=None, repr=False)
+    crop: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def size_px(self) -> int:

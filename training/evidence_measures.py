@@ -27,7 +27,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from tqdm import tqdm
 
-from detector.evidence.explanations import explain, run_deletion_check
+from detector.evidence.explanation_checks import run_deletion_check
+from detector.evidence.explanations import explain
 from detector.evidence.robustness import measure_robustness
 from detector.media.degradations import TIERS, blur, recompress
 from detector.media.images import read_image
@@ -271,16 +272,17 @@ def degrade_and_score_all(
     thresholds = {Verdict.REAL: calibration.threshold_real, Verdict.DEEPFAKE: calibration.threshold_fake}
     rows = []
     for sample in tqdm(samples, desc="delivering", unit="picture"):
-        found = measure_robustness(sample.image, [sample.face.box], engine)
-        verdict = found.deliveries[0].verdict
+        square = crop_square(sample.face.box, engine.spec.face.crop_margin, *sample.image.shape[1::-1])
+        found = measure_robustness(sample.image, [square], engine)
+        verdict = found.scores[0].verdict
         if verdict is Verdict.INCONCLUSIVE:
             continue
         side = 1 if verdict is Verdict.DEEPFAKE else -1
         # In calibrated log-odds, so that both thresholds count alike.
-        logits = np.array([delivery.logit for delivery in found.deliveries])
+        logits = np.array([delivery.logit for delivery in found.scores])
         beyond = side * (calibration.slope * logits + calibration.intercept - log_odds(thresholds[verdict]))
         is_wrong = (verdict is Verdict.DEEPFAKE) != (sample.example.label == 1)
-        is_lost = any(delivery.verdict is not verdict for delivery in found.deliveries)
+        is_lost = any(delivery.verdict is not verdict for delivery in found.scores)
         measured = -beyond[0], -beyond.min(), found.spread, not found.is_robust, is_lost
         rows.append((*measured, is_wrong, sample.example.group))
     if sum(row[-2] for row in rows) < FOLDS or len(rows) < 2 * FOLDS:

@@ -55,9 +55,9 @@ from training.calibrating import MAX_FALSE_ALARMS, MAX_MISSES, UNCALIBRATED, sav
 from training.exporting import can_export, export
 from training.fitting import open_run
 from training.manifests import CACHE, ROOT, Example, replace_file
-from training.voice_networks import VOICE_EPSILON, VOICE_GROUPS, VOICE_LIMIT, build_voice_network, set_linear_weights
 from training.thresholds import choose_thresholds, fit_line
 from training.vocoders import RECIPE, VOCODERS, WAVEFORM_DEGRADATIONS, degrade_waveform
+from training.voice_networks import VOICE_EPSILON, VOICE_GROUPS, VOICE_LIMIT, build_voice_network, set_linear_weights
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

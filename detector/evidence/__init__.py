@@ -1,22 +1,26 @@
 """What a verdict rests on: explanations, checks of explanations, robustness."""
 
-from detector.evidence.explanation_checks import (
+from detector.evidence.explanation_checks import DeletionCheck, run_deletion_check
+from detector.evidence.explanations import EXPLANATION_METHODS, Explanation, explain_face, face_crop
+from detector.evidence.regions import Region
+from detector.evidence.robustness import (
     DEGRADATION_LABELS,
-    explain_face,
-    face_crop,
+    DegradedScore,
+    RobustnessResult,
     measure_face_robustness,
     robustness_sentence,
 )
-from detector.evidence.explanations import DeletionCheck, run_deletion_check
-from detector.evidence.robustness import DegradedScore, RobustnessResult
 from detector.models.heatmaps import colour_heatmap
 
 __all__ = [
     "DEGRADATION_LABELS",
     "DegradedScore",
     "DeletionCheck",
-    "colour_heatmap",
+    "EXPLANATION_METHODS",
+    "Explanation",
+    "Region",
     "RobustnessResult",
+    "colour_heatmap",
     "explain_face",
     "face_crop",
     "measure_face_robustness",

@@ -1,46 +1,60 @@
-"""The delivery test: does the verdict survive what happens to pictures on their way?"""
+"""The robustness test: does the verdict survive recompression, scaling, blur and a tighter crop?"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from detector.media.degradations import TIERS, recompress, rescale
-from detector.models.engines import Engine
-from detector.pictures.faces import crop_faces, crop_square
-from detector.results import Reason, Verdict
+from detector.models.engines import Engine, score_in_batches
+from detector.pictures.faces import crop_face, crop_square
+from detector.results import PictureDetection, Reason, Verdict
 from detector.verdicts import decide
 
 STORED = "stored"
 TIGHT_CROP = "tight"
-# What is done to the picture; two of them lie beyond the TIERS for which the thresholds were chosen.
+_TIER_FUNCTIONS = {name: degrade for name, degrade in TIERS.items() if degrade is not None}
+# The thresholds were chosen for those of TIERS alone.
 DEGRADATION_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "jpeg90": partial(recompress, quality=90),
     "jpeg70": partial(recompress, quality=70),
-    "jpeg50": TIERS["jpeg50"],
+    "jpeg50": _TIER_FUNCTIONS["jpeg50"],
     "jpeg30": partial(recompress, quality=30),
     "webp80": partial(recompress, quality=80, extension=".webp"),  # 80 is the usual quality of web services
-    "half": TIERS["half"],
+    "half": _TIER_FUNCTIONS["half"],
     "quarter": partial(rescale, factor=0.25),
-    "blur1": TIERS["blur1"],
+    "blur1": _TIER_FUNCTIONS["blur1"],
 }
 DEGRADATIONS = (STORED, *DEGRADATION_FUNCTIONS, TIGHT_CROP)
-TIGHT_MARGIN = 1.1  # of an avatar, over the longer side of the face box: the tightest the network has learned from
-MAX_TESTED_FACES = 4  # the first of a picture are delivered, so that a crowd does not cost a hundred crops
-ALIGNED_PX = 32  # twice the block of a JPEG with halved colours, and a multiple of what `quarter` makes one pixel of
+DEGRADATION_LABELS = {
+    STORED: "As it is",
+    "jpeg90": "JPEG 90",
+    "jpeg70": "JPEG 70",
+    "jpeg50": "JPEG 50",
+    "jpeg30": "JPEG 30",
+    "webp80": "WebP 80",
+    "half": "Half size",
+    "quarter": "Quarter size",
+    "blur1": "Blurred",
+    TIGHT_CROP: "Cropped",
+}
+TIGHT_MARGIN = 1.1  # of an avatar, over the longer side of the face box: the tightest crop in training
+MAX_TESTED_FACES = 4  # the first of a picture, so that a crowd does not cost a hundred crops
+ALIGNED_PX = 32  # twice the block of a JPEG with halved colours, and a multiple of 4, the factor of `quarter`
 
 
 @dataclass(frozen=True)
 class DegradedScore:
-    """One way a picture may arrive and the verdict on it.
+    """A degradation and the verdict after it.
 
     Attributes:
-        name: of DELIVERIES.
-        logit: of its most suspicious face, positive means fake.
+        name: one of DEGRADATIONS.
+        logit: of the most suspicious face, positive means fake.
         probability: calibrated P(fake) in [0, 1].
         verdict: by the thresholds on that probability.
     """
@@ -52,94 +66,154 @@ class DegradedScore:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {
-            "name": self.name,
-            "logit": self.logit,
-            "probability": self.probability,
-            "verdict": str(self.verdict),
-        }
+        return {**asdict(self), "verdict": str(self.verdict)}
 
 
 @dataclass(frozen=True)
 class RobustnessResult:
-    """What became of a verdict on the way: `deliveries` in the order of DELIVERIES, the picture as it is first."""
+    """The scores after each degradation: `scores` in the order of DEGRADATIONS, the unchanged picture first."""
 
-    deliveries: tuple[DegradedScore, ...]
+    scores: tuple[DegradedScore, ...]
 
     @property
     def is_robust(self) -> bool:
-        """Whether no two deliveries, the picture as it is among them, are called real and deepfake.
+        """Whether no two scores, the unchanged picture's included, give the verdicts real and deepfake.
 
-        A verdict that is merely lost, real or deepfake to inconclusive, is the thresholds doing their work.
+        A change from real or deepfake to inconclusive is what the thresholds are for, and does not count.
         """
-        return not {Verdict.REAL, Verdict.DEEPFAKE} <= {delivery.verdict for delivery in self.deliveries}
+        return not {Verdict.REAL, Verdict.DEEPFAKE} <= {score.verdict for score in self.scores}
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
-        """Why a verdict would be withheld; empty when it is stable."""
+        """Why a verdict would be withheld; empty when it is robust."""
         return () if self.is_robust else (Reason.UNSTABLE,)
 
     @property
     def spread(self) -> float:
-        """How far the logits lie apart."""
-        logits = [delivery.logit for delivery in self.deliveries]
+        """The largest logit less the smallest."""
+        logits = [score.logit for score in self.scores]
         return max(logits) - min(logits)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {
-            "deliveries": [delivery.to_dict() for delivery in self.deliveries],
+            "scores": [score.to_dict() for score in self.scores],
             "is_robust": self.is_robust,
             "spread": self.spread,
         }
 
 
-def measure_robustness(image: np.ndarray, boxes: Sequence[np.ndarray], engine: Engine) -> RobustnessResult:
-    """Score a picture as it is and after each kind of damage, all crops in one batch.
+def measure_face_robustness(detection: PictureDetection, engine: Engine) -> RobustnessResult | None:
+    """Score the decisive face of a picture after each degradation; None where no face was fit for a verdict.
 
-    The faces are not found again: it is the network that is put to the test, a box that moves by a pixel would be
-    mistaken for its doubt, and ten more looks would cost more than the ten crops. The damages leave the picture's size
-    as it was, so the same square is cut out of each; only for TIGHT the picture is first cropped closer to the face.
+    Only the first face is tested, so the test costs nine crops however many faces there are. The detection holds the
+    score of the unchanged picture.
+    """
+    if not set(detection.reasons) <= {Reason.BETWEEN_THRESHOLDS}:
+        return None
+    face = detection.faces[0]
+    return measure_robustness(detection.image, [face.crop_box], engine, stored_logit=face.logit)
+
+
+def measure_robustness(
+    image: np.ndarray,
+    crop_boxes: Sequence[tuple[int, int, int, int]],
+    engine: Engine,
+    *,
+    stored_logit: float | None = None,
+) -> RobustnessResult:
+    """Score a picture after each degradation.
+
+    Faces are not re-detected: box jitter would be confused with model instability. The degradations keep the picture's
+    size, so the same square is cut from each result. Only TIGHT_CROP changes the square.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        boxes: face boxes (4,), x, y, w, h in pixels, the most suspicious first; MAX_DELIVERED_FACES are delivered.
+        crop_boxes: (x, y, side, side) in pixels, the squares that the network scores, the most suspicious first;
+            MAX_TESTED_FACES are tested.
+        stored_logit: of the unchanged picture's most suspicious face; None scores it.
 
     Raises:
-        ValueError: there is no box.
+        ValueError: there is no crop box.
     """
-    if not len(boxes):
-        raise ValueError("the delivery test needs at least one face")
-    spec, calibration = engine.spec, engine.spec.calibration
-    crops = []
-    for box in boxes[:MAX_TESTED_FACES]:
-        crops += _degraded_crops(image, box, spec.face.crop_margin, spec.face.size_px)
-    logits, _ = engine.run(np.stack(crops))
-    deliveries = []
-    for name, logit in zip(DEGRADATIONS, logits.reshape(-1, len(DEGRADATIONS)).max(axis=0).tolist(), strict=True):
-        decision = decide(logit, (), calibration)
-        deliveries.append(DegradedScore(name, logit, decision.probability, decision.verdict))
-    return RobustnessResult(tuple(deliveries))
+    if not crop_boxes:
+        raise ValueError("the robustness test needs at least one face")
+    spec = engine.spec
+    names = DEGRADATIONS if stored_logit is None else DEGRADATIONS[1:]
+    pairs = [(crop_box, name) for crop_box in crop_boxes[:MAX_TESTED_FACES] for name in names]
 
+    def degrade(rows: slice) -> np.ndarray:
+        return np.stack([degraded_crop(image, crop_box, engine, degradation=name) for crop_box, name in pairs[rows]])
 
-def _degraded_crops(image: np.ndarray, box: np.ndarray, margin: float, size_px: int) -> list[np.ndarray]:
-    """Return a face's crops (S, S, 3) in the order of DELIVERIES."""
-    height, width = image.shape[:2]
-    square = crop_square(box, margin, width, height)
-    surroundings, (left, top) = _surroundings(image, square)
-    moved = (square[0] - left, square[1] - top, *square[2:])
-    pictures = [surroundings, *(damage(surroundings) for damage in DEGRADATION_FUNCTIONS.values())]
-    tight = crop_square(box, min(margin, TIGHT_MARGIN), width, height)
-    return [crop_faces(picture, [moved], size_px)[0] for picture in pictures] + list(
-        crop_faces(image, [tight], size_px)
+    by_face = score_in_batches(engine, degrade, len(pairs)).reshape(-1, len(names))
+    logits = dict(zip(names, by_face.max(axis=0).tolist(), strict=True))
+    if stored_logit is not None:
+        logits = {STORED: stored_logit, **logits}
+    decisions = {name: decide(logit, (), spec.calibration) for name, logit in logits.items()}
+    return RobustnessResult(
+        tuple(DegradedScore(name, logits[name], one.probability, one.verdict) for name, one in decisions.items())
     )
 
 
-def _surroundings(image: np.ndarray, square: tuple[int, int, int, int]) -> tuple[np.ndarray, tuple[int, int]]:
-    """Cut out of a large picture what the damage of a square depends on; returns it and its corner.
+def robustness_sentence(result: RobustnessResult) -> str:
+    """Return the result of the robustness test in words."""
+    verdicts = Counter(score.verdict for score in result.scores)
+    total, undecided = len(result.scores), verdicts[Verdict.INCONCLUSIVE]
+    if not result.is_robust:
+        return (
+            f"The verdict flips: of {total} versions of the picture, {verdicts[Verdict.REAL]} are classified as real, "
+            f"{verdicts[Verdict.DEEPFAKE]} as a deepfake and {undecided} as inconclusive."
+        )
+    if len(verdicts) == 1:
+        return f"The verdict is the same for all {total} versions of the picture."
+    if result.scores[0].verdict is Verdict.INCONCLUSIVE:
+        side = "real" if verdicts[Verdict.REAL] else "a deepfake"
+        return (
+            f"The verdict stays inconclusive for {undecided} of {total} versions of the picture and becomes {side} "
+            f"for {total - undecided}."
+        )
+    return (
+        f"The verdict becomes inconclusive for {undecided} of {total} versions of the picture; "
+        "it never becomes the opposite."
+    )
 
-    Its edges lie where the blocks of a JPEG begin and at least a block from the square, so that JPEG and blur do to it
-    exactly what they would do to the whole picture, for a fraction of the time; scaling and WebP do as much.
+
+def degraded_crop(
+    image: np.ndarray, crop_box: tuple[int, int, int, int], engine: Engine, *, degradation: str
+) -> np.ndarray:
+    """Return a face's crop (S, S, 3) uint8 RGB after one of DEGRADATIONS."""
+    spec = engine.spec.face
+    if degradation == TIGHT_CROP:
+        tight = tight_crop_box(crop_box, spec.crop_margin, image.shape[1], image.shape[0])
+        return crop_face(image, tight, spec.size_px)
+    surroundings, (left, top) = _cut_surroundings(image, crop_box)
+    if degradation != STORED:
+        surroundings = DEGRADATION_FUNCTIONS[degradation](surroundings)
+    x, y, side, _ = crop_box
+    return crop_face(surroundings, (x - left, y - top, side, side), spec.size_px)
+
+
+def tight_crop_box(
+    crop_box: tuple[int, int, int, int], margin: float, width_px: int, height_px: int
+) -> tuple[int, int, int, int]:
+    """Return the square (x, y, side, side) of an avatar, in the middle of a crop box.
+
+    Args:
+        crop_box: (x, y, side, side) in pixels.
+        margin: side of the crop box over the longer side of the face box.
+        width_px, height_px: size of the picture.
+    """
+    x, y, side, _ = crop_box
+    face_px = side / margin
+    face_box = np.array([x + (side - face_px) / 2, y + (side - face_px) / 2, face_px, face_px])
+    return crop_square(face_box, min(margin, TIGHT_MARGIN), width_px, height_px)
+
+
+def _cut_surroundings(image: np.ndarray, square: tuple[int, int, int, int]) -> tuple[np.ndarray, tuple[int, int]]:
+    """Cut the part of a large picture that a square depends on when degraded; return that part and its corner.
+
+    Its edges lie on the block grid of a JPEG and at least a block from the square. JPEG and blur then give exactly the
+    pixels that they would give on the whole picture, in a fraction of the time; scaling and WebP lose as much.
     """
     left, top, side, _ = square
     x0, y0 = (max(0, (start // ALIGNED_PX - 1) * ALIGNED_PX) for start in (left, top))

@@ -1,9 +1,9 @@
-"""The two ways to run the face network; an engine is one method."""
+"""The two ways to run a network; an engine is one method."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,17 @@ from detector.models.sessions import Session
 from detector.models.spec import ORIGIN_KEY, SPEC_KEY, ModelSpec, file_sha256, read_spec
 from detector.results import ModelError
 
+# Face crops at once, where many are scored: 12 add 93 MB to the process, 4 add 34 MB and 2 add 23 MB. A crop takes
+# a tenth longer in batches of 20 than in batches of 4, which fit the cache of a core, and 5 % longer in batches of 2.
+CROPS_PER_BATCH = 2
+
 
 class Engine(ABC):
-    """A face network ready to run.
+    """A network ready to run.
 
     Attributes:
-        spec: what the weights file says of its input, calibration and origin.
-        model_sha256: of the model.h5 the logits come from, whichever file runs.
+        spec: input, calibration and origin, as the weights file states them.
+        model_sha256: of the .h5 file the logits come from, whichever file runs.
     """
 
     spec: ModelSpec
@@ -27,10 +31,11 @@ class Engine(ABC):
 
     @abstractmethod
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Score face crops.
+        """Score a batch.
 
         Args:
-            batch: (N, S, S, 3) uint8 RGB, S = spec.face.size_px.
+            batch: of a face network crops (N, S, S, 3) uint8 RGB, S = spec.face.size_px; of a voice network log
+                spectrograms (N, T, bands, 1) float32.
 
         Returns:
             Logits (N,) float32, positive means fake, and class maps (N, h, w) float32 whose mean is the logit; None
@@ -54,11 +59,11 @@ class FastEngine(Engine):
         self.model_sha256 = metadata[ORIGIN_KEY]
 
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        return _split(self._session.run(batch.astype(np.float32)))
+        return _split(self._session.run(batch.astype(np.float32, copy=False)))
 
 
 class KerasEngine(Engine):
-    """Runs model.h5 in Keras: the reference the fast engine is held against, and the base for gradients.
+    """Runs the .h5 file in Keras: the reference for the fast engine, and the source of gradients.
 
     Raises:
         ModelError: the file is missing, carries no spec, or TensorFlow is not installed.
@@ -66,7 +71,7 @@ class KerasEngine(Engine):
 
     def __init__(self, path: str | Path):
         try:
-            self.spec = read_spec(path)  # wants h5py, which comes with TensorFlow
+            self.spec = read_spec(path)  # needs h5py, which comes with TensorFlow
             import keras
         except ImportError as error:
             raise ModelError("The Keras engine needs TensorFlow: pip install --no-deps -r requirements.txt") from error
@@ -84,10 +89,10 @@ class KerasEngine(Engine):
 def load_engine(
     files: Mapping[str, Path], *, path: str | Path | None = None, engine: str = "onnx", threads: int | None = None
 ) -> Engine:
-    """Load a network for the engine that is asked for.
+    """Load a network for one of the engines.
 
     Args:
-        files: names of engines to the model files that come with the project.
+        files: the model files that come with the project, by engine.
         path: another model file.
         engine: "onnx" for the fast engine, "keras" for the reference.
         threads: inference threads of the fast engine; None takes every core.
@@ -101,7 +106,23 @@ def load_engine(
     return FastEngine(path, threads=threads) if engine == "onnx" else KerasEngine(path)
 
 
+def score_in_batches(engine: Engine, make_crops: Callable[[slice], np.ndarray], count: int) -> np.ndarray:
+    """Score many crops, CROPS_PER_BATCH at a time, so that they are never in memory together.
+
+    Args:
+        engine: a face network.
+        make_crops: returns the crops (N, S, S, 3) uint8 RGB of a slice of range(count).
+        count: how many crops there are.
+
+    Returns:
+        Logits (count,) float32.
+    """
+    starts = range(0, count, CROPS_PER_BATCH)
+    slices = [slice(start, min(start + CROPS_PER_BATCH, count)) for start in starts]
+    return np.concatenate([engine.run(make_crops(rows))[0] for rows in slices])
+
+
 def _split(outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Tell logits (N, 1) from class maps (N, h, w, 1) by their rank."""
+    """Distinguish logits (N, 1) from class maps (N, h, w, 1) by their rank."""
     logits = next(values for values in outputs if values.ndim == 2)[:, 0]
     return logits, next((values[..., 0] for values in outputs if values.ndim == 4), None)

@@ -1,14 +1,13 @@
-"""What the model made of pictures it had never seen: the small table that ships with the weights.
+"""The model's scores of held-out pictures: the small table that ships with the weights.
 
-It answers what a person asks beside a verdict: of real pictures like this one, how many scored this high by mistake?
-scripts/evaluate.py writes it, `load_detector` reads it.
+With it a verdict comes with an error rate: of real pictures like this one, how many score as high by mistake?
+scripts/evaluate.py writes the table, `load_detector` reads it.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,10 @@ from detector.results import HISTOGRAM_BIN_EDGES, ErrorRate, ModelError
 
 TABLE_VERSION = 1
 CLASSES = ("real", "fake")  # by label
-EDGES_PX = (96, 160, 256)  # where another size of face may begin
-MIN_IN_SIZE = 100  # pictures of each kind, or a size is not told apart from the next
+EDGES_PX = (96, 160, 256)  # possible limits between sizes of faces
+MIN_IN_SIZE = 100  # pictures of each kind, or a size is merged with the next
 MIN_PICTURES = 20  # of a kind, or no rate is given
-DIGITS = 4  # of a probability; rounding keeps the order, so it only makes ties, and those count against the verdict
+DIGITS = 4  # of a probability; rounding can only make ties, and ties count against the verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +29,9 @@ class SizeScores:
 
     Attributes:
         kind: "real" or "fake".
-        min_px, max_px: of the longer side of the face box; `max_px` is the first that is too large, None for no end.
+        min_px, max_px: range of the longer side of the face box; `max_px` is excluded, None means no limit.
         probabilities: (N,) calibrated P(fake), ascending, rounded to DIGITS.
-        groups: (N,) what belongs together has the same number.
+        groups: (N,) numbers; dependent pictures share one.
     """
 
     kind: str
@@ -42,7 +41,7 @@ class SizeScores:
     groups: np.ndarray
 
     def error_rate(self, probability: float) -> ErrorRate:
-        """Return how often such a picture scored at least as wrongly: a real one as high, a fake as low."""
+        """Return how often such a picture had a score at least as wrong: a real one as high, a fake as low."""
         score = round(probability, DIGITS)
         as_wrong = self.probabilities >= score if self.kind == "real" else self.probabilities <= score
         rate = proportion(as_wrong, self.groups)
@@ -58,7 +57,7 @@ class ReferenceScores:
     Attributes:
         model_sha256: of the model.h5 that gave them.
         split: which pictures they are, as the manifest calls them.
-        sizes: a size and kind each, as far as there are enough pictures.
+        sizes: one entry for each size and kind with enough pictures.
     """
 
     model_sha256: str
@@ -76,14 +75,14 @@ class ReferenceScores:
         split: str,
         model_sha256: str,
     ) -> ReferenceScores:
-        """Make the table from the scores of pictures as they are stored.
+        """Return the table for the scores of undegraded pictures.
 
         Args:
             labels: (N,) 1 = fake.
             probabilities: (N,) calibrated P(fake).
-            face_px: (N,) longer side of the box of the face that decided (`Face.size_px`); 0 for a picture whose
-                score decides nothing because it has no face, or none large enough: it is left out.
-            groups: (N,) what belongs together.
+            face_px: (N,) longer side of the box of the decisive face (`Face.size_px`); 0 leaves out a picture that
+                gets no verdict because it has no face, or none large enough.
+            groups: (N,) dependent pictures share one.
             split: of the manifest.
             model_sha256: of the model.h5 that gave the scores.
         """
@@ -92,7 +91,8 @@ class ReferenceScores:
             np.asarray(column)[face_px > 0] for column in (labels, probabilities, groups, face_px)
         )
         sizes = []
-        for min_px, max_px in pairwise((0, *_choose_edges(labels, face_px), None)):
+        edges = _choose_edges(labels, face_px)
+        for min_px, max_px in zip([0, *edges], [*edges, None], strict=True):
             for label, kind in enumerate(CLASSES):
                 chosen = np.flatnonzero((labels == label) & _lies_in(face_px, min_px, max_px))
                 if len(chosen) >= MIN_PICTURES:
@@ -103,14 +103,14 @@ class ReferenceScores:
         return cls(model_sha256, split, tuple(sizes))
 
     def error_rates(self, probability: float, face_px: float) -> tuple[ErrorRate, ...]:
-        """Return how often held-out pictures with a face of this size scored at least as wrongly.
+        """Return how often held-out pictures with a face of this size had a score at least as wrong.
 
         Args:
             probability: calibrated P(fake) of the picture.
-            face_px: longer side of the box of the face that decided.
+            face_px: longer side of the box of the decisive face.
 
         Returns:
-            The rate of the reals and that of the fakes; none for a kind of which there are too few.
+            The rate of the reals and that of the fakes, without a kind that has too few pictures.
         """
         return tuple(size.error_rate(probability) for size in self.sizes if _lies_in(face_px, size.min_px, size.max_px))
 
@@ -123,20 +123,22 @@ class ReferenceScores:
 
 
 def load_matching_reference_scores(path: Path, model_sha256: str) -> ReferenceScores | None:
-    """Read the table beside a model; None when there is none, or it tells of another model.
+    """Read the table beside a model; None when there is none, or it belongs to another model.
 
     Raises:
-        ModelError: it is damaged.
+        ModelError: the table is damaged.
     """
-    held_out = read_reference_scores(path) if path.is_file() else None
-    return held_out if held_out is not None and held_out.model_sha256 == model_sha256 else None
+    if not path.is_file():
+        return None
+    table = read_reference_scores(path)
+    return table if table.model_sha256 == model_sha256 else None
 
 
 def read_reference_scores(path: str | Path) -> ReferenceScores:
     """Read what `ReferenceScores.write` wrote.
 
     Raises:
-        ModelError: not such a table, or of another version.
+        ModelError: the file is not such a table, or of another version.
     """
     try:
         table = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -147,7 +149,7 @@ def read_reference_scores(path: str | Path) -> ReferenceScores:
             SizeScores(**size | {name: np.array(size[name], float) for name in columns}) for size in table.pop("sizes")
         ]
         if any(size.kind not in CLASSES or size.probabilities.shape != size.groups.shape for size in sizes):
-            raise ValueError("its columns do not fit")
+            raise ValueError("its columns do not match")
         if any(np.any((size.probabilities < 0) | (size.probabilities > 1)) for size in sizes):
             raise ValueError("a probability is not in [0, 1]")
         return ReferenceScores(**table, sizes=tuple(sizes))
@@ -157,7 +159,7 @@ def read_reference_scores(path: str | Path) -> ReferenceScores:
 
 
 def _choose_edges(labels: np.ndarray, face_px: np.ndarray) -> list[int]:
-    """Return the edges that leave enough pictures of both kinds on either side, from small faces to large ones."""
+    """Return the limits with enough pictures of both kinds on either side, ascending."""
     edges: list[int] = []
     for edge in EDGES_PX:
         below = labels[_lies_in(face_px, edges[-1] if edges else 0, edge)]
@@ -168,4 +170,5 @@ def _choose_edges(labels: np.ndarray, face_px: np.ndarray) -> list[int]:
 
 
 def _lies_in(face_px: np.ndarray | float, min_px: int, max_px: int | None) -> np.ndarray:
+    face_px = np.asarray(face_px)
     return (face_px >= min_px) & (face_px < (np.inf if max_px is None else max_px))

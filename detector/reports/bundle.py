@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from detector.evidence.explanation_checks import measure_face_robustness
+from detector.evidence import measure_face_robustness
 from detector.media.images import MAX_FILE_BYTES, encode_png
 from detector.models.heatmaps import colour_heatmap
 from detector.pictures.detect import PictureDetector
@@ -187,7 +187,7 @@ def _record(evidence: Evidence) -> dict[str, Any]:
     source = {key: provenance.pop(key) for key in ("sha256", "size_bytes", "media_type")}
     squares = [face.crop_box for face in faces] or [whole_square(detection.width_px, detection.height_px)]
     stability = evidence.stability
-    deliveries = {} if stability is None else {"deliveries": [one.to_dict() for one in stability.deliveries]}
+    deliveries = {} if stability is None else {"deliveries": [one.to_dict() for one in stability.scores]}
     return {
         "version": __version__,
         "input": source,

@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from detector.evidence.explanation_checks import DEGRADATION_LABELS, robustness_sentence
-from detector.evidence.explanations import DeletionCheck
-from detector.evidence.robustness import RobustnessResult
+from detector.evidence import DEGRADATION_LABELS, DeletionCheck, RobustnessResult, robustness_sentence
 from detector.media.images import encode_jpeg
 from detector.models.heatmaps import colour_heatmap
 from detector.models.spec import ModelSpec
@@ -331,7 +329,7 @@ def _delivery_section(stability: RobustnessResult) -> Section:
             DEGRADATION_LABELS.get(delivery.name, delivery.name),
             f"{format_probability(delivery.probability)}, {delivery.verdict} (logit {delivery.logit:.4f})",
         )
-        for delivery in stability.deliveries
+        for delivery in stability.scores
     ]
     return Section("The same picture, delivered otherwise", paragraphs=lines, facts=tuple(facts))
 

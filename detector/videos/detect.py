@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -113,7 +113,7 @@ def _score_frames(
         for timestamp_s, frame in frames:
             faces = pictures.score_faces(frame, max_faces=MAX_FACES_PER_FRAME)
             scores.tracker.add(timestamp_s, frame, [face for face in faces if not face.reasons])
-            scores.excluded += [face for face in faces if face.reasons]
+            scores.excluded += [replace(face, crop=None) for face in faces if face.reasons]
             if not faces:
                 scores.whole_logits.append(pictures.score_whole(frame))
             if progress is not None:

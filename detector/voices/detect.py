@@ -10,6 +10,8 @@ import numpy as np
 from detector.media.videos import SAMPLE_RATE_HZ, MediaSource, read_audio
 from detector.models.calibration import Calibration
 from detector.models.engines import Engine, load_engine
+from detector.models.files import VOICE_MODEL_FILES as VOICE_MODEL_FILES
+from detector.models.files import VOICE_REFERENCE_SCORES_FILE as VOICE_REFERENCE_SCORES_FILE
 from detector.models.heatmaps import NEUTRAL, activation_heatmap
 from detector.models.reference_scores import ReferenceScores, load_matching_reference_scores
 from detector.results import ErrorRate, ModelError, Segment, UnreadableMedia, VoiceDetection
@@ -27,9 +29,6 @@ from detector.voices.features import (
 )
 from detector.voices.quality import speech_exclusion_reasons
 
-MODELS_FOLDER = Path(__file__).resolve().parents[2] / "models"
-VOICE_MODEL_FILES = {"onnx": MODELS_FOLDER / "voice.onnx", "keras": MODELS_FOLDER / "voice.h5"}
-VOICE_REFERENCE_SCORES_FILE = MODELS_FOLDER / "voice.reference_scores.json"  # of held-out recordings
 VOICE_NETWORK = "voice"
 WINDOWS_PER_BATCH = 128  # a minute of sound, 30 MB
 MAP_COLUMNS_PER_S = 4  # of the heat map; windows overlap by half a second

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from project import ROOT
 
 from detector.media.degradations import TIERS, adjust_light, recompress, rescale
-from detector.pictures.detect import ROOT
 from detector.results import ModelError, UnreadableMedia
 from training import synthesis
 from training.synthesis import AREAS, FACE, Reconstructor, degrade, graft, make_sample_fake, self_blend

@@ -276,7 +276,7 @@ def test_deleting_takes_the_result_and_its_files(client, app, face_jpeg, stored_
 def hasty(monkeypatch):
     """Let LIME and the deletion check look at a few faces instead of 700, and return how often they were asked."""
     monkeypatch.setattr("detector.evidence.explanations.LIME_SAMPLES", 8)
-    monkeypatch.setattr("detector.evidence.explanations.RANDOM_DELETIONS", 1)
+    monkeypatch.setattr("detector.evidence.explanation_checks.RANDOM_DELETIONS", 1)
     asked = []
     explain = explanations.METHODS["lime"]
     monkeypatch.setitem(explanations.METHODS, "lime", lambda *inputs: asked.append(1) or explain(*inputs))

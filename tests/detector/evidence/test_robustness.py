@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -6,23 +7,30 @@ import pytest
 
 from detector.evidence.robustness import (
     DEGRADATION_FUNCTIONS,
+    DEGRADATION_LABELS,
     DEGRADATIONS,
     MAX_TESTED_FACES,
     STORED,
     TIGHT_CROP,
     TIGHT_MARGIN,
+    DegradedScore,
+    RobustnessResult,
+    measure_face_robustness,
     measure_robustness,
+    robustness_sentence,
+    tight_crop_box,
 )
 from detector.media.degradations import TIERS
 from detector.models.calibration import Calibration
-from detector.models.engines import Engine
+from detector.models.engines import CROPS_PER_BATCH, Engine
 from detector.models.spec import FaceInput, ModelSpec
 from detector.pictures.detect import PictureDetector
-from detector.pictures.faces import crop_faces, crop_square, cut_square
+from detector.pictures.faces import crop_face, crop_square, cut_square
 from detector.results import Reason, Verdict
 
 SIZE_PX = 96
 MARGIN = 1.3
+R, D, I = Verdict.REAL, Verdict.DEEPFAKE, Verdict.INCONCLUSIVE  # noqa: E741
 
 
 class ToyEngine(Engine):
@@ -49,11 +57,22 @@ def box(portrait, finder):
     return finder.find_faces(portrait)[0].box
 
 
-def test_every_delivery_is_scored_in_one_batch_and_the_first_is_what_detect_scores(portrait, box, finder):
+@pytest.fixture(scope="module")
+def square(box):
+    return crop_square(box, MARGIN, 512, 512)
+
+
+@pytest.fixture(scope="module")
+def detection(portrait, picture_detector):
+    return picture_detector.detect(portrait)
+
+
+def test_every_degradation_is_scored_and_the_first_is_what_detect_scores(portrait, square, finder):
     engine = ToyEngine(sharpness)
-    found = measure_robustness(portrait, [box], engine)
-    assert [delivery.name for delivery in found.deliveries] == list(DEGRADATIONS) and len(engine.batches) == 1
-    stored = found.deliveries[0]
+    found = measure_robustness(portrait, [square], engine)
+    assert [score.name for score in found.scores] == list(DEGRADATIONS)
+    assert max(map(len, engine.batches)) <= CROPS_PER_BATCH  # whose memory stays small
+    stored = found.scores[0]
     detected = PictureDetector(engine, finder).detect(portrait)
     assert (stored.logit, stored.probability) == (detected.logit, detected.probability)
     assert set(TIERS) < set(DEGRADATIONS)
@@ -61,72 +80,159 @@ def test_every_delivery_is_scored_in_one_batch_and_the_first_is_what_detect_scor
 
 @pytest.mark.parametrize("corner", [(0, 0), (417, 263), (688, 388)], ids=["edge", "middle", "other edge"])
 @pytest.mark.parametrize("name", DEGRADATION_FUNCTIONS)
-def test_only_what_the_face_depends_on_is_damaged_but_as_if_it_were_all(name, corner, portrait):
-    """In a picture far larger than the face, whose sides are no multiple of anything."""
+def test_only_the_surroundings_are_degraded_but_as_in_the_whole_picture(name, corner, portrait):
+    """In a picture far larger than the face, whose sides are no multiple of the block sizes."""
     image = np.tile(portrait, (2, 2, 1))[:701, :1001]
-    box = np.array([*corner, 240, 240], np.float32)
-    engine = ToyEngine(sharpness)
-    measure_robustness(image, [box], engine)
-    square = crop_square(box, MARGIN, 1001, 701)
-    whole = crop_faces(DEGRADATION_FUNCTIONS[name](image), [square], SIZE_PX)[0].astype(float)
-    stored, damaged = (engine.batches[0][DEGRADATIONS.index(delivery)].astype(float) for delivery in (STORED, name))
+    square = crop_square(np.array([*corner, 240, 240], np.float32), MARGIN, 1001, 701)
+    stored, degraded = (crop.astype(float) for crop in crops_of(image, square, STORED, name))
+    whole = crop_face(DEGRADATION_FUNCTIONS[name](image), square, SIZE_PX).astype(float)
     if name.startswith(("jpeg", "blur")):
-        np.testing.assert_array_equal(damaged, whole)
-    # WebP looks around while it compresses, and what is shrunk falls on other pixels; the loss is the same.
-    assert np.abs(damaged - stored).mean() == pytest.approx(np.abs(whole - stored).mean(), rel=0.15)
+        np.testing.assert_array_equal(degraded, whole)
+    # WebP depends on its surroundings, and scaling on the grid of pixels; the loss is the same.
+    assert np.abs(degraded - stored).mean() == pytest.approx(np.abs(whole - stored).mean(), rel=0.15)
 
 
-def test_a_tight_picture_shows_what_an_avatar_would(portrait, box):
+def crops_of(image, square, *names):
+    """Return the crops that the network gets for some degradations."""
     engine = ToyEngine(sharpness)
-    measure_robustness(portrait, [box], engine)
-    avatar = cut_square(portrait, crop_square(box, TIGHT_MARGIN, 512, 512))
-    again = crop_square(np.array([4, 4, 90, 90]) * len(avatar) / 96, MARGIN, len(avatar), len(avatar))
-    shown = crop_faces(avatar, [again], SIZE_PX)[0]
-    np.testing.assert_array_equal(engine.batches[0][DEGRADATIONS.index(TIGHT_CROP)], shown)
+    measure_robustness(image, [square], engine)
+    return [np.concatenate(engine.batches)[DEGRADATIONS.index(name)] for name in names]
+
+
+def test_the_tight_crop_is_that_of_an_avatar(portrait, square):
+    tight = tight_crop_box(square, MARGIN, 512, 512)
+    avatar = cut_square(portrait, tight)
+    face_px = len(avatar) / TIGHT_MARGIN
+    inner = (len(avatar) - face_px) / 2
+    again = crop_square(np.array([inner, inner, face_px, face_px]), MARGIN, len(avatar), len(avatar))
+    (shown,) = crops_of(portrait, square, TIGHT_CROP)
+    np.testing.assert_array_equal(shown, crop_face(avatar, again, SIZE_PX))
+
+
+@pytest.mark.parametrize(
+    ("square", "margin", "tight"),
+    [
+        ((100, 60, 260, 260), 1.3, (120, 80, 220, 220)),  # 260 / 1.3 * 1.1
+        ((100, 60, 200, 200), 2.0, (145, 105, 110, 110)),
+        ((100, 60, 200, 200), 1.1, (100, 60, 200, 200)),
+        ((100, 60, 200, 200), 1.0, (100, 60, 200, 200)),  # never wider than the network's own crop
+        ((-40, 0, 600, 600), 1.2, (0, 0, 512, 512)),
+    ],
+)
+def test_the_tight_crop_leaves_a_tenth_around_the_face(square, margin, tight):
+    assert tight_crop_box(square, margin, 512, 512) == tight
 
 
 @pytest.fixture(scope="module")
-def threshold(portrait, box):
-    """What the face's sharpness falls under when the picture is blurred or shrunk."""
-    return sharpness(crop_faces(portrait, [crop_square(box, MARGIN, 512, 512)], SIZE_PX)[0]) * 0.8
+def threshold(portrait, square):
+    """A value that the face's sharpness falls below when the picture is blurred or shrunk."""
+    return sharpness(crop_face(portrait, square, SIZE_PX)) * 0.8
 
 
-def test_a_verdict_that_rests_on_what_damage_removes_flips(portrait, box, threshold):
-    found = measure_robustness(portrait, [box], ToyEngine(lambda crop: 3 * (sharpness(crop) - threshold)))
-    verdicts = {delivery.name: delivery.verdict for delivery in found.deliveries}
+def test_a_verdict_that_rests_on_what_degradations_remove_flips(portrait, square, threshold):
+    found = measure_robustness(portrait, [square], ToyEngine(lambda crop: 3 * (sharpness(crop) - threshold)))
+    verdicts = {score.name: score.verdict for score in found.scores}
     assert verdicts["stored"] is Verdict.DEEPFAKE and verdicts["quarter"] is verdicts["blur1"] is Verdict.REAL
     assert not found.is_robust and found.reasons == (Reason.UNSTABLE,) and found.spread > 3
 
 
 @pytest.mark.parametrize("side", [1, -1], ids=["fake", "real"])
-def test_a_verdict_that_is_only_lost_is_stable(side, portrait, box, threshold):
+def test_a_verdict_that_becomes_inconclusive_is_robust(side, portrait, square, threshold):
     engine = ToyEngine(lambda crop: side * 2.0 * (sharpness(crop) > threshold))
-    found = measure_robustness(portrait, [box], engine)
+    found = measure_robustness(portrait, [square], engine)
     stored = Verdict.DEEPFAKE if side > 0 else Verdict.REAL
-    assert {delivery.verdict for delivery in found.deliveries} == {stored, Verdict.INCONCLUSIVE}
+    assert {score.verdict for score in found.scores} == {stored, Verdict.INCONCLUSIVE}
     assert found.is_robust and found.reasons == ()
 
 
-def test_of_several_faces_the_most_suspicious_counts_in_each_delivery(portrait, box):
-    blank = np.array([400, 10, 80, 80], np.float32)
+def test_of_several_faces_the_most_suspicious_counts_in_each_degradation(portrait, square):
+    blank = (388, 0, 104, 104)
     engine = ToyEngine(sharpness)
-    alone, other = (measure_robustness(portrait, [found], engine) for found in (box, blank))
-    both = measure_robustness(portrait, [blank, box], engine)
-    assert [delivery.logit for delivery in both.deliveries] == [
-        max(pair)
-        for pair in zip(*([delivery.logit for delivery in found.deliveries] for found in (alone, other)), strict=True)
+    alone, other = (measure_robustness(portrait, [one], engine) for one in (square, blank))
+    both = measure_robustness(portrait, [blank, square], engine)
+    assert [score.logit for score in both.scores] == [
+        max(pair) for pair in zip(*([score.logit for score in found.scores] for found in (alone, other)), strict=True)
     ]
-    measure_robustness(portrait, [box] * 50, engine)
-    assert len(engine.batches[-1]) == MAX_TESTED_FACES * len(DEGRADATIONS)
+    engine.batches.clear()
+    measure_robustness(portrait, [square] * 50, engine)
+    assert sum(map(len, engine.batches)) == MAX_TESTED_FACES * len(DEGRADATIONS)
 
 
-def test_without_a_face_there_is_nothing_to_deliver(portrait):
+def test_without_a_face_there_is_nothing_to_test(portrait):
     with pytest.raises(ValueError, match="at least one face"):
         measure_robustness(portrait, [], ToyEngine(sharpness))
 
 
-def test_the_smallest_face_and_one_at_the_edge_are_delivered(portrait):
+def test_the_smallest_face_and_one_at_the_edge_are_tested(portrait):
     tiny = cv2.resize(portrait, (33, 47))
-    found = measure_robustness(tiny, [np.array([-5, 30, 40, 30], np.float32)], ToyEngine(sharpness))
-    assert len(found.deliveries) == len(DEGRADATIONS)
-    assert json.loads(json.dumps(found.to_dict()))["deliveries"][0]["name"] == "stored"
+    square = crop_square(np.array([-5, 30, 40, 30], np.float32), MARGIN, 33, 47)
+    found = measure_robustness(tiny, [square], ToyEngine(sharpness))
+    assert len(found.scores) == len(DEGRADATIONS)
+    assert json.loads(json.dumps(found.to_dict()))["scores"][0]["name"] == "stored"
+
+
+def test_a_known_score_is_not_computed_again(portrait, square):
+    engine = ToyEngine(sharpness)
+    expected = measure_robustness(portrait, [square], engine)
+    engine.batches.clear()
+    found = measure_robustness(portrait, [square], engine, stored_logit=expected.scores[0].logit)
+    assert found == expected and sum(map(len, engine.batches)) == len(DEGRADATIONS) - 1
+
+
+def test_the_unchanged_picture_keeps_the_score_of_its_detection(detection, picture_detector):
+    engine = ToyEngine(sharpness)
+    engine.spec = picture_detector.engine.spec
+    scores = measure_face_robustness(detection, engine).scores
+    assert (scores[0].logit, scores[0].probability) == (detection.logit, detection.probability)
+    assert sum(map(len, engine.batches)) == len(DEGRADATIONS) - 1
+
+
+@pytest.mark.parametrize("moved_px", [0, 1, 3])
+def test_degradations_use_the_crop_box_to_the_pixel(moved_px, detection, picture_detector):
+    face = detection.faces[0]
+    x, y, side, _ = face.crop_box
+    engine = picture_detector.engine
+    square = (x - moved_px, y + moved_px, side - moved_px, side - moved_px)
+    changed = replace(detection, faces=(replace(face, crop_box=square, crop=None),))
+    degraded = DEGRADATION_FUNCTIONS["jpeg50"](detection.image)
+    expected = engine.run(crop_face(degraded, square, engine.spec.face.size_px)[None])[0][0]
+    scores = {score.name: score.logit for score in measure_face_robustness(changed, engine).scores}
+    assert scores["jpeg50"] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "is_tested"),
+    [((), True), ((Reason.BETWEEN_THRESHOLDS,), True), ((Reason.TOO_SMALL,), False), ((Reason.NO_FACE,), False)],
+)
+def test_only_a_face_that_passes_the_quality_gate_is_tested(reasons, is_tested, detection, picture_detector):
+    changed = replace(detection, reasons=reasons)
+    assert (measure_face_robustness(changed, picture_detector.engine) is not None) is is_tested
+
+
+def test_every_degradation_has_a_label():
+    assert tuple(DEGRADATION_LABELS) == DEGRADATIONS
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "sentence"),
+    [
+        ([R, R, R], "The verdict is the same for all 3 versions of the picture."),
+        (
+            [R, I, R],
+            "The verdict becomes inconclusive for 1 of 3 versions of the picture; it never becomes the opposite.",
+        ),
+        (
+            [I, D, I],
+            "The verdict stays inconclusive for 2 of 3 versions of the picture and becomes a deepfake for 1.",
+        ),
+        ([I, R, R], "The verdict stays inconclusive for 1 of 3 versions of the picture and becomes real for 2."),
+        (
+            [R, D, I],
+            "The verdict flips: of 3 versions of the picture, 1 are classified as real, 1 as a deepfake and 1 as "
+            "inconclusive.",
+        ),
+    ],
+)
+def test_the_result_in_words(verdicts, sentence):
+    result = RobustnessResult(tuple(DegradedScore("stored", 0.0, 0.5, verdict) for verdict in verdicts))
+    assert robustness_sentence(result) == sentence

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detector.evidence.explanation_checks import measure_face_robustness
+from detector.evidence import measure_face_robustness
 from detector.media.images import encode_png
 from detector.pictures.detect import PictureDetector
 from detector.provenance.findings import read_provenance

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector.evidence.explanations import DeletionCheck
+from detector.evidence.explanation_checks import DeletionCheck
 from detector.evidence.robustness import DegradedScore, RobustnessResult
 from detector.provenance.findings import read_provenance
 from detector.reports.report import Entry, Evidence, FaceMap, Section, make_report, render_html, render_pdf
