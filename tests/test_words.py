@@ -102,6 +102,9 @@ def offences_in_prose(root):
             found += [(path, *offence) for offence in banned_words(reader(path.read_text()))]
     for path in sorted((root / "static").glob("*.css")):
         found += [(path, *offence) for offence in banned_words(script_texts(path.read_text()))]
+    for pattern in ("*.md", "*/README.md"):
+        for path in sorted(root.glob(pattern)):
+            found += [(path, *offence) for offence in banned_words(enumerate(path.read_text().splitlines(), start=1))]
     return sorted({f"{path.relative_to(root)}:{line}: {word}" for path, line, word in found})
 
 
@@ -151,7 +154,7 @@ def modules_named_like_their_function(root):
     ]
 
 
-def test_no_banned_word_in_docstrings_comments_messages_and_templates():
+def test_no_banned_word_in_docstrings_comments_messages_and_pages():
     found = offences_in_prose(ROOT)
     assert not found, f"{len(found)} banned words:\n" + "\n".join(found)
 
