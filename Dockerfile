@@ -9,7 +9,7 @@ COPY requirements-serve.txt .
 RUN pip install --no-cache-dir --no-deps -r requirements-serve.txt
 
 COPY . .
-# Only the instance folder (database, uploads, secret key) is the server's to write.
+# The server writes to the instance folder only: database, uploads, secret key.
 RUN useradd --create-home detector && install -d -o detector instance
 USER detector
 VOLUME /app/instance

@@ -1,42 +1,46 @@
-# `make` alone lists what there is to make. Everything of Python's goes into .venv.
+# Plain `make` lists the targets. All Python packages go into .venv.
 
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
-# Candidates for making .venv, best first; name your own with `make setup PYTHON=/path/to/python3.12`.
+# Interpreters to try for .venv, in this order; choose one with `make setup PYTHON=/path/to/python3.12`.
 PYTHON ?= python3.13 python3.12 python3.11 python3
-# REQUIRE_ALL_TESTS=1 turns every skipped test into a failure; ARGS goes to pytest.
+# REQUIRE_ALL_TESTS=1 turns every skipped test into a failure; ARGS is passed to pytest.
 REQUIRE_ALL_TESTS ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test lint format benchmark lock clean
+.PHONY: help setup run test test-fast lint format benchmark lock clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-setup: $(VENV)/serve.stamp ## make .venv with what the server needs, no TensorFlow
+setup: $(VENV)/serve.stamp ## create .venv with what the server needs, without TensorFlow
 	@echo "Ready: make run"
 
 run: $(VENV)/serve.stamp ## serve on http://127.0.0.1:5000
 	@echo "Serving on http://127.0.0.1:5000 (Ctrl+C stops it)"
 	@exec $(PY) -m gunicorn --config gunicorn.conf.py app:app
 
-test: $(VENV)/train.stamp $(VENV)/dev.stamp ## run all tests; the end names those that were skipped and why
-	@$(PY) -m pytest -rs $(if $(REQUIRE_ALL_TESTS),-p tests.no_skips) $(ARGS)
+test: $(VENV)/train.stamp $(VENV)/dev.stamp ## run all tests, print coverage and the skipped tests with reasons
+	@$(PY) -m pytest -rs --cov --cov-report=term $(if $(REQUIRE_ALL_TESTS),-p tests.no_skips) $(ARGS)
 
-lint: $(VENV)/dev.stamp ## check style and formatting
+test-fast: $(VENV)/train.stamp $(VENV)/dev.stamp ## run the tests that are neither slow nor in a browser, under a minute
+	@$(PY) -m pytest -m "not slow and not browser" $(ARGS)
+
+lint: $(VENV)/train.stamp $(VENV)/dev.stamp ## check style, formatting and types
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
 
-format: $(VENV)/dev.stamp ## repair style and formatting
+format: $(VENV)/dev.stamp ## fix style and formatting
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-benchmark: $(VENV)/train.stamp ## measure every stage, start-up time and memory
+benchmark: $(VENV)/train.stamp ## measure the time of every stage, start-up time and memory
 	@$(PY) scripts/benchmark.py
 
 lock: $(PY) ## renew the pins of the three requirements files
@@ -44,12 +48,13 @@ lock: $(PY) ## renew the pins of the three requirements files
 	@.ci/lock $(VENV)/bin/uv
 
 clean: ## remove .venv and caches; models, data and the instance folder stay
-	@rm -rf $(VENV) .pytest_cache .ruff_cache
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .coverage
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/serve.stamp: requirements-serve.txt $(PY)
+$(VENV)/serve.stamp: requirements-serve.txt pyproject.toml hatch_build.py $(PY)
 	@echo "Installing what the server needs (about 750 MB on disk)"
 	@$(PIP) --no-deps -r requirements-serve.txt
+	@$(PIP) --no-deps --no-build-isolation --editable . # with the build backend that the lock pins
 	@touch $@
 
 $(VENV)/train.stamp: requirements.txt $(VENV)/serve.stamp
@@ -59,7 +64,7 @@ $(VENV)/train.stamp: requirements.txt $(VENV)/serve.stamp
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.txt $(PY)
-	@echo "Installing the test tools and the linter"
+	@echo "Installing the test tools, the linter and the type checker"
 	@$(PIP) --no-deps -r requirements-dev.txt
 	@touch $@
 
@@ -68,13 +73,13 @@ $(PY):
 	    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
 	    usable=$$python; \
 	    "$$python" -c 'import ensurepip, venv' 2>/dev/null || continue; \
-	    echo "Making $(VENV) with $$("$$python" --version)"; \
+	    echo "Creating $(VENV) with $$("$$python" --version)"; \
 	    exec "$$python" -m venv --clear $(VENV); \
 	done; \
 	if [ -n "$$usable" ]; then \
-	    echo "$$usable has no ensurepip, so it cannot make $(VENV). On Debian or Ubuntu: apt install $$usable-venv"; \
+	    echo "$$usable has no ensurepip, so it cannot create $(VENV). On Debian or Ubuntu: apt install $$usable-venv"; \
 	else \
-	    echo "Python 3.11 or newer is needed; none of these is one: $(PYTHON)."; \
-	    echo "Install it, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; \
+	    echo "Python 3.11 or newer is needed, and none of these is: $(PYTHON)."; \
+	    echo "Install one, or give its path: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; \
 	fi >&2; \
 	exit 1

@@ -1,4 +1,4 @@
-"""Turn every skipped test into a failure; `make test REQUIRE_ALL_TESTS=1` loads this plugin."""
+"""Pytest plugin that turns every skipped test into a failure; `make test REQUIRE_ALL_TESTS=1` loads it."""
 
 import pytest
 

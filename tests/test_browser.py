@@ -20,9 +20,12 @@ CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.whic
 JUDGING_MS = 120_000  # a busy machine judges slowly
 VERDICT = re.compile("This is a (Real|Deepfake) [A-Z][a-z]+!|Inconclusive")
 
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM, reason="The browser tests need Chromium: install it, or name it with the variable CHROMIUM."
-)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not CHROMIUM, reason="The browser tests need Chromium: install it, or name it with the variable CHROMIUM."
+    ),
+]
 
 
 needs_voice_model = pytest.mark.skipif(

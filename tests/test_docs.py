@@ -1,8 +1,11 @@
-"""The README names every setting, address and option, and the commands it shows exist."""
+"""The documents name every setting, address, option and script, and what they name exists."""
 
 import argparse
+import ast
 import json
 import re
+import runpy
+import sys
 
 import pytest
 from project import ROOT
@@ -14,6 +17,8 @@ from detector.pictures.detect import REFERENCE_SCORES_FILE
 from webapp.config import PREFIX, SETTINGS, settings_table
 
 README = (ROOT / "README.md").read_text()
+PAGES = sorted(path.relative_to(ROOT) for pattern in ("*.md", "*/README.md") for path in ROOT.glob(pattern))
+SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.py"))
 
 
 def options(parser):
@@ -43,28 +48,52 @@ def test_every_route_is_in_the_readme(app):
             assert f"`{method} {address}`" in README
 
 
+def test_every_route_of_the_readme_exists(app):
+    addresses = {re.sub(r"<\w+:", "<", rule.rule) for rule in app.url_map.iter_rules()}
+    for address in re.findall(r"^\| `(?:GET|POST) ([^`]+)`", README, flags=re.MULTILINE):
+        assert address in addresses
+
+
 @pytest.mark.parametrize("option", sorted(set(options(_parser()))))
 def test_option_is_in_the_readme(option):
     assert re.search(rf"{option}\b", README)
 
 
-@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").glob("*.py")))
-def test_script_is_told_how_to_run(script):
-    """Every script that is run says so in its first lines and in the README."""
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_script_is_short_and_documented(script):
     source = (ROOT / "scripts" / script).read_text()
-    if "__main__" in source:
-        assert f"python scripts/{script}" in source.split('"""')[1]
-        assert f"python scripts/{script}" in README
+    assert 20 <= len(source.splitlines()) <= 60
+    assert f"python scripts/{script}" in (ast.get_docstring(ast.parse(source)) or "")
+    assert f"python scripts/{script}" in README
 
 
-@pytest.mark.parametrize("page", sorted(path.name for path in ROOT.glob("*.md")))
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_of_a_script_shows_its_docstring(script, monkeypatch, capsys):
+    path = ROOT / "scripts" / script
+    purpose = ast.get_docstring(ast.parse(path.read_text())).split("\n\n")[0]
+    monkeypatch.setattr(sys, "argv", [str(path), "--help"])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(path), run_name="__main__")
+    assert not stop.value.code
+    assert " ".join(purpose.split()) in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!http)([^)#]+)", (ROOT / page).read_text()):
-        assert (ROOT / target).exists(), target
+        assert (ROOT / page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_named_files_exist(page):
+    folders = "detector|training|webapp|scripts|tests|models|templates|static|docs|notebooks"
+    for name in re.findall(rf"`((?:{folders})/[\w./-]+)`", (ROOT / page).read_text()):
+        assert (ROOT / name).exists() or name.startswith("detector/weights"), name  # that folder is in the wheel only
 
 
 def test_figures_belong_to_the_shipped_model():
-    """metrics.json, the model card and models/README.md name the files that are there."""
+    """metrics.json, the model card and models/README.md name the shipped files by their hashes."""
     model, exported = (file_sha256(ROOT / name) for name in ("model.h5", "models/face.onnx"))
     measured = json.loads((ROOT / "visualizations" / "metrics.json").read_text())["model"]
     assert (measured["sha256_h5"], measured["sha256_file"]) == (model, exported)
@@ -73,11 +102,11 @@ def test_figures_belong_to_the_shipped_model():
         assert model in text and exported in text
 
 
-def test_the_table_of_held_out_scores_is_the_model_s_and_small():
+def test_reference_scores_belong_to_the_shipped_model_and_are_small():
     assert read_reference_scores(REFERENCE_SCORES_FILE).model_sha256 == file_sha256(ROOT / "model.h5")
     assert REFERENCE_SCORES_FILE.stat().st_size < 60_000
 
 
-def test_the_readme_quotes_what_was_measured():
+def test_the_readme_quotes_the_measured_auc():
     overall = json.loads((ROOT / "visualizations" / "metrics.json").read_text())["overall"]
     assert f"{overall['auc']['value']:.3f} ({overall['auc']['low']:.3f} to {overall['auc']['high']:.3f})" in README

@@ -1,10 +1,13 @@
-"""The requirements files are complete locks, and a run that allows no skips does not let one through."""
+"""The requirements files are complete locks, the wheel works on its own, and `tests.no_skips` fails on a skip."""
 
 import ast
+import json
+import os
 import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib.metadata import packages_distributions
 
 import pytest
@@ -14,7 +17,8 @@ from project import ROOT
 import detector
 
 PIN = re.compile(r"([a-z0-9.-]+)==([^ ;]+)(?: ; (\S.*?))?(?:\s+#.*)?")
-TRAINING = {"tensorflow", "keras", "h5py", "onnx", "pyworld"}  # inside functions, `detector` may import these
+TRAINING_ONLY = {"tensorflow", "keras", "h5py", "onnx", "pyworld"}  # `detector` imports these inside functions only
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def pins(*names):
@@ -38,7 +42,7 @@ ALL = pins("requirements-serve.txt", "requirements.txt", "requirements-dev.txt")
 @pytest.mark.parametrize(
     ("pattern", "lock"),
     [
-        ("app.py", SERVE),
+        ("*.py", SERVE),
         ("webapp/**/*.py", SERVE),
         ("detector/**/*.py", SERVE),
         ("training/**/*.py", TRAIN),
@@ -55,7 +59,7 @@ def test_every_import_is_in_the_lock(pattern, lock):
             top = name.split(".")[0]
             if top in own or top in sys.stdlib_module_names:
                 continue
-            if top in TRAINING and pattern == "detector/**/*.py" and in_function:
+            if top in TRAINING_ONLY and pattern == "detector/**/*.py" and in_function:
                 continue
             if not {carrier.lower() for carrier in carriers.get(top, [])} & set(lock):
                 missing.add(f"{path.name}: {top}")
@@ -63,23 +67,97 @@ def test_every_import_is_in_the_lock(pattern, lock):
 
 
 @pytest.mark.parametrize("package", sorted({"tensorflow", "keras", "opencv-python", "imageio-ffmpeg"}))
-def test_the_server_does_without(package):
+def test_the_server_does_not_need(package):
     assert package not in SERVE
 
 
 def test_every_declared_dependency_is_pinned():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    extras = project["project"]["optional-dependencies"]["train"]
     for declared, lock in [
-        (project["project"]["dependencies"], SERVE),
-        (extras, TRAIN),
-        (project["dependency-groups"]["dev"], ALL),
+        (PROJECT["project"]["dependencies"], SERVE),
+        (PROJECT["dependency-groups"]["build"], SERVE),
+        (PROJECT["build-system"]["requires"], SERVE),
+        (PROJECT["project"]["optional-dependencies"]["train"], TRAIN),
+        (PROJECT["dependency-groups"]["dev"], ALL),
     ]:
         assert {re.match(r"[a-z0-9-]+", requirement)[0] for requirement in declared} <= set(lock)
 
 
 def test_package_and_project_have_the_same_version():
-    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == detector.__version__
+    assert PROJECT["project"]["version"] == detector.__version__
+
+
+def test_every_package_of_the_checkout_is_in_the_wheel():
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+    assert set(PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) == packages
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Build the wheel with the pinned backend and without network access."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*command, "--wheel-dir", str(folder), str(ROOT)], check=True)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def run_installed(wheel, tmp_path_factory):
+    """Install the wheel into an empty folder; return a function that runs Python there, outside the checkout."""
+    folder = tmp_path_factory.mktemp("installed")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(folder)]
+    subprocess.run([*command, str(wheel)], check=True)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=elsewhere,
+            env={**os.environ, "PYTHONPATH": str(folder)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    location = run("-c", "import detector; print(detector.__file__)").stdout
+    assert location.startswith(str(folder)), location
+    return run
+
+
+@pytest.mark.slow
+def test_the_wheel_carries_its_data_files(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {
+        "detector/weights/face.onnx",
+        "detector/weights/face.reference_scores.json",
+        "detector/weights/voice.onnx",
+        "detector/weights/voice.reference_scores.json",
+        "detector/reports/report.html",
+        "webapp/migrations/alembic.ini",
+        "webapp/sample_files/nasa-portrait-self-blend.png",
+    } <= names
+    assert {name.split("/")[0] for name in names} <= {
+        "detector",
+        "training",
+        "webapp",
+        f"deepfake_detector-{detector.__version__}.dist-info",
+    }
+
+
+@pytest.mark.slow
+def test_the_installed_wheel_reports_its_version(run_installed):
+    run = run_installed("-m", "detector", "--version")
+    assert detector.__version__ in run.stdout, run.stderr
+
+
+@pytest.mark.slow
+def test_the_installed_wheel_scans_a_picture(run_installed, face_jpeg, real_detector, tmp_path):
+    picture = tmp_path / "face.jpg"
+    picture.write_bytes(face_jpeg)
+    run = run_installed("-m", "detector", "scan", "--quiet", "--json", "-", str(picture))
+    assert run.returncode == 0, run.stderr
+    record = json.loads(run.stdout)
+    assert record["verdict"] == real_detector.detect(face_jpeg).verdict
+    assert record["error_rates"]  # the reference scores were found, too
 
 
 @pytest.mark.parametrize(

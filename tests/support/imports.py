@@ -1,17 +1,17 @@
-"""Names that a Python file imports, read with `ast`."""
+"""Read with `ast` which names a Python file imports."""
 
 import ast
 
 
 def dotted(node):
-    """Return the parts of `a.b.c`; the first is empty where the chain does not begin with a name."""
+    """Return the parts of `a.b.c`; the first part is empty if the chain does not begin with a name."""
     if isinstance(node, ast.Attribute):
         return [*dotted(node.value), node.attr]
     return [node.id if isinstance(node, ast.Name) else ""]
 
 
 def used_names(tree, package=()):
-    """Yield (dotted name, inside a function) for every import and every `module.name` of an imported module."""
+    """Yield (dotted name, inside a function?) for every import and every `module.name` of an imported module."""
     aliases = [alias for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     modules = {alias.asname: alias.name for alias in aliases if alias.asname}
     modules |= {top: top for top in (alias.name.split(".")[0] for alias in aliases if not alias.asname)}
