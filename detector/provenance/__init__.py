@@ -1,4 +1,4 @@
-"""What a file says about its origin; none of it enters the score."""
+"""Read what a file states about its origin; none of it enters the score."""
 
 from detector.provenance.findings import Provenance, read_provenance
 

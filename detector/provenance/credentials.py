@@ -1,4 +1,4 @@
-"""Content Credentials (C2PA): the signed history inside a file, checked without asking any other machine."""
+"""Content Credentials (C2PA): the signed history inside a file, checked without network access."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any
 from detector.results import UnreadableMedia
 from detector.text import sanitize_text
 
-MAX_REPORT_CHARACTERS = 4_000_000  # of what the library says of one file
+MAX_REPORT_CHARACTERS = 4_000_000  # of the library's report on one file
 MAX_CLAIMS = 50  # actions, source types or problems that are kept
 
-# With these the library asks no one: for manifests named by address, for revoked certificates, for identities.
+# Disable all network access: for remote manifests, revoked certificates and identities.
 OFFLINE = {
     "version": 1,
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "core": {"allowed_network_hosts": [], "decode_identity_assertions": False},
 }
-_MARK = b"jumdc2pa"  # in the first bytes of every manifest store; files without it are not shown to the library
+_MARK = b"jumdc2pa"  # in the first bytes of every manifest store; files without it are not passed to the library
 _SIGNATURE_VALID = "claimSignature.validated"
 _SIGNER_TRUSTED = "signingCredential.trusted"
-_ABOUT_TRUST = ("signingCredential.", "timeStamp.untrusted")  # failures that tell of the signer and not of the file
+_TRUST_CODES = ("signingCredential.", "timeStamp.untrusted")  # failures that concern the signer and not the file
 
 
 class Trust(StrEnum):
-    """Whether the signer is known: a fact apart from whether the credentials fit the file."""
+    """Whether the signer is trusted, independent of whether the credentials match the file."""
 
     TRUSTED = "trusted"
     UNTRUSTED = "untrusted"
@@ -36,17 +36,17 @@ class Trust(StrEnum):
 
 @dataclass(frozen=True)
 class Credentials:
-    """What the Content Credentials inside a file say, and whether they hold.
+    """What the Content Credentials inside a file state, and whether they are valid.
 
     Attributes:
-        is_intact: the signature is valid and every hash fits this file.
+        is_intact: the signature is valid and every hash matches this file.
         trust: whether the signer is on the list of trusted signers; "unchecked" when there is no list.
-        signer: the names in the certificate; None where there are none.
-        signed_at: as a time stamp states it; None without one.
+        signer: the names in the certificate; None without any.
+        signed_at: time of signing from a time stamp; None without one.
         made_by: the program that made the claims.
-        actions: the steps it reports, in their order.
-        source_types: of the picture and of what it was made from, such as "trainedAlgorithmicMedia".
-        problems: codes of what does not hold, apart from trust.
+        actions: the steps it reports, in order.
+        source_types: of the picture and its ingredients, such as "trainedAlgorithmicMedia".
+        problems: validation codes of the failed checks, except those about trust.
     """
 
     is_intact: bool
@@ -60,25 +60,25 @@ class Credentials:
 
 
 def read_credentials(data: bytes, media_type: str, *, trust_anchors: str | None = None) -> Credentials | None:
-    """Read and check the Content Credentials inside a file; nothing is fetched.
+    """Read and check the Content Credentials inside a file, without network access.
 
     Args:
         data: the file.
-        media_type: as `sniff` tells it.
-        trust_anchors: certificates (PEM) of those whose signatures are to be trusted; None when there is no list.
+        media_type: as `sniff` returns it.
+        trust_anchors: certificates (PEM) of trusted signers; None when there is no list.
 
     Returns:
-        None for a file that carries none.
+        None for a file without any.
 
     Raises:
-        UnreadableMedia: they are damaged.
+        UnreadableMedia: the Content Credentials are damaged.
 
     Source:
         Coalition for Content Provenance and Authenticity, "Content Credentials: C2PA Technical Specification" 2.x.
     """
     if _MARK not in data:
         return None
-    import c2pa  # only the few files that carry Content Credentials pay for its start
+    import c2pa  # it loads slowly, and few files carry Content Credentials
 
     settings = {**OFFLINE, "trust": {"trust_anchors": trust_anchors}} if trust_anchors else OFFLINE
     try:
@@ -90,19 +90,19 @@ def read_credentials(data: bytes, media_type: str, *, trust_anchors: str | None 
                 report = reader.json()
         if len(report) > MAX_REPORT_CHARACTERS:
             raise ValueError(f"{len(report):,} characters")
-        return _understand(json.loads(report), has_list=trust_anchors is not None)
+        return _parse_report(json.loads(report), has_list=trust_anchors is not None)
     except (c2pa.C2paError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableMedia("The Content Credentials (C2PA) in the file are damaged.") from error
 
 
-def _understand(report: dict[str, Any], *, has_list: bool) -> Credentials:
+def _parse_report(report: dict[str, Any], *, has_list: bool) -> Credentials:
     manifests = report["manifests"]
     active = manifests[report["active_manifest"]]
     results = report["validation_results"]
     checks = [results["activeManifest"], *(delta["validationDeltas"] for delta in results.get("ingredientDeltas", []))]
     passed = {entry["code"] for entry in checks[0]["success"]}
     failed = dict.fromkeys(entry["code"] for check in checks for entry in check["failure"])
-    problems = tuple(sanitize_text(code) for code in failed if not code.startswith(_ABOUT_TRUST))
+    problems = tuple(sanitize_text(code) for code in failed if not code.startswith(_TRUST_CODES))
     signature = active.get("signature_info") or {}
     names = [signature[key] for key in ("issuer", "common_name") if signature.get(key)]
     return Credentials(

@@ -1,14 +1,14 @@
-"""What a file says of its own origin: notes, signatures, and traces of how it was saved.
+"""Read what a file states about its own origin: metadata, signatures, and traces of how it was saved.
 
-All of it stands beside the pixels and nothing of it enters the score: whoever makes a picture can write or remove
-every bit of it, and most services remove it all. So each finding says what it can mean and what it cannot.
+None of it enters the score: anybody can write or remove these data, and most services remove them. So each finding
+states what it can mean and what it cannot.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -27,12 +27,12 @@ from detector.text import format_count, sanitize_text
 
 EXIF_TIME = "%Y:%m:%d %H:%M:%S"
 EDITED_AFTER = timedelta(minutes=1)  # a camera may close a file some seconds after the shutter
-# Of 275 face pictures of split=train (25 of each source and label) the picture's own preview of 160 x 120 pixels
-# agreed by .998 or more, by .96 after a change of brightness and contrast; that of another picture by .72 at most, and
-# after 10 % of each side were cut off by .73 in the median and .94 at most.
-MIN_PREVIEW_AGREEMENT = 0.9
+# Similarity of a preview of 160 x 120 pixels to its picture, measured on 275 face pictures of split=train (25 of each
+# source and label): .998 or more for the picture's own preview, .96 after a change of brightness and contrast, at most
+# .72 for that of another picture, and .73 in the median and .94 at most after 10 % of each side were cut off.
+MIN_PREVIEW_SIMILARITY = 0.9
 
-SHOWN_NAMES = 5  # of texts, in the sentence about them
+MAX_NAMES = 5  # of texts, in the sentence about them
 
 # Source types of the IPTC and C2PA vocabularies.
 SYNTHETIC_SOURCES = {
@@ -48,7 +48,7 @@ GENERATOR_NAMES = re.compile(
 
 
 class FindingKind(StrEnum):
-    """What may be found."""
+    """Kinds of findings, by their stored values."""
 
     CREDENTIALS_INTACT = "credentials_intact"
     CREDENTIALS_BROKEN = "credentials_broken"
@@ -79,63 +79,63 @@ class FindingKind(StrEnum):
 MEANINGS = {
     FindingKind.CREDENTIALS_INTACT: (
         "The file is as it was when it was signed.",
-        "They vouch for the file and not for what it shows; how much they are worth depends on who signed.",
+        "They confirm the file and not what it shows; how reliable they are depends on the signer.",
     ),
     FindingKind.CREDENTIALS_BROKEN: (
         "The file was changed after it was signed, if only saved again, or they belong to another file.",
-        "By themselves they are no sign of a deepfake; but nothing they say can be relied on.",
+        "By themselves they are no sign of a deepfake; but none of their statements is reliable.",
     ),
     FindingKind.CREDENTIALS_ELSEWHERE: (
         "A signed history of the picture may be found there.",
         "The address alone proves nothing: anybody can write it into a file.",
     ),
     FindingKind.SIGNER_TRUSTED: (
-        "The keepers of that list have looked at the signer, so the name is the signer's own.",
-        "A known signer vouches for how the file was made and not for what it shows.",
+        "The publishers of that list have checked the signer, so the name is the signer's own.",
+        "A known signer confirms how the file was made and not what it shows.",
     ),
     FindingKind.SIGNER_UNKNOWN: (
-        "Somebody with a key in that name signed the file; honest programs are among those nobody lists.",
+        "Somebody with a key in that name signed the file; many honest programs are on no list.",
         "Anybody can make a certificate in any name, so the name proves nothing.",
     ),
     FindingKind.SIGNED_CLAIMS: (
         "These are the steps that the signer reports.",
-        "What happened before, or in programs that do not sign, is not among them.",
+        "Earlier steps, and those of programs that do not sign, are missing.",
     ),
     FindingKind.SYNTHETIC_SOURCE: (
-        "It is labelled as generated, wholly or in part, as many generators and editors do by themselves.",
-        "It does not say which part was generated, and a label that nobody vouches for can be written by anybody.",
+        "It is labelled as generated, wholly or in part; many generators and editors write such labels.",
+        "It does not say which part was generated, and anybody can write a label that is not signed.",
     ),
     FindingKind.CAPTURED_SOURCE: (
         "It is labelled as a photograph.",
-        "It is no proof of one: a label that nobody vouches for can be written by anybody.",
+        "It is no proof of one: anybody can write a label that is not signed.",
     ),
     FindingKind.GENERATOR: (
-        "The picture, or a part of it, came out of an image generator.",
-        "It does not say how much: enlarging a photograph leaves the same note, and a note can be copied.",
+        "The picture, or a part of it, was made by an image generator.",
+        "It does not say how much: enlarging a photograph leaves the same note, and notes can be copied.",
     ),
     FindingKind.CAMERA: (
         "It was taken with that camera, or made from a picture that was.",
         "It is no proof of a photograph: anybody can write these words into a file.",
     ),
     FindingKind.SOFTWARE: (
-        "The picture went through that program, as nearly every published picture goes through one.",
+        "The picture was saved by that program; nearly every published picture was saved by some program.",
         "It does not say what was changed, and it is no sign of a deepfake.",
     ),
     FindingKind.TAKEN: (
         "The clock of the camera or of the program showed this time.",
-        "It is no proof of the day: clocks go wrong, and dates can be written at will.",
+        "It is no proof of the day: clocks can be wrong, and anybody can write a date.",
     ),
     FindingKind.EDITED: (
-        "It was worked on or at least saved again; cropping and brightening count too.",
+        "It was edited or at least saved again; cropping and brightening count too.",
         "It does not say that the face was altered.",
     ),
     FindingKind.LOCATION: (
-        "The camera knew where it was, and whoever gets this file can read the place.",
-        "It is no proof of the place: it can be written at will.",
+        "The camera recorded its position, and anybody with this file can read it.",
+        "It is no proof of the place: anybody can write one.",
     ),
     FindingKind.TEXT: (
-        "Somebody, or a program the picture went through, wrote something down there.",
-        "It is no proof of anything: texts can be written at will.",
+        "Somebody, or a program that saved the picture, wrote a text into the file.",
+        "It is no proof of anything: anybody can write a text.",
     ),
     FindingKind.RESIZED: (
         "It was cropped or scaled after that size was noted.",
@@ -143,23 +143,23 @@ MEANINGS = {
     ),
     FindingKind.OTHER_PREVIEW: (
         "It was cropped or altered by a program that kept the old preview.",
-        "It does not say what was altered; where the two differ has to be looked at.",
+        "It does not say what was altered; compare the two pictures to see the difference.",
     ),
     FindingKind.JPEG_TABLES: (
         "Most programs and services use the standard tables, many websites mozjpeg's; cameras and Adobe's programs "
         "have tables of their own.",
-        "It tells of the last saving only and nothing of the picture's origin.",
+        "It describes the last save only and not the picture's origin.",
     ),
     FindingKind.PROGRESSIVE: (
-        "A program or a service saved it: cameras hardly ever write progressive files.",
+        "A program or a service saved it: cameras rarely write progressive files.",
         "Being saved again is no sign of a deepfake.",
     ),
     FindingKind.DAMAGED: (
-        "The file was cut or written by a careless program, or somebody tampered with it.",
-        "It is no sign of a deepfake; the picture itself can be judged all the same.",
+        "The file was cut off or written by a faulty program, or somebody tampered with it.",
+        "It is no sign of a deepfake; the picture itself can still be analysed.",
     ),
     FindingKind.TECHNICAL: (
-        "Whatever saved it last wrote down no more, or the rest was removed, as most services do.",
+        "The program that saved it last wrote no more, or the rest was removed, as most services do.",
         "It says nothing about whether the picture is real.",
     ),
     FindingKind.NO_METADATA: (
@@ -175,11 +175,11 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing the file tells.
+    """One fact about the file.
 
     Attributes:
         kind: what was found.
-        fact: as a sentence, with the values as they stand in the file.
+        fact: a sentence with the values as stored in the file.
     """
 
     kind: FindingKind
@@ -187,12 +187,12 @@ class Finding:
 
     @property
     def can_mean(self) -> str:
-        """What may be concluded."""
+        """A possible conclusion."""
         return MEANINGS[self.kind][0]
 
     @property
     def cannot_mean(self) -> str:
-        """What must not be concluded."""
+        """A conclusion that does not follow."""
         return MEANINGS[self.kind][1]
 
     def to_dict(self) -> dict[str, str]:
@@ -202,18 +202,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a file says of its own origin.
+    """What a file states about its own origin.
 
     Attributes:
         sha256: of the file, 64 hexadecimal digits.
         size_bytes: of the file.
-        media_type: as its first bytes tell it.
-        exif, xmp: the few entries that are looked at, by name; never where a photograph was taken.
-        has_location: whether that is inside.
+        media_type: as `sniff` returns it.
+        exif, xmp: the few entries that are read, by name; never the place where a photograph was taken.
+        has_location: the file contains that place.
         texts: texts of the file, such as the settings of a generator.
         credentials: its Content Credentials (C2PA); None without any that can be read.
         jpeg: how it was saved; None for other files.
-        findings: all of this as sentences, the weightiest first.
+        findings: the facts as sentences, the most important first.
     """
 
     sha256: str
@@ -232,20 +232,31 @@ class Provenance:
         return {**asdict(self), "findings": [finding.to_dict() for finding in self.findings]}
 
 
-def read_provenance(data: bytes, *, image: np.ndarray | None = None, trust_anchors: str | None = None) -> Provenance:
-    """Read what a file says of its own origin; nothing is fetched from a network, and broken notes break nothing.
+def update_meanings(finding: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored finding with the present sentences on what it can mean and what it cannot.
 
-    EXIF, XMP and texts are read from JPEG, PNG, WebP and TIFF files, Content Credentials (C2PA) from every kind.
+    The sentences follow from the kind, so an older wording is no difference between two findings.
+    """
+    kind = finding.get("kind")
+    if kind not in list(FindingKind):
+        return dict(finding)
+    can_mean, cannot_mean = MEANINGS[FindingKind(kind)]
+    return {**finding, "can_mean": can_mean, "cannot_mean": cannot_mean}
+
+
+def read_provenance(data: bytes, *, image: np.ndarray | None = None, trust_anchors: str | None = None) -> Provenance:
+    """Read what a file states about its own origin, without network access; damaged metadata are reported and skipped.
+
+    EXIF, XMP and texts are read from JPEG, PNG, WebP and TIFF files, Content Credentials (C2PA) from every type.
 
     Args:
         data: the file.
-        image: (H, W, 3) uint8 RGB, its upright picture, to compare a preview inside the file with; None leaves that
-            out.
-        trust_anchors: certificates (PEM) of those whose signatures are to be trusted; None when there is no such
-            list, and every signer is unknown.
+        image: (H, W, 3) uint8 RGB, its upright picture, which a preview in the file is compared with; None skips the
+            comparison.
+        trust_anchors: certificates (PEM) of trusted signers; None when there is no such list.
 
     Raises:
-        UnreadableMedia: the file is of a kind that is not read at all.
+        UnreadableMedia: the file is of an unsupported type.
     """
     media_type = sniff(data)
     metadata = read_metadata(data, media_type)
@@ -257,22 +268,19 @@ def read_provenance(data: bytes, *, image: np.ndarray | None = None, trust_ancho
         credentials = None
         damaged.append("Content Credentials (C2PA)")
     jpeg = read_jpeg_coding(data) if media_type == "image/jpeg" else None
-    agreement = thumbnail_similarity(notes.preview, image) if notes.preview and image is not None else None
+    similarity = thumbnail_similarity(notes.preview, image) if notes.preview and image is not None else None
     origin = [
-        *_signed(credentials, notes.xmp.get("provenance")),
-        *_labelled(notes, credentials),
-        *_generated(notes, credentials),
-        *_noted(notes),
+        *_find_signatures(credentials, notes.xmp.get("provenance")),
+        *_find_source_types(notes, credentials),
+        *_find_generators(notes, credentials),
+        *_find_notes(notes),
         *(Finding(FindingKind.DAMAGED, f"The {name} in the file cannot be read.") for name in damaged),
     ]
     if metadata is None:
         fact = f"EXIF, XMP and texts are not read from files of this kind ({media_type})."
         origin.append(Finding(FindingKind.NOT_READ, fact))
-    elif not origin and (notes.exif or notes.xmp):
-        origin.append(Finding(FindingKind.TECHNICAL, "Its metadata hold nothing but technical notes, such as a size."))
     elif not origin:
-        fact = "The file carries no metadata: no EXIF, no XMP, no text and no Content Credentials."
-        origin.append(Finding(FindingKind.NO_METADATA, fact))
+        origin.append(_describe_absence(notes))
     return Provenance(
         sha256=hashlib.sha256(data).hexdigest(),
         size_bytes=len(data),
@@ -283,12 +291,19 @@ def read_provenance(data: bytes, *, image: np.ndarray | None = None, trust_ancho
         texts=notes.texts,
         credentials=credentials,
         jpeg=jpeg,
-        findings=(*origin, *_saved(notes, jpeg, agreement)),
+        findings=(*origin, *_find_edits(notes, similarity), *_find_coding(notes, jpeg)),
     )
 
 
-def _signed(credentials: Credentials | None, address: str | None) -> Iterator[Finding]:
-    """Tell of Content Credentials: whether they fit, who signed, and what they say, each a fact of its own."""
+def _describe_absence(notes: Metadata) -> Finding:
+    if notes.exif or notes.xmp:
+        return Finding(FindingKind.TECHNICAL, "Its metadata hold nothing but technical notes, such as a size.")
+    fact = "The file carries no metadata: no EXIF, no XMP, no text and no Content Credentials."
+    return Finding(FindingKind.NO_METADATA, fact)
+
+
+def _find_signatures(credentials: Credentials | None, address: str | None) -> Iterator[Finding]:
+    """Yield the findings on Content Credentials: whether they match the file, who signed, and what they state."""
     if credentials is None:
         if address:
             fact = f"It points to Content Credentials (C2PA) on the internet ({_host(address)}); they were not fetched."
@@ -309,17 +324,17 @@ def _signed(credentials: Credentials | None, address: str | None) -> Iterator[Fi
     else:
         fact = f"{signer}, who is not known here: there is no list of trusted signers to look them up in."
         yield Finding(FindingKind.SIGNER_UNKNOWN, fact)
-    claims = (
-        credentials.made_by and f"made with {credentials.made_by}",
-        credentials.signed_at and f"signed at {credentials.signed_at}",
-        credentials.actions and f"steps: {', '.join(credentials.actions)}",
-    )
-    if any(claims):
-        yield Finding(FindingKind.SIGNED_CLAIMS, f"They say: {'; '.join(filter(None, claims))}.")
+    claims = [
+        *([f"made with {credentials.made_by}"] if credentials.made_by else []),
+        *([f"signed at {credentials.signed_at}"] if credentials.signed_at else []),
+        *([f"steps: {', '.join(credentials.actions)}"] if credentials.actions else []),
+    ]
+    if claims:
+        yield Finding(FindingKind.SIGNED_CLAIMS, f"They say: {'; '.join(claims)}.")
 
 
-def _labelled(notes: Metadata, credentials: Credentials | None) -> Iterator[Finding]:
-    """Tell how the file's maker says that the picture came about."""
+def _find_source_types(notes: Metadata, credentials: Credentials | None) -> Iterator[Finding]:
+    """Yield the source types that XMP and Content Credentials declare."""
     labels = [("XMP declares", notes.xmp.get("DigitalSourceType", "").rpartition("/")[2])]
     if credentials is not None:
         state = "intact" if credentials.is_intact else "broken"
@@ -331,8 +346,8 @@ def _labelled(notes: Metadata, credentials: Credentials | None) -> Iterator[Find
             yield Finding(FindingKind.CAPTURED_SOURCE, f"{who} the source type “{label}”: taken with a camera.")
 
 
-def _generated(notes: Metadata, credentials: Credentials | None) -> Iterator[Finding]:
-    """Tell which image generators left their settings or their name."""
+def _find_generators(notes: Metadata, credentials: Credentials | None) -> Iterator[Finding]:
+    """Yield the image generators that left their settings or their name."""
     for text in notes.texts:
         if text.generator:
             fact = f"It holds the settings of an image generator ({text.generator}) under the name “{text.name}”."
@@ -345,8 +360,8 @@ def _generated(notes: Metadata, credentials: Credentials | None) -> Iterator[Fin
         yield Finding(FindingKind.GENERATOR, f"It names an image generator: “{name}”.")
 
 
-def _noted(notes: Metadata) -> Iterator[Finding]:
-    """Tell of camera, software, time and place."""
+def _find_notes(notes: Metadata) -> Iterator[Finding]:
+    """Yield camera, software, time, place and other texts."""
     camera = [source[key] for source in (notes.exif, notes.xmp) for key in ("Make", "Model") if key in source]
     if camera:
         yield Finding(FindingKind.CAMERA, f"It names a camera: “{' '.join(dict.fromkeys(camera))}”.")
@@ -360,14 +375,14 @@ def _noted(notes: Metadata) -> Iterator[Finding]:
         yield Finding(FindingKind.LOCATION, "It says where it was taken; the place is not shown here.")
     names = dict.fromkeys(text.name for text in notes.texts if not text.generator and text.name != "Software")
     if names:
-        shown = ", ".join(f"“{name}”" for name in list(names)[:SHOWN_NAMES])
-        more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+        shown = ", ".join(f"“{name}”" for name in list(names)[:MAX_NAMES])
+        more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
         yield Finding(FindingKind.TEXT, f"It holds text under the name of {shown}{more}.")
 
 
-def _saved(notes: Metadata, jpeg: JpegCoding | None, agreement: float | None) -> Iterator[Finding]:
-    """Tell of signs that the picture was worked on or saved again."""
-    taken, changed = (_moment(notes.exif.get(name, "")) for name in ("DateTimeOriginal", "DateTime"))
+def _find_edits(notes: Metadata, similarity: float | None) -> Iterator[Finding]:
+    """Yield the signs that the picture was edited after it was taken."""
+    taken, changed = (_parse_time(notes.exif.get(name, "")) for name in ("DateTimeOriginal", "DateTime"))
     if taken and changed and changed - taken > EDITED_AFTER:
         yield Finding(FindingKind.EDITED, f"It was changed at “{notes.exif['DateTime']}”, after it was taken.")
     if "History" in notes.xmp:
@@ -375,9 +390,15 @@ def _saved(notes: Metadata, jpeg: JpegCoding | None, agreement: float | None) ->
         yield Finding(
             FindingKind.EDITED, f"XMP lists {format_count(steps)} step{'' if steps == 1 else 's'} of editing."
         )
-    if agreement is not None and agreement < MIN_PREVIEW_AGREEMENT:
-        fact = f"The small preview inside the file does not show the same as the picture (correlation {agreement:.2f})."
+    if similarity is not None and similarity < MIN_PREVIEW_SIMILARITY:
+        fact = (
+            f"The small preview inside the file does not show the same as the picture (correlation {similarity:.2f})."
+        )
         yield Finding(FindingKind.OTHER_PREVIEW, fact)
+
+
+def _find_coding(notes: Metadata, jpeg: JpegCoding | None) -> Iterator[Finding]:
+    """Yield how a JPEG file was last saved, and whether its size was changed."""
     if jpeg is None:
         return
     noted = [notes.exif.get(name, "") for name in ("ExifImageWidth", "ExifImageHeight")]
@@ -400,7 +421,7 @@ def _software(notes: Metadata) -> list[str]:
     return list(dict.fromkeys(name for name in names if name))
 
 
-def _moment(text: str) -> datetime | None:
+def _parse_time(text: str) -> datetime | None:
     try:
         return datetime.strptime(text, EXIF_TIME)
     except ValueError:

@@ -1,13 +1,14 @@
-"""Notes that a file carries beside its pixels: EXIF, XMP and plain texts, such as the prompt of an image generator."""
+"""Read the metadata of a picture file: EXIF, XMP and plain texts, such as the prompt of an image generator."""
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from functools import partial
 
 from defusedxml import ElementTree
 from PIL import ExifTags, Image
@@ -16,13 +17,13 @@ from detector.media.jpeg import jpeg_segments
 from detector.media.pillow import DECODING_ERRORS, pillow_warnings_ignored
 from detector.text import sanitize_text
 
-MAX_CHUNKS = 100_000  # of a file; a PNG of 200 MB in the usual pieces of 8 kB has 25,000
+MAX_PNG_CHUNKS = 100_000  # a PNG of 200 MB in the usual pieces of 8 kB has 25,000
 MAX_EXIF_BYTES = 1_000_000  # outside TIFF files; in a JPEG it is one segment, 64 kB
 MAX_XMP_BYTES = 1_000_000  # a long history of editing takes some 100 kB
 MAX_TEXTS = 50
-MAX_TEXT_BYTES = 100_000  # of one text once it is unpacked; what tells a generator stands in its beginning
+MAX_TEXT_BYTES = 100_000  # of one text once it is unpacked; its beginning identifies a generator
 
-# (who writes such a text, a pattern for its name, one for its content)
+# (generator, pattern of the text's name, pattern of its content)
 _GENERATORS = tuple(
     (tool, re.compile(name, re.IGNORECASE), re.compile(text))
     for tool, name, text in (
@@ -63,8 +64,6 @@ _LIST_ITEM = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}li"
 
 _APP1, _COMMENT = 0xE1, 0xFE  # JPEG segments
 
-Answer = TypeVar("Answer")
-
 
 @dataclass(frozen=True)
 class FileText:
@@ -73,7 +72,7 @@ class FileText:
     Attributes:
         name: its key in the file.
         text: its beginning, without control characters.
-        generator: which image generator writes such texts; None for any other text.
+        generator: the image generator that writes such texts; None for any other text.
     """
 
     name: str
@@ -83,14 +82,14 @@ class FileText:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What was noted in a file.
+    """The metadata of a file.
 
     Attributes:
-        exif, xmp: the few entries that are looked at, by name, never coordinates; `xmp["History"]` counts its steps.
-        has_location: whether the place where it was taken is inside.
-        texts: all others.
-        preview: a small JPEG picture out of the EXIF block; empty when there is none.
-        damaged: the names of what could not be read.
+        exif, xmp: the few entries that are read, by name, never coordinates; `xmp["History"]` counts its steps.
+        has_location: the file contains the place where it was taken.
+        texts: all other texts.
+        preview: a small JPEG picture from the EXIF block; empty when there is none.
+        damaged: names of the parts that could not be read.
     """
 
     exif: dict[str, str]
@@ -102,82 +101,84 @@ class Metadata:
 
 
 @dataclass
-class _Parts:
-    """The pieces of a file before anybody understands them."""
+class _Notes:
+    """What was found so far: the raw blocks of the file, then the entries read from them."""
 
-    exif: bytes = b""
-    xmp: bytes = b""
+    exif_block: bytes = b""
+    xmp_packet: bytes = b""
     texts: list[tuple[str, str]] = field(default_factory=list)
+    exif: dict[str, str] = field(default_factory=dict)
+    xmp: dict[str, str] = field(default_factory=dict)
+    has_location: bool = False
+    preview: bytes = b""
 
-    def add(self, name: str, text: str) -> None:
+    def add_text(self, name: str, text: str) -> None:
         if len(self.texts) < MAX_TEXTS:
             self.texts.append((name, text))
 
 
 def read_metadata(data: bytes, media_type: str) -> Metadata | None:
-    """Read the notes in a JPEG, PNG, WebP or TIFF file; broken ones are named and the rest is read.
+    """Read the metadata of a JPEG, PNG, WebP or TIFF file; damaged parts are named and the others read.
 
     Returns:
-        None for files of other kinds.
+        None for files of other types.
     """
     if media_type not in _READERS:
         return None
-    parts, damaged = _Parts(), []
-
-    def attempt(name: str, read: Callable[[], Answer], otherwise: Answer) -> Answer:
+    notes, damaged = _Notes(), []
+    steps: dict[str, Callable[[_Notes], None]] = {
+        "text": partial(_READERS[media_type], data),
+        "EXIF": _read_exif,
+        "XMP": _read_xmp,
+    }
+    for name, read in steps.items():
         try:
-            return read()
-        except DECODING_ERRORS:
+            read(notes)
+        except (*DECODING_ERRORS, Image.DecompressionBombError):
             damaged.append(name)
-            return otherwise
-
-    attempt("text", lambda: _READERS[media_type](data, parts), None)
-    exif, exif_has_location, preview = attempt("EXIF", lambda: _read_exif(parts), ({}, False, b""))
-    xmp, xmp_has_location = attempt("XMP", lambda: _read_xmp(parts.xmp), ({}, False))
     return Metadata(
-        exif=exif,
-        xmp=xmp,
-        has_location=exif_has_location or xmp_has_location,
+        exif=notes.exif,
+        xmp=notes.xmp,
+        has_location=notes.has_location,
         texts=tuple(
-            FileText(sanitize_text(name), clean, _generator(name, text[:MAX_TEXT_BYTES]))
-            for name, text in parts.texts
+            FileText(sanitize_text(name), clean, _identify_generator(name, text[:MAX_TEXT_BYTES]))
+            for name, text in notes.texts
             if (clean := sanitize_text(text))
         ),
-        preview=preview,
+        preview=notes.preview,
         damaged=tuple(damaged),
     )
 
 
-def _read_jpeg(data: bytes, parts: _Parts) -> None:
+def _read_jpeg(data: bytes, notes: _Notes) -> None:
     for marker, content in jpeg_segments(data):
         if marker == _APP1 and content.startswith(_EXIF_HEAD):
-            parts.exif = parts.exif or content
+            notes.exif_block = notes.exif_block or content
         elif marker == _APP1 and content.startswith(_XMP_HEAD):
-            parts.xmp = parts.xmp or content.removeprefix(_XMP_HEAD)
+            notes.xmp_packet = notes.xmp_packet or content.removeprefix(_XMP_HEAD)
         elif marker == _COMMENT:
-            parts.add("comment", _decode(content))
+            notes.add_text("comment", _decode(content))
 
 
-def _read_png(data: bytes, parts: _Parts) -> None:
+def _read_png(data: bytes, notes: _Notes) -> None:
+    """Read the chunks by hand: Pillow reads texts behind the pixels only by decoding them."""
     for kind, place in _png_chunks(data):
         if kind == b"eXIf":
-            parts.exif = parts.exif or data[place][:MAX_EXIF_BYTES]
-        elif kind in (b"tEXt", b"zTXt", b"iTXt") and len(parts.texts) < MAX_TEXTS:  # so few are unpacked at all
-            parts.add(*_read_png_text(kind, data[place]))
-    parts.xmp = next((text for name, text in parts.texts if name == _XMP_IN_PNG), "").encode()
-    parts.texts = [(name, text) for name, text in parts.texts if name != _XMP_IN_PNG]
+            notes.exif_block = notes.exif_block or data[place][:MAX_EXIF_BYTES]
+        elif kind in (b"tEXt", b"zTXt", b"iTXt") and len(notes.texts) < MAX_TEXTS:  # the others are not unpacked
+            notes.add_text(*_read_png_text(kind, data[place]))
+    notes.xmp_packet = next((text for name, text in notes.texts if name == _XMP_IN_PNG), "").encode()
+    notes.texts = [(name, text) for name, text in notes.texts if name != _XMP_IN_PNG]
 
 
-def _read_webp(data: bytes, parts: _Parts) -> None:
-    for kind, place in _webp_chunks(data):
-        if kind == b"EXIF":
-            parts.exif = parts.exif or data[place][:MAX_EXIF_BYTES]
-        elif kind == b"XMP ":
-            parts.xmp = parts.xmp or data[place]
+def _read_webp(data: bytes, notes: _Notes) -> None:
+    with pillow_warnings_ignored(), Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
+        notes.exif_block = image.info.get("exif", b"")[:MAX_EXIF_BYTES]
+        notes.xmp_packet = image.info.get("xmp", b"")
 
 
-def _read_tiff(data: bytes, parts: _Parts) -> None:
-    parts.exif = data  # an EXIF block is a TIFF file without a picture
+def _read_tiff(data: bytes, notes: _Notes) -> None:
+    notes.exif_block = data  # an EXIF block is a TIFF file without a picture
 
 
 _READERS = {"image/jpeg": _read_jpeg, "image/png": _read_png, "image/webp": _read_webp, "image/tiff": _read_tiff}
@@ -185,7 +186,7 @@ _READERS = {"image/jpeg": _read_jpeg, "image/png": _read_png, "image/webp": _rea
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, slice]]:
     position = 8
-    for _ in range(MAX_CHUNKS):
+    for _ in range(MAX_PNG_CHUNKS):
         if position + 8 > len(data):
             return
         length, kind = struct.unpack_from(">I4s", data, position)
@@ -193,21 +194,11 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, slice]]:
         position += length + 12  # with the checksum behind it
 
 
-def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, slice]]:
-    position = 12
-    for _ in range(MAX_CHUNKS):
-        if position + 8 > len(data):
-            return
-        kind, length = struct.unpack_from("<4sI", data, position)
-        yield kind, slice(position + 8, position + 8 + length)
-        position += 8 + length + length % 2
-
-
 def _read_png_text(kind: bytes, content: bytes) -> tuple[str, str]:
     head, _, rest = content.partition(b"\0")
     name = head.decode("latin-1")
     limit = MAX_XMP_BYTES if name == _XMP_IN_PNG else MAX_TEXT_BYTES
-    if kind == b"iTXt":  # packed or not, method, language, the name translated, text
+    if kind == b"iTXt":  # flag, method, language, translated name, text
         is_packed, text = rest[:1] == b"\1", rest[2:].split(b"\0", 2)[-1]
     else:
         is_packed, text = kind == b"zTXt", rest[kind == b"zTXt" :]
@@ -216,11 +207,11 @@ def _read_png_text(kind: bytes, content: bytes) -> tuple[str, str]:
     return name, text[:limit].decode("utf-8" if kind == b"iTXt" else "latin-1", errors="replace")
 
 
-def _read_exif(parts: _Parts) -> tuple[dict[str, str], bool, bytes]:
-    """Return the entries, whether the place is inside, and the preview; notes its texts and a TIFF file's XMP."""
-    if not parts.exif:
-        return {}, False, b""
-    block = parts.exif.removeprefix(_EXIF_HEAD)
+def _read_exif(notes: _Notes) -> None:
+    """Read the EXIF entries, its texts, the preview, whether the place is inside, and a TIFF file's XMP."""
+    if not notes.exif_block:
+        return
+    block = notes.exif_block.removeprefix(_EXIF_HEAD)
     exif = Image.Exif()
     with pillow_warnings_ignored():
         exif.load(block)
@@ -231,25 +222,26 @@ def _read_exif(parts: _Parts) -> tuple[dict[str, str], bool, bytes]:
         texts = {tag: exif.get(tag) or more.get(tag) for tag in _EXIF_TEXTS}
         packet = exif.get(_TIFF_XMP)
     if isinstance(packet, bytes):
-        parts.xmp = parts.xmp or packet
+        notes.xmp_packet = notes.xmp_packet or packet
     entries = {}
     for tag, value in (values | texts).items():
         text = _decode(value)
-        # ComfyUI keeps its settings where the camera's name belongs.
-        if tag in texts or _generator(tag.name, text):
-            parts.add(tag.name, text)
+        # ComfyUI stores its settings in the camera's tags.
+        if tag in texts or _identify_generator(tag.name, text):
+            notes.add_text(tag.name, text)
         elif text := sanitize_text(text):
             entries[tag.name] = text
     start, length = (inside.get(tag) for tag in (ExifTags.Base.JpegIFOffset, ExifTags.Base.JpegIFByteCount))
-    preview = block[start : start + length] if isinstance(start, int) and isinstance(length, int) else b""
-    return entries, ExifTags.GPS.GPSLatitude in place, preview
+    if isinstance(start, int) and isinstance(length, int):
+        notes.preview = block[start : start + length]
+    notes.exif, notes.has_location = entries, ExifTags.GPS.GPSLatitude in place
 
 
-def _read_xmp(xmp: bytes) -> tuple[dict[str, str], bool]:
-    """Return the entries and whether the place is inside."""
-    packet = xmp.strip(b"\0 \r\n\t")
+def _read_xmp(notes: _Notes) -> None:
+    """Read the XMP entries and whether the place is inside; Pillow's `getxmp` drops namespaces and has no limit."""
+    packet = notes.xmp_packet.strip(b"\0 \r\n\t")
     if not packet:
-        return {}, False
+        return
     if len(packet) > MAX_XMP_BYTES:
         raise ValueError(f"XMP of {len(packet):,} bytes")
     found: dict[str, str] = {}
@@ -262,23 +254,24 @@ def _read_xmp(xmp: bytes) -> tuple[dict[str, str], bool]:
         if element.tag == _HISTORY and "History" not in found:
             found["History"] = str(sum(1 for _ in element.iter(_LIST_ITEM)))
     has_location = bool(found.pop("GPSLatitude", ""))
-    return {name: value for name, value in found.items() if value}, has_location
+    notes.has_location = notes.has_location or has_location
+    notes.xmp = {name: value for name, value in found.items() if value}
 
 
-def _generator(name: str, text: str) -> str | None:
-    """Return which image generator writes such a text."""
-    for tool, name_pattern, text_pattern in _GENERATORS:
+def _identify_generator(name: str, text: str) -> str | None:
+    """Return the image generator that writes such a text; None for any other text."""
+    for generator, name_pattern, text_pattern in _GENERATORS:
         if name_pattern.search(name) and text_pattern.search(text):
-            return tool
+            return generator
     return None
 
 
-def _decode(value: Any) -> str:
-    """Return an EXIF value or a JPEG comment as text; nothing for a value that is none, such as a list of numbers."""
+def _decode(value: object) -> str:
+    """Return an EXIF value or a JPEG comment as text; empty for other values, such as a list of numbers."""
     if not isinstance(value, bytes):
         return str(value) if isinstance(value, str | int) else ""
     code, comment = value[:8], value[8:]
-    if code == b"UNICODE\0":  # the order of bytes is stated nowhere; in Latin text every other one is zero
+    if code == b"UNICODE\0":  # the byte order is not stated; in Latin text every other byte is zero
         is_big = comment[0::2].count(0) >= comment[1::2].count(0)
         return comment.decode("utf-16-be" if is_big else "utf-16-le", errors="replace")
     if code in (b"ASCII\0\0\0", b"\0" * 8):

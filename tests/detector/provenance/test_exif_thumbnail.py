@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from detector.provenance.exif_thumbnail import thumbnail_similarity
-from detector.provenance.findings import MIN_PREVIEW_AGREEMENT
+from detector.provenance.findings import MIN_PREVIEW_SIMILARITY
 
 
 def preview(image, size=(160, 120), *, turn=0, borders=False):
@@ -33,7 +33,7 @@ def test_a_preview_that_fills_its_frame_agrees(astronaut):
 def test_a_crop_and_another_picture_do_not(astronaut):
     own = preview(astronaut)
     for other in (astronaut.crop((150, 0, 350, 200)), ImageOps.mirror(astronaut), ImageOps.invert(astronaut)):
-        assert thumbnail_similarity(own, np.asarray(other)) < MIN_PREVIEW_AGREEMENT
+        assert thumbnail_similarity(own, np.asarray(other)) < MIN_PREVIEW_SIMILARITY
 
 
 def test_what_cannot_be_compared_is_left_out(astronaut, portrait):
