@@ -1,4 +1,4 @@
-"""Figures that scikit-learn lacks or is slow at, each with its number of examples and a 95 % interval."""
+"""Metrics that scikit-learn lacks or computes slowly, each with its number of examples and a 95 % interval."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NORMAL_QUANTILE = 1.959964  # of (1 + CONFIDENCE) / 2
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its interval: `value`, `low`, `high`, and `n` examples behind it."""
+    """A metric with its interval: `value`, `low`, `high`, from `n` examples."""
 
     value: float
     low: float
@@ -33,12 +33,13 @@ def bootstrap(
     """Estimate a statistic with an interval over resampled groups.
 
     Args:
-        statistic: takes the columns, returns a number; resamples on which it raises ValueError (one class missing) are
-            drawn again.
-        groups: (N,) what belongs together is drawn together.
+        statistic: a function of the columns that returns a number; resamples on which it raises ValueError (one class
+            missing) are drawn again.
+        groups: (N,) dependent examples share a group and are drawn together.
         columns: arrays (N,).
-        pivot: mirror the percentiles at the value, for a statistic that is biased upward on resamples; the interval is
-            widened to hold the value where the bias is larger than its spread.
+        seed: of the resampling.
+        pivot: mirror the percentiles at the value, for a statistic that is biased upward on resamples; where the bias
+            is larger than its spread, the interval is widened to include the value.
 
     Source:
         Efron and Tibshirani, "An Introduction to the Bootstrap", 1993; Field and Welsh, 2007, for resampling whole
@@ -65,25 +66,28 @@ def bootstrap(
 
 
 def proportion(hits: np.ndarray, groups: np.ndarray) -> Estimate:
-    """Estimate how often something holds, with Wilson's interval, which is honest about 0 of n as well.
+    """Estimate a proportion with Wilson's interval, which has a positive width for 0 of n as well.
 
-    What counts as n there is the number of examples over their design effect, and at most the number of groups.
+    The interval's n is the number of examples over their design effect, and at most the number of groups.
 
     Args:
         hits: (N,) booleans.
-        groups: (N,) what belongs together.
+        groups: (N,) dependent examples share a group.
+
+    Raises:
+        ValueError: there is no example.
 
     Source:
         Wilson, 1927; Korn and Graubard, 1998, for the effective n of clustered examples.
     """
     hits = np.asarray(hits, float)
     if len(hits) == 0:
-        raise ValueError("a share needs at least one example")
+        raise ValueError("a proportion needs at least one example")
     value, (_, places) = float(hits.mean()), np.unique(groups, return_inverse=True)
     group_count = int(places.max()) + 1
     independent = float(group_count)
     if 0 < value < 1:
-        # Variance of the mean when whole groups vary together, over that of independent examples.
+        # Variance of the mean of grouped examples over the variance for independent examples.
         residuals = np.bincount(places, hits - value)
         design_effect = np.sum(residuals**2) / (len(hits) * value * (1 - value))
         independent = min(independent, len(hits) / max(1.0, design_effect))
@@ -93,13 +97,13 @@ def proportion(hits: np.ndarray, groups: np.ndarray) -> Estimate:
 def auc(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> Estimate:
     """Estimate the area under the ROC curve by a bootstrap over groups.
 
-    Where the classes are perfectly apart every resample agrees and a bootstrap would claim certainty; there the
-    interval is Wilson's, over the groups of the smaller class.
+    Where the classes are perfectly separated, every resample gives the same value and a bootstrap would claim
+    certainty. The interval is then Wilson's, over the groups of the smaller class.
 
     Args:
         labels: (N,) 1 = fake.
         scores: (N,) larger means more suspicious.
-        groups: (N,) what belongs together.
+        groups: (N,) dependent examples share a group.
 
     Raises:
         ValueError: one of the classes is missing.
@@ -119,7 +123,7 @@ def _wilson(value: float, n: float) -> tuple[float, float]:
 
 
 def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Return the area under the ROC curve, by ranks: a thousand resamples would take scikit-learn a minute.
+    """Return the area under the ROC curve, by ranks, since a thousand resamples take scikit-learn a minute.
 
     Args:
         labels: (N,) 1 = fake.
@@ -128,7 +132,7 @@ def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
     Raises:
         ValueError: one of the classes is missing.
     """
-    from scipy.stats import rankdata
+    from scipy.stats import rankdata  # slow to import, and the server never needs it
 
     fakes = np.asarray(labels) == 1
     n_fake, n_real = int(fakes.sum()), int((~fakes).sum())
@@ -138,7 +142,7 @@ def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def equal_error_rate(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Return the error rate where as many reals are called fake as fakes are called real.
+    """Return the error rate at the threshold where false alarm rate and miss rate are equal.
 
     Args:
         labels: (N,) 1 = fake.
@@ -150,7 +154,7 @@ def equal_error_rate(labels: np.ndarray, scores: np.ndarray) -> float:
     from sklearn.metrics import roc_curve
 
     if len(np.unique(labels)) < 2:
-        raise ValueError("an error rate of both classes needs both")
+        raise ValueError("an equal error rate needs both classes")
     false_alarms, hits, _ = roc_curve(labels, scores)
     misses = 1 - hits
     crossing = int(np.argmin(np.abs(false_alarms - misses)))
@@ -172,10 +176,10 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int =
 
 
 def perfect_calibration_error(probabilities: np.ndarray, *, seed: int = 0) -> float:
-    """Return what the calibration error of perfect probabilities of these values would stay under 95 times in 100.
+    """Return the 95th percentile of the calibration error that perfect probabilities of these values would have.
 
-    Even perfect probabilities show an error on a few examples; one under this bound is not told from theirs. The
-    labels are drawn from the probabilities, each by itself: a parametric bootstrap.
+    Even perfect probabilities show an error on few examples. A smaller error than this bound is not distinguishable
+    from theirs. Each label is drawn from its own probability: a parametric bootstrap.
 
     Args:
         probabilities: (N,) of being fake.

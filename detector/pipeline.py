@@ -1,4 +1,4 @@
-"""The one way in: a file of any kind that is read, to a verdict."""
+"""The detector of all media: from a file of any supported kind to a verdict."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from detector.voices.detect import VoiceDetector, load_voice_detector
 
 
 class Detector:
-    """The loaded networks, each for its medium; may be shared by threads.
+    """The loaded networks, one for each medium; threads may share one detector.
 
     Attributes:
-        pictures: judges pictures and the frames of videos.
+        pictures: detects pictures and the frames of videos.
     """
 
     def __init__(self, pictures: PictureDetector, load_voices: Callable[[], VoiceDetector]):
-        """Keep what judges pictures; `load_voices` is called once, when the first recording comes."""
+        """Keep the detector of pictures; the first recording calls `load_voices`, once."""
         self.pictures = pictures
         self._load_voices = load_voices
         self._voices: VoiceDetector | None = None
@@ -34,10 +34,10 @@ class Detector:
 
     @property
     def voices(self) -> VoiceDetector:
-        """What judges recordings, and the sound of videos.
+        """The detector of recordings and of the audio tracks of videos.
 
         Raises:
-            ModelError: its model file is missing or does not fit.
+            ModelError: its model file is missing or unusable.
         """
         with self._loading:
             if self._voices is None:
@@ -51,21 +51,21 @@ class Detector:
         every_s: float = 1.0,
         progress: Callable[[float], None] | None = None,
     ) -> Detection:
-        """Judge one file; its first bytes tell whether it is a picture, a video or a recording, never its name.
+        """Detect whether one file is a deepfake; its first bytes decide on the medium, never its name.
 
-        A container of videos that holds sound alone is judged as a recording.
+        A video container without a video track is analysed as a recording.
 
         Args:
             source: a path, a file's bytes, or an upright picture (H, W, 3) uint8 RGB.
-            every_s: of a video, how many seconds lie between the frames that are looked at.
-            progress: of a video, is called with the share of the work that is done, in [0, 1]; what it raises stops the
-                work.
+            every_s: seconds between the sampled frames of a video.
+            progress: of a video, called with the proportion of the work done, in [0, 1]; an exception that it raises
+                stops the work.
 
         Returns:
             A PictureDetection, VideoDetection or VoiceDetection.
 
         Raises:
-            UnreadableMedia, MediaTooLarge: the file is of no kind that is read, damaged, or over a limit.
+            UnreadableMedia, MediaTooLarge: the file is of an unsupported kind, damaged, or over a limit.
             ModelError: the network for its medium is missing.
         """
         if isinstance(source, np.ndarray):
@@ -85,13 +85,13 @@ class Detector:
         return self.voices.detect(waveform)  # loaded by now at the earliest: many videos are silent
 
     def calibration_of(self, media: str) -> Calibration:
-        """Return the line and the thresholds behind the verdicts on "image", "video" or "audio"."""
-        judge = self.voices if media == "audio" else self.pictures
-        return judge.engine.spec.calibration
+        """Return the calibration and thresholds behind the verdicts on "image", "video" or "audio"."""
+        detector = self.voices if media == "audio" else self.pictures
+        return detector.engine.spec.calibration
 
 
 def load_detector(path: str | Path | None = None, *, engine: str = "onnx", threads: int | None = None) -> Detector:
-    """Load the face network and the face finder; the voice network follows with the first recording.
+    """Load the face network and the face finder; the first recording loads the voice network.
 
     Args:
         path: the face model's file; None takes the one that comes with the project, models/face.onnx or model.h5.
@@ -99,7 +99,7 @@ def load_detector(path: str | Path | None = None, *, engine: str = "onnx", threa
         threads: inference threads of the fast engine and the face finder; None takes every core.
 
     Raises:
-        ModelError: unknown engine, a model file that is missing or foreign, or a damaged table of held-out scores.
+        ModelError: unknown engine, a model file that is missing or foreign, or damaged reference scores.
     """
     pictures = load_picture_detector(path, engine=engine, threads=threads)
     return Detector(pictures, lambda: load_voice_detector(engine=engine, threads=threads))

@@ -10,7 +10,7 @@ from detector.results import Reason, Verdict
 
 @dataclass(frozen=True)
 class Decision:
-    """What is reported for one logit.
+    """The result for one logit.
 
     Attributes:
         probability: calibrated P(fake) in [0, 1].
@@ -28,7 +28,7 @@ def decide(logit: float, reasons: tuple[Reason, ...], calibration: Calibration) 
 
     Args:
         logit: fused network output, positive means fake.
-        reasons: why the file cannot be classified whatever its score; with any, the verdict is inconclusive.
+        reasons: why the file gets no verdict, whatever its score; any reason makes the verdict inconclusive.
         calibration: maps the logit to a probability and holds the two thresholds.
     """
     probability = calibration.probability(logit)
@@ -39,7 +39,7 @@ def decide(logit: float, reasons: tuple[Reason, ...], calibration: Calibration) 
 
 
 def classify(probability: float, calibration: Calibration) -> Verdict:
-    """Compare a calibrated P(fake) with the two thresholds; each threshold belongs to its verdict."""
+    """Compare a calibrated P(fake) with the two thresholds; a value on a threshold gets that threshold's verdict."""
     if probability >= calibration.threshold_fake:
         return Verdict.DEEPFAKE
     if probability <= calibration.threshold_real:

@@ -1,4 +1,4 @@
-"""The model's own account of itself: preprocessing, calibration and origin, kept inside the weights file."""
+"""A model's spec: preprocessing, calibration and origin, stored inside the weights file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPEC_VERSION = 2
 
 @dataclass(frozen=True)
 class FaceInput:
-    """What a face network takes: RGB in 0 to 255 as float32, which it scales itself.
+    """The input of a face network: RGB in 0 to 255 as float32; the network scales its input itself.
 
     Attributes:
         size_px: side of the square input.
@@ -31,7 +31,7 @@ class FaceInput:
 
 @dataclass(frozen=True)
 class VoiceInput:
-    """What a voice network takes: log spectrograms of windows of a recording, brought to one level.
+    """The input of a voice network: log spectrograms of windows of a recording, normalized to one level.
 
     Attributes:
         sample_rate_hz: of the waveform.
@@ -54,13 +54,13 @@ class VoiceInput:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What must be known to feed a network and to read its logit.
+    """How to prepare a network's input and how to interpret its logit.
 
     Attributes:
         network: architecture name, one of `training.networks.NETWORKS`, "voice", "ensemble" or "adopted".
-        input: what the network takes.
-        calibration: logit to probability, and the two thresholds.
-        training: where the weights come from: sources with counts, curve, settings, date.
+        input: the network's input.
+        calibration: from logit to probability, and the two thresholds.
+        training: the origin of the weights: sources with counts, curve, settings, date.
     """
 
     network: str
@@ -91,7 +91,7 @@ class ModelSpec:
         return self.input
 
     def to_json(self) -> str:
-        """Return the text that goes into a weights file."""
+        """Return the text that is stored in a weights file."""
         return json.dumps({"version": SPEC_VERSION, **asdict(self)}, sort_keys=True)
 
     @classmethod
@@ -109,15 +109,14 @@ class ModelSpec:
             elif version != SPEC_VERSION:
                 raise ModelError(f"The model's spec is not of version {SPEC_VERSION}; export the model again.")
             kind = VoiceInput if "bands" in values["input"] else FaceInput
-            return cls(
-                **{**values, "input": kind(**values["input"]), "calibration": Calibration(**values["calibration"])}
-            )
+            parts = {"input": kind(**values["input"]), "calibration": Calibration(**values["calibration"])}
+            return cls(**{**values, **parts})
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ModelError("The model's spec cannot be read; export the model again.") from error
 
 
 def _upgrade_from_1(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of a spec of version 1, which had the fields of a face for voices as well, as version 2."""
+    """Convert the values of a spec of version 1, in which voice networks carried a face's fields too, to version 2."""
     size_px, crop_margin = values.pop("input_size_px"), values.pop("crop_margin")
     if values["network"] != "voice":
         return {**values, "input": {"size_px": size_px, "crop_margin": crop_margin}}
@@ -139,9 +138,9 @@ def read_spec(path: str | Path) -> ModelSpec:
     """Read the spec of an HDF5 weights file.
 
     Raises:
-        ModelError: the file is missing, is no HDF5 file or carries no spec.
+        ModelError: the file is missing, is not an HDF5 file or carries no spec.
     """
-    import h5py  # the server reads the exported file and never comes here
+    import h5py  # the server reads the exported file instead
 
     path = Path(path)
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Figures against scikit-learn, and intervals that behave."""
+"""Metrics against scikit-learn, and the coverage of intervals."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_auc_of_one_class_is_refused():
         roc_auc(np.ones(3), np.arange(3))
 
 
-def test_interval_covers_the_truth_about_as_often_as_it_says():
+def test_interval_covers_the_truth_at_about_its_stated_rate():
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(60):
@@ -56,7 +56,7 @@ def test_equal_error_rate_of_known_scores():
     assert equal_error_rate(np.array([0, 1, 0, 1]), np.array([1, 2, 3, 4])) == 0.5
 
 
-def test_calibration_error_sees_overconfidence():
+def test_calibration_error_measures_overconfidence():
     rng = np.random.default_rng(0)
     truth = rng.random(20_000)
     labels = (rng.random(20_000) < truth).astype(int)
@@ -89,7 +89,7 @@ def test_an_upward_biased_statistic_gets_an_interval_around_it(seed):
     assert 0 <= estimate.low <= estimate.value <= estimate.high
 
 
-def test_perfect_probabilities_stay_under_their_bound_about_as_often_as_it_says():
+def test_perfect_probabilities_stay_under_their_bound_at_about_its_stated_rate():
     rng = np.random.default_rng(0)
     truth = rng.beta(0.5, 0.5, 500)
     bound = perfect_calibration_error(truth)
@@ -98,7 +98,7 @@ def test_perfect_probabilities_stay_under_their_bound_about_as_often_as_it_says(
     assert bound == perfect_calibration_error(truth) > perfect_calibration_error(np.tile(truth, 4))
 
 
-def test_overconfidence_is_told_from_perfect():
+def test_overconfidence_exceeds_the_bound_of_perfect_probabilities():
     rng = np.random.default_rng(0)
     truth = rng.random(2000)
     claimed = np.clip(truth * 1.4 - 0.2, 0, 1)

@@ -1,4 +1,4 @@
-"""The front door: which of the networks a file is led to."""
+"""Which of the networks analyses a file."""
 
 import io
 import threading
@@ -12,8 +12,8 @@ from detector.pipeline import Detector
 from detector.results import ModelError, PictureDetection, UnreadableMedia, VideoDetection
 
 
-class Heard:
-    """Stands for the voice network where it only matters that it is asked."""
+class VoiceStub:
+    """Replaces the voice network and records its calls."""
 
     def __init__(self, picture_detector):
         self.engine, self.seen = picture_detector.engine, []
@@ -23,13 +23,13 @@ class Heard:
 
 
 @pytest.fixture
-def ears(picture_detector):
-    return Heard(picture_detector)
+def voices(picture_detector):
+    return VoiceStub(picture_detector)
 
 
 @pytest.fixture
-def judge(picture_detector, ears):
-    return Detector(picture_detector, lambda: ears)
+def detector(picture_detector, voices):
+    return Detector(picture_detector, lambda: voices)
 
 
 @pytest.fixture(scope="module")
@@ -42,71 +42,73 @@ def silent_film(portrait):
     return make_video([portrait[:256, :256]] * 30)
 
 
-def test_a_picture_is_judged_alike_from_every_kind_of_source(judge, ears, face_jpeg, portrait, tmp_path):
-    path = tmp_path / "film.mp4"  # whatever its name
+def test_every_kind_of_source_gives_the_same_detection(detector, voices, face_jpeg, portrait, tmp_path):
+    path = tmp_path / "film.mp4"  # the name does not count
     path.write_bytes(face_jpeg)
-    found = [judge.detect(source) for source in (face_jpeg, path, str(path))]
+    found = [detector.detect(source) for source in (face_jpeg, path, str(path))]
     assert len({detection.logit for detection in found}) == 1
-    assert {type(detection) for detection in [*found, judge.detect(portrait)]} == {PictureDetection}
-    assert ears.seen == []
+    assert {type(detection) for detection in [*found, detector.detect(portrait)]} == {PictureDetection}
+    assert voices.seen == []
 
 
-def test_a_video_is_judged_by_its_frames_and_its_sound(judge, ears, silent_film, portrait, tone, tmp_path):
+def test_a_video_is_analysed_by_its_frames_and_its_audio_track(detector, voices, silent_film, portrait, tone, tmp_path):
     path = tmp_path / "face.jpg"
     path.write_bytes(make_video([portrait[:256, :256]] * 30, waveform=tone))
     shares = []
-    assert isinstance(judge.detect(path, progress=shares.append), VideoDetection)
-    (waveform,) = ears.seen
+    assert isinstance(detector.detect(path, progress=shares.append), VideoDetection)
+    (waveform,) = voices.seen
     assert waveform.shape == pytest.approx((16_000,), rel=0.1)
     assert shares == sorted(shares) and shares[-1] == 1
-    assert isinstance(judge.detect(silent_film), VideoDetection) and len(ears.seen) == 1
+    assert isinstance(detector.detect(silent_film), VideoDetection) and len(voices.seen) == 1
 
 
-def test_every_s_is_how_often_a_video_is_looked_at(judge, portrait):
+def test_every_s_is_the_distance_between_sampled_frames(detector, portrait):
     film = make_video([portrait[:64, :64]] * 30, fps=1)
-    assert [judge.detect(film, every_s=seconds).frames_seen for seconds in (1.0, 3.0)] == [30, 10]
+    assert [detector.detect(film, every_s=seconds).frames_seen for seconds in (1.0, 3.0)] == [30, 10]
 
 
-def test_sound_alone_is_heard_even_in_a_container_of_videos(judge, ears, tone):
+def test_a_video_container_with_sound_alone_is_a_recording(detector, voices, tone):
     wave, m4a = make_sound(tone), make_sound(tone, format="mp4", codec="aac")
-    judge.detect(wave)
-    judge.detect(m4a)
-    assert ears.seen == [wave, m4a]
+    detector.detect(wave)
+    detector.detect(m4a)
+    assert voices.seen == [wave, m4a]
 
 
 @pytest.mark.parametrize("source", [b"", b"%PDF-1.7 hello", b"<html>"])
-def test_other_files_are_refused(judge, source):
+def test_other_files_are_refused(detector, source):
     with pytest.raises(UnreadableMedia):
-        judge.detect(source)
+        detector.detect(source)
 
 
-def test_thresholds_are_those_of_the_medium(judge, ears, picture_detector):
-    assert judge.calibration_of("image") == judge.calibration_of("video") == picture_detector.engine.spec.calibration
-    ears.engine = type("Other", (), {"spec": type("Spec", (), {"calibration": "its own"})})
-    assert judge.calibration_of("audio") == "its own"
+def test_thresholds_are_those_of_the_medium(detector, voices, picture_detector):
+    assert (
+        detector.calibration_of("image") == detector.calibration_of("video") == picture_detector.engine.spec.calibration
+    )
+    voices.engine = type("Other", (), {"spec": type("Spec", (), {"calibration": "its own"})})
+    assert detector.calibration_of("audio") == "its own"
 
 
-def test_the_voice_network_is_loaded_once_and_only_when_it_is_needed(picture_detector, ears, face_jpeg, tone):
+def test_the_voice_network_is_loaded_once_and_only_when_it_is_needed(picture_detector, voices, face_jpeg, tone):
     loads = []
-    judge = Detector(picture_detector, lambda: loads.append(1) or ears)
-    judge.detect(face_jpeg)
+    detector = Detector(picture_detector, lambda: loads.append(1) or voices)
+    detector.detect(face_jpeg)
     assert loads == []
-    askers = [threading.Thread(target=judge.detect, args=(make_sound(tone),)) for _ in range(4)]
+    askers = [threading.Thread(target=detector.detect, args=(make_sound(tone),)) for _ in range(4)]
     for asker in askers:
         asker.start()
     for asker in askers:
         asker.join()
-    assert loads == [1] and len(ears.seen) == 4
+    assert loads == [1] and len(voices.seen) == 4
 
 
-def test_a_missing_voice_network_harms_no_picture(picture_detector, face_jpeg, tone):
+def test_a_missing_voice_network_does_not_affect_pictures(picture_detector, face_jpeg, tone):
     def refuse():
         raise ModelError("There is none.")
 
-    judge = Detector(picture_detector, refuse)
-    assert isinstance(judge.pictures, PictureDetector) and judge.detect(face_jpeg).faces
+    detector = Detector(picture_detector, refuse)
+    assert isinstance(detector.pictures, PictureDetector) and detector.detect(face_jpeg).faces
     with pytest.raises(ModelError, match="There is none"):
-        judge.detect(io.BytesIO(make_sound(tone)).getvalue())
+        detector.detect(io.BytesIO(make_sound(tone)).getvalue())
 
 
 def test_a_silent_video_needs_no_voice_network(picture_detector, silent_film):

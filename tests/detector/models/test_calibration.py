@@ -10,7 +10,7 @@ TIERS_OF_A_SEED = 3
 
 
 def drawn_tiers(seed, fake_level):
-    """Probabilities of the same pictures as three deliveries leave them, and their labels."""
+    """Probabilities of the same pictures after three degradations, and their labels."""
     rng = np.random.default_rng(seed)
     labels = np.arange(int(rng.integers(4, 300))) % 2
     logits = rng.normal(np.where(labels, fake_level, -1.5), 1.0)
@@ -45,7 +45,7 @@ def test_the_units_of_a_network_do_not_matter(scale, shift):
     np.testing.assert_allclose(Calibration(*fit_line(other, labels), 0, 1).probability(other), expected, atol=1e-3)
 
 
-def test_a_network_that_tells_nothing_ends_in_inconclusive():
+def test_an_uninformative_network_ends_in_inconclusive():
     labels = np.arange(100) % 2
     upside_down = np.where(labels, -1.0, 1.0)
     line = Calibration(*fit_line(upside_down, labels), 0, 1)
@@ -60,20 +60,20 @@ def test_perfect_separation_gives_no_certainty():
 
 
 @pytest.mark.parametrize("fake_level", [0.0, 1.5, 4.0], ids=["hard", "usual", "easy"])
-def test_thresholds_keep_their_promise_in_the_worst_delivery(fake_level):
+def test_thresholds_keep_their_error_rates_in_the_worst_degradation(fake_level):
     for seed in range(60):
         tiers = drawn_tiers(seed, fake_level)
         alarms, misses = [(0.03, 0.05), (0.0, 0.0), (0.5, 0.01)][seed % 3]
         low, high = choose_thresholds(tiers, max_false_alarms=alarms, max_misses=misses)
         assert low <= high
-        judge = np.vectorize(Calibration(1, 0, low, high).judge)
+        calibration = Calibration(1, 0, low, high)
         for probabilities, labels in tiers:
-            verdicts = judge(probabilities)
+            verdicts = np.array([classify(probability, calibration) for probability in probabilities])
             assert np.mean(verdicts[labels == 0] == Verdict.DEEPFAKE) <= alarms
             assert np.mean(verdicts[labels == 1] == Verdict.REAL) <= misses
 
 
-def test_the_gap_is_no_wider_than_promised():
+def test_the_gap_between_the_thresholds_is_no_wider_than_needed():
     labels = np.repeat([0, 1], 100)
     probabilities = np.concatenate([np.linspace(0, 0.7, 100), np.linspace(0.3, 1, 100)])
     low, high = choose_thresholds([(probabilities, labels)], max_false_alarms=0.03, max_misses=0.05)

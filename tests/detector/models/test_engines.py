@@ -73,13 +73,13 @@ def test_the_exported_file_has_one_input_of_pixels(engines):
     assert [axis.dim_value for axis in shape] == [engines[0].spec.face.size_px] * 2 + [3]
 
 
-def test_what_the_spec_says_is_usable(engines):
+def test_the_values_of_the_spec_are_usable(engines):
     spec = engines[0].spec
     assert 0 <= spec.calibration.threshold_real <= spec.calibration.threshold_fake <= 1 and spec.calibration.slope > 0
     assert spec.face.size_px >= 32 and 1 <= spec.face.crop_margin <= 3 and spec.training["sources"]
 
 
-def test_the_keras_engine_judges_as_the_fast_one_does(astronaut, picture_detector):
+def test_a_keras_detector_gives_the_same_detection(astronaut, picture_detector):
     portrait = np.asarray(astronaut)
     reference = load_picture_detector(engine="keras").detect(portrait)
     fast = picture_detector.detect(portrait)

@@ -40,7 +40,7 @@ def test_reals_count_when_they_score_as_high_and_fakes_when_as_low():
     assert (real.share, fake.share) == (0.0, 2 / 50)
 
 
-def test_pictures_of_one_group_are_no_independent_witnesses():
+def test_pictures_of_one_group_do_not_count_as_independent():
     labels, scores = np.repeat([0, 1], 200), np.repeat([0.1, 0.9, 0.1, 0.9], 100)
     (alone, _), (together, _) = (
         table_of(labels, scores, groups=groups).error_rates(0.9, 120)
@@ -50,8 +50,8 @@ def test_pictures_of_one_group_are_no_independent_witnesses():
     assert together.high - together.low > 2 * (alone.high - alone.low)
 
 
-def test_a_score_between_two_stored_ones_never_looks_rarer_than_it_is():
-    """Rounding may count a neighbour too many but none too few."""
+def test_a_score_between_two_stored_ones_never_gets_a_lower_rate():
+    """Rounding may count one neighbour too many, but never too few."""
     rng = np.random.default_rng(0)
     exact, labels = rng.beta(0.3, 0.3, 400), np.repeat([0, 1], 200)
     table = table_of(labels, exact)

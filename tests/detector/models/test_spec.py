@@ -7,7 +7,16 @@ import pytest
 
 from detector.models.calibration import Calibration
 from detector.models.engines import FastEngine, KerasEngine
-from detector.models.spec import ORIGIN_KEY, SPEC_KEY, FaceInput, ModelSpec, file_sha256, read_spec, write_spec
+from detector.models.spec import (
+    ORIGIN_KEY,
+    SPEC_KEY,
+    FaceInput,
+    ModelSpec,
+    VoiceInput,
+    file_sha256,
+    read_spec,
+    write_spec,
+)
 from detector.pictures.detect import MODEL_FILES, load_picture_detector
 from detector.results import ModelError
 
@@ -58,7 +67,7 @@ def test_the_hash_is_of_the_bytes(tmp_path):
 
 
 def other_version():
-    return json.dumps({**json.loads(SPEC.to_json()), "version": 2})
+    return json.dumps({**json.loads(SPEC.to_json()), "version": 3})
 
 
 @pytest.mark.parametrize("engine", [read_spec, KerasEngine])
@@ -70,10 +79,10 @@ def other_version():
         ("no HDF5", "model.h5 is not an HDF5 weights file"),
         ("cut off", "model.h5 is not an HDF5 weights file"),
         ("foreign", "model.h5 carries no spec.* Adopt it with: python scripts/"),
-        ("other version", "not of version 1; export the model again"),
+        ("other version", "not of version 2; export the model again"),
     ],
 )
-def test_a_file_that_does_not_serve_is_refused_with_a_word_on_what_to_do(engine, fault, advice, weights, tmp_path):
+def test_an_unusable_file_is_refused_with_advice(engine, fault, advice, weights, tmp_path):
     import h5py
 
     path = tmp_path / "model.h5"
@@ -87,6 +96,36 @@ def test_a_file_that_does_not_serve_is_refused_with_a_word_on_what_to_do(engine,
             file.attrs[SPEC_KEY] = other_version()
     with pytest.raises(ModelError, match=advice):
         engine(path)
+
+
+def test_a_face_spec_of_version_1_is_read():
+    values = json.loads(SPEC.to_json())
+    face = values.pop("input")
+    old = {**values, "version": 1, "input_size_px": face["size_px"], "crop_margin": face["crop_margin"]}
+    assert ModelSpec.from_json(json.dumps(old)) == SPEC
+
+
+def test_a_voice_spec_of_version_1_is_read():
+    audio = {"sample_rate_hz": 16_000, "level": 0.1, "window_s": 2.0, "hop_s": 1.0, "bands": 80, "floor_db": -60.0}
+    old = {
+        "version": 1,
+        "network": "voice",
+        "input_size_px": 1,
+        "crop_margin": 1.0,
+        "calibration": {"slope": 1.0, "intercept": 0.0, "threshold_real": 0.2, "threshold_fake": 0.8},
+        "training": {"seed": 1, "audio": {**audio, "frame": 400, "step": 160}},
+    }
+    spec = ModelSpec.from_json(json.dumps(old))
+    assert spec.voice == VoiceInput(**audio, fft_length=400, fft_hop_length=160) and spec.training == {"seed": 1}
+    assert ModelSpec.from_json(spec.to_json()) == spec
+
+
+def test_a_spec_of_the_other_medium_is_refused():
+    with pytest.raises(ModelError, match="'cnn'; a network for voices is needed"):
+        _ = SPEC.voice
+    voice = replace(SPEC, network="voice", input=VoiceInput(16_000, 0.1, 2.0, 1.0, 400, 160, 80, -60.0))
+    with pytest.raises(ModelError, match="'voice'; a network for faces is needed"):
+        _ = voice.face
 
 
 @pytest.mark.parametrize(
@@ -131,10 +170,10 @@ def write_onnx(path, metadata):
         ("no metadata", "face.onnx carries no spec; export it again with: python scripts/export.py"),
         ("no origin", "face.onnx carries no spec; export it again"),
         ("no spec", "face.onnx carries no spec; export it again"),
-        ("other version", "not of version 1; export the model again"),
+        ("other version", "not of version 2; export the model again"),
     ],
 )
-def test_an_exported_file_that_does_not_serve_is_refused(fault, advice, tmp_path):
+def test_an_unusable_exported_file_is_refused(fault, advice, tmp_path):
     path = tmp_path / "face.onnx"
     origin = {ORIGIN_KEY: "0" * 64}
     written = {

@@ -11,13 +11,13 @@ from detector.models.engines import Engine
 from detector.models.reference_scores import ReferenceScores
 from detector.models.spec import FaceInput, ModelSpec
 from detector.pictures.detect import MAX_FACES, PictureDetector, load_picture_detector
-from detector.pictures.faces import resize
+from detector.pictures.faces import crop_face, cut_square, resize
 from detector.results import ModelError, Reason, UnreadableMedia, Verdict
 from detector.verdicts import classify
 
 
 class BrightnessEngine(Engine):
-    """Stands for a network: the brighter a crop, the more of a fake; grey is neutral."""
+    """Replaces a network: the brighter a crop, the higher its logit; grey is neutral."""
 
     model_sha256 = "0" * 64
 
@@ -55,7 +55,7 @@ def lit(image, offset):
 
 
 @pytest.mark.parametrize("kind", ["path", "text", "bytes", "array", "read-only array", "mirrored twice"])
-def test_every_way_to_hand_over_a_picture_gives_the_same(kind, portrait, tmp_path, picture_detector):
+def test_every_kind_of_source_gives_the_same_detection(kind, portrait, tmp_path, picture_detector):
     buffer = io.BytesIO()
     Image.fromarray(portrait).save(buffer, "PNG")
     (tmp_path / "face.png").write_bytes(buffer.getvalue())
@@ -74,7 +74,7 @@ def test_every_way_to_hand_over_a_picture_gives_the_same(kind, portrait, tmp_pat
     np.testing.assert_array_equal(found.faces[0].heatmap, expected.faces[0].heatmap)
 
 
-def test_the_real_network_gives_numbers_that_hang_together(portrait, picture_detector):
+def test_the_values_of_a_detection_are_consistent(portrait, picture_detector):
     detection = picture_detector.detect(portrait)
     calibration = picture_detector.engine.spec.calibration
     (face,) = detection.faces
@@ -90,12 +90,33 @@ def test_the_real_network_gives_numbers_that_hang_together(portrait, picture_det
     assert json.loads(json.dumps(detection.to_dict(), allow_nan=False)) == detection.to_dict()
 
 
-def test_the_network_sees_the_square_around_the_face(detector, engine, portrait):
+def test_the_network_s_input_is_the_square_around_the_face(detector, engine, portrait):
     (face,) = detector.detect(portrait).faces
     (batch,) = engine.seen
     x, y, side, _ = face.crop_box
     assert batch.shape == (1, 64, 64, 3) and batch.dtype == np.uint8
     np.testing.assert_array_equal(batch[0], resize(portrait[y : y + side, x : x + side], 64, 64))
+
+
+def test_every_face_keeps_its_crop(detector, engine, portrait):
+    group = np.concatenate([lit(portrait, -30), lit(portrait, 30)], axis=1)
+    faces = detector.detect(group).faces
+    (batch,) = engine.seen
+    assert len(faces) == 2 and len({face.logit for face in faces}) == 2
+    for face in faces:
+        expected = crop_face(group, face.crop_box, 64)
+        np.testing.assert_array_equal(face.crop, expected)
+        assert any(np.array_equal(face.crop, crop) for crop in batch) and "crop=" not in repr(face)
+
+
+def test_a_picture_is_scored_once_and_each_square_cut_once(detector, engine, portrait, monkeypatch):
+    cut = []
+    monkeypatch.setattr(
+        "detector.pictures.faces.cut_square", lambda image, square: cut.append(square) or cut_square(image, square)
+    )
+    (face,) = detector.detect(portrait).faces
+    assert len(engine.seen) == 1 and len(cut) == len(set(cut)) == 2  # the network's crop and the face for the gate
+    assert face.crop_box in cut
 
 
 @pytest.mark.parametrize(
@@ -115,14 +136,14 @@ def test_three_verdicts(offset, verdict, reasons, detector, portrait):
 
 @pytest.mark.parametrize("size", [(200, 300), (32, 32), (1, 1), (100, 4000), (4000, 100)], ids=str)
 @pytest.mark.parametrize("level", [0, 255])
-def test_without_a_face_the_whole_picture_is_scored_but_not_judged(size, level, detector):
+def test_without_a_face_the_whole_picture_is_scored_without_a_verdict(size, level, detector):
     detection = detector.detect(np.full((*size, 3), level, np.uint8))
     assert detection.verdict is Verdict.INCONCLUSIVE and detection.reasons == (Reason.NO_FACE,)
     assert detection.faces == () and detection.logit == pytest.approx(level - 127.5)
 
 
 @pytest.mark.parametrize(("side", "reasons"), [(512, ()), (200, ()), (130, (Reason.TOO_SMALL,))])
-def test_a_face_under_40_px_is_scored_but_not_judged(side, reasons, detector, portrait):
+def test_a_face_under_40_px_is_scored_without_a_verdict(side, reasons, detector, portrait):
     detection = detector.detect(lit(resize(portrait, side, side), -90))
     assert detection.reasons == reasons and len(detection.faces) == 1
     assert detection.verdict is (Verdict.INCONCLUSIVE if reasons else Verdict.REAL)
@@ -141,14 +162,14 @@ def test_the_most_suspicious_face_decides_whatever_its_size(suspicious, detector
     assert detection.probability == max(face.probability for face in detection.faces)
     x, y, w, h = detection.faces[0].box
     assert (x > 512) + (x > 912) == suspicious
-    for face in detection.faces:  # everything told of a face is of this face
+    for face in detection.faces:  # all attributes belong to the same face
         (x, y, w, h), (left, top, side, _) = face.box, face.crop_box
         assert left <= x < x + w <= left + side and top <= y < y + h <= top + side
         assert np.all(face.landmarks > [x, y]) and np.all(face.landmarks < [x + w, y + h])
         assert (face.heatmap.mean() > 0.5) == (face is detection.faces[0])
 
 
-def test_in_a_crowd_the_largest_faces_are_judged(detector, engine, portrait):
+def test_in_a_crowd_the_largest_faces_are_scored(detector, engine, portrait):
     crowd = np.tile(resize(portrait[:400, 50:450], 120, 120), (9, 8, 1))
     assert len(detector.detect(crowd).faces) == len(engine.seen[0]) == MAX_FACES
 
@@ -175,13 +196,13 @@ def test_a_network_without_a_class_map_has_no_heat(finder, portrait):
     ],
     ids=["grey", "with alpha", "floats", "empty"],
 )
-def test_an_array_of_another_kind_is_refused_and_named(array, detector):
+def test_an_array_of_another_kind_is_refused_with_its_type(array, detector):
     with pytest.raises(UnreadableMedia, match=r"must be \(H, W, 3\) uint8 RGB; this one is"):
         detector.detect(array)
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "CMYK", "I;16"])
-def test_files_of_every_colour_mode_are_judged(mode, portrait, tmp_path, picture_detector):
+def test_files_of_every_colour_mode_are_read(mode, portrait, tmp_path, picture_detector):
     suffix = ".tif" if mode == "CMYK" else ".png"
     if mode == "I;16":
         picture = Image.fromarray(portrait[..., 1].astype(np.uint16) * 257)
@@ -194,15 +215,15 @@ def test_files_of_every_colour_mode_are_judged(mode, portrait, tmp_path, picture
 
 
 def test_threads_share_a_detector(portrait):
-    judge = load_picture_detector(threads=2)
-    group = np.tile(resize(portrait, 200, 200), (3, 3, 1))  # needs the second look, which is made ready at first use
+    shared = load_picture_detector(threads=2)
+    group = np.tile(resize(portrait, 200, 200), (3, 3, 1))  # needs the fine pass, which is compiled at first use
     pictures = [portrait, group, lit(portrait, 30), portrait[:, ::-1]] * 3
     with ThreadPoolExecutor(4) as pool:
-        together = [comparable(detection) for detection in pool.map(judge.detect, pictures)]
-    assert together == [comparable(judge.detect(picture)) for picture in pictures]
+        together = [comparable(detection) for detection in pool.map(shared.detect, pictures)]
+    assert together == [comparable(shared.detect(picture)) for picture in pictures]
 
 
-def test_a_face_too_small_to_be_judged_does_not_decide(detector, portrait):
+def test_a_face_that_is_too_small_does_not_decide(detector, portrait):
     group = np.zeros((512, 620, 3), np.uint8)
     group[:, :512], group[:108, 512:] = lit(portrait, -60), lit(resize(portrait, 108, 108), 70)
     detection = detector.detect(group)
@@ -223,12 +244,12 @@ def held_out_scores(model_sha256="0" * 64):
     )
 
 
-def test_a_verdict_comes_with_how_held_out_pictures_of_its_size_scored(engine, finder, portrait):
-    """The face that decides is the one to compare: here the smaller of two."""
-    judge = PictureDetector(engine, finder, held_out_scores())
+def test_a_verdict_comes_with_error_rates_for_its_face_size(engine, finder, portrait):
+    """The size is that of the decisive face, here the smaller of two."""
+    measured = PictureDetector(engine, finder, held_out_scores())
     group = np.zeros((512, 812, 3), np.uint8)
     group[:, :512], group[:300, 512:] = lit(portrait, -60), lit(resize(portrait, 300, 300), 60)
-    detection = judge.detect(group)
+    detection = measured.detect(group)
     small, large = detection.faces
     assert small.size_px == max(small.box[2:]) < 96 < large.size_px and detection.verdict is Verdict.DEEPFAKE
     real, fake = detection.error_rates
@@ -236,19 +257,19 @@ def test_a_verdict_comes_with_how_held_out_pictures_of_its_size_scored(engine, f
     assert (fake.kind, fake.share) == ("fake", 1.0)
     assert detection.to_dict()["error_rates"] == [real.to_dict(), fake.to_dict()]
     assert json.loads(json.dumps(detection.to_dict(), allow_nan=False)) == detection.to_dict()
-    assert judge.detect(portrait).error_rates[0].min_px == 96
+    assert measured.detect(portrait).error_rates[0].min_px == 96
 
 
 @pytest.mark.parametrize("picture", ["not measured", "no face", "too small"])
-def test_without_a_judged_face_or_a_table_there_is_no_rate(picture, engine, finder, portrait):
-    judge = PictureDetector(engine, finder, None if picture == "not measured" else held_out_scores())
+def test_without_a_usable_face_or_a_table_there_is_no_rate(picture, engine, finder, portrait):
+    measured = PictureDetector(engine, finder, None if picture == "not measured" else held_out_scores())
     image = {"no face": np.zeros((200, 200, 3), np.uint8), "too small": resize(portrait, 130, 130)}.get(picture)
-    detection = judge.detect(portrait if image is None else image)
+    detection = measured.detect(portrait if image is None else image)
     assert detection.error_rates == () and detection.to_dict()["error_rates"] == []
 
 
 @pytest.mark.parametrize("engine_name", ["onnx", "keras"])
-def test_only_the_table_of_this_very_model_is_used(engine_name, tmp_path, monkeypatch, engine):
+def test_only_the_table_of_the_same_model_is_used(engine_name, tmp_path, monkeypatch, engine):
     path = tmp_path / "face.reference_scores.json"
     monkeypatch.setattr("detector.pictures.detect.REFERENCE_SCORES_FILE", path)
     for name in ("FastEngine", "KerasEngine"):

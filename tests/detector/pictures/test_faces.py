@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import files
 
 import numpy as np
@@ -50,18 +51,18 @@ def test_the_size_of_a_portrait_does_not_matter(scale, face, finder, portrait):
 
 
 @pytest.mark.parametrize("view", [np.s_[:, ::-1], np.s_[::2, ::2], np.s_[40:, 100:400]], ids=str)
-def test_pixels_may_lie_in_memory_as_they_like(view, finder, portrait):
+def test_any_memory_layout_gives_the_same_faces(view, finder, portrait):
     (found,), (again,) = finder.find_faces(portrait[view]), finder.find_faces(portrait[view].copy())
     np.testing.assert_array_equal(found.box, again.box)
 
 
-def test_a_distant_face_is_found_by_the_second_look(finder, portrait, monkeypatch):
+def test_a_distant_face_is_found_by_the_fine_pass(finder, portrait, monkeypatch):
     large = np.full((2048, 3072, 3), 128, np.uint8)
     large[900:1105, 2000:2205] = resize(portrait, 205, 205)
     (found,) = finder.find_faces(large)
     x, y, w, h = found.box
     assert 2050 < x < x + w < 2130 and 900 < y < y + h < 1000
-    monkeypatch.setattr(faces, "SMALL_FACE", 0.0)  # content with whatever the first look gave
+    monkeypatch.setattr(faces, "SMALL_FACE", 0.0)  # accepts any result of the coarse pass
     assert finder.find_faces(large) == []
 
 
@@ -95,6 +96,24 @@ def test_the_package_that_carries_the_weights_may_be_missing(monkeypatch):
         FaceFinder()
 
 
+def test_the_fine_pass_is_compiled_when_first_needed_and_once(portrait, monkeypatch):
+    compiled = []
+
+    class CountedSession(faces.Session):
+        def __init__(self, path, **settings):
+            compiled.append(settings["input_shape"][-1])
+            super().__init__(path, **settings)
+
+    monkeypatch.setattr(faces, "Session", CountedSession)
+    finder = FaceFinder(threads=1)
+    finder.find_faces(portrait)
+    assert compiled == [faces.COARSE_SIDE_PX]
+    group = np.tile(resize(portrait, 200, 200), (3, 3, 1))
+    with ThreadPoolExecutor(4) as pool:
+        counts = set(pool.map(lambda _: len(finder.find_faces(group)), range(4)))
+    assert counts == {9} and compiled == [faces.COARSE_SIDE_PX, faces.FINE_SIDE_PX]
+
+
 def drawn_boxes():
     """Boxes in and partly outside of pictures of many shapes, with a margin and the picture's size."""
     rng = np.random.default_rng(0)
@@ -104,7 +123,7 @@ def drawn_boxes():
         yield np.concatenate([centre - size / 2, size]), float(rng.uniform(0.8, 2)), width, height
 
 
-def test_a_crop_square_is_as_large_as_asked_and_moved_inside():
+def test_a_crop_square_has_the_requested_size_and_is_moved_inside():
     kept = 0
     for box, margin, width, height in drawn_boxes():
         x, y, side, same = crop_square(box, margin, width, height)

@@ -38,7 +38,7 @@ def draw(image):
     ("alter", "reasons"),
     [
         (lambda image: image, ()),
-        *((deliver, ()) for deliver in TIERS.values() if deliver),
+        *((degrade, ()) for degrade in TIERS.values() if degrade),
         (lambda image: darken(image, 2), ()),
         (lambda image: np.clip(image * 1.5, 0, 255).astype(np.uint8), ()),
         (lambda image: blur(image, 5), (Reason.TOO_BLURRED,)),
@@ -47,11 +47,11 @@ def draw(image):
         (lambda image: recompress(draw(image), 75), (Reason.DRAWING,)),
     ],
 )
-def test_what_is_wrong_with_a_face_is_told(alter, reasons, portrait, face):
+def test_a_face_is_excluded_for_its_defects(alter, reasons, portrait, face):
     assert face_exclusion_reasons(alter(portrait), face.box) == reasons
 
 
-def test_a_face_too_small_is_told_that_alone(portrait, face):
+def test_a_face_that_is_too_small_has_no_other_reason(portrait, face):
     factor = (MIN_FACE_PX - 1) / max(face.box[2:])
     small = cv2.resize(blur(portrait, 6), None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     assert face_exclusion_reasons(small, face.box * factor) == (Reason.TOO_SMALL,)
@@ -71,10 +71,10 @@ def test_no_face_and_too_many():
     distant = some_face(Reason.TOO_SMALL)
     assert (
         picture_exclusion_reasons([some_face(), *[distant] * (MAX_ANALYSED_FACES + 1)]) == ()
-    )  # who stands far away is not counted
+    )  # distant people are not counted
 
 
-def test_one_face_that_can_be_judged_is_enough():
+def test_one_usable_face_is_enough():
     blurred, dark = some_face(Reason.TOO_BLURRED, Reason.TOO_DARK), some_face(Reason.TOO_DARK)
     assert picture_exclusion_reasons([blurred, some_face()]) == ()
     assert picture_exclusion_reasons([dark, blurred, some_face(Reason.TOO_SMALL)]) == (
@@ -91,7 +91,7 @@ def test_blur_is_the_published_measure(portrait, face):
 
 
 @pytest.mark.parametrize("measure", [measure_brightness, measure_edge_ratio])
-def test_a_measure_means_the_same_at_every_size(measure, portrait, face):
+def test_a_measure_is_the_same_at_every_size(measure, portrait, face):
     values = []
     for factor in (1, 2, 3):
         image = cv2.resize(portrait, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
@@ -100,7 +100,7 @@ def test_a_measure_means_the_same_at_every_size(measure, portrait, face):
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
-def test_a_picture_of_nothing_is_blurred_and_no_drawing(level):
+def test_a_uniform_picture_is_blurred_and_no_drawing(level):
     nothing = np.full((80, 60, 3), level, np.uint8)
     reasons = face_exclusion_reasons(nothing, (-20, 10, 60, 90))
     assert Reason.TOO_BLURRED in reasons and Reason.DRAWING not in reasons
