@@ -8,7 +8,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 PATTERNS = ("face.onnx", "voice.onnx", "*.reference_scores.json")
 
 
-class WeightsHook(BuildHookInterface):
+class WeightsHook(BuildHookInterface[Any]):
     """Add `models/` files that inference needs; the training-only files stay out."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
