@@ -306,7 +306,9 @@ def _make_converter() -> Converter:
     converter = Converter(unstruct_collection_overrides={tuple: list})
     converter.register_unstructure_hook_factory(is_dataclass, _make_unstructure_hook)
     converter.register_unstructure_hook(StrEnum, str)
-    converter.register_structure_hook_func(lambda kind: kind in (int, float, str, bool), _structure_exactly)
+    for kind in (int, float, str, bool):
+        converter.register_structure_hook(kind, _structure_exactly)
+    converter.register_structure_hook(StrEnum, lambda value, kind: kind(value))
     converter.register_structure_hook(np.ndarray, _structure_array)
     restore_frame = make_dict_structure_fn(TrackFrame, converter)
     restore_voice = make_dict_structure_fn(VoiceDetection, converter)
