@@ -9,7 +9,7 @@ import re
 import zipfile
 from typing import Any
 
-from detector.media.images import encode_png
+from detector.media import encode_png
 from detector.models.heatmaps import colour_heatmap
 from detector.pictures.faces import finder_settings, whole_square
 from detector.pictures.quality import MIN_FACE_PX

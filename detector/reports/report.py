@@ -10,10 +10,8 @@ from datetime import datetime
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from detector.evidence.explanation_checks import DEGRADATION_LABELS, robustness_sentence
-from detector.evidence.explanations import DeletionCheck
-from detector.evidence.robustness import RobustnessResult
-from detector.media.images import encode_jpeg
+from detector.evidence import DEGRADATION_LABELS, DeletionCheck, RobustnessResult, robustness_sentence
+from detector.media import encode_jpeg
 from detector.models.heatmaps import colour_heatmap
 from detector.models.spec import ModelSpec
 from detector.pictures.faces import finder_settings

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from detector.evidence.explanation_checks import measure_face_robustness
+from detector.evidence import measure_face_robustness
 from detector.media.images import MAX_FILE_BYTES
 from detector.pictures.detect import PictureDetector
 from detector.provenance.findings import read_provenance

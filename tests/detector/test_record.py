@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from project import ROOT
 
-from detector.evidence.explanations import DeletionCheck, Explanation, Region
-from detector.evidence.robustness import DegradedScore, RobustnessResult
+from detector.evidence import DegradedScore, DeletionCheck, Explanation, Region, RobustnessResult
 from detector.provenance.findings import read_provenance
 from detector.record import (
     MAX_HEATMAP_VALUES,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from project import ROOT
 
-from detector.evidence.explanation_checks import measure_face_robustness
+from detector.evidence import measure_face_robustness
 from detector.media.images import encode_png
 from detector.pictures.detect import PictureDetector
 from detector.provenance.findings import read_provenance

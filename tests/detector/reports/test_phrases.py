@@ -1,6 +1,6 @@
 import pytest
 
-from detector.evidence.explanations import EXPLANATION_METHODS
+from detector.evidence import EXPLANATION_METHODS
 from detector.reports.phrases import (
     CLASS_NAMES,
     METHOD_NAMES,

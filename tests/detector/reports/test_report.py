@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector.evidence.explanation_checks import robustness_sentence
-from detector.evidence.explanations import DeletionCheck
-from detector.evidence.robustness import DegradedScore, RobustnessResult
+from detector.evidence import DegradedScore, DeletionCheck, RobustnessResult, robustness_sentence
 from detector.provenance.findings import read_provenance
 from detector.record import CheckedExplanation
 from detector.reports.rendering import render_html, render_pdf
