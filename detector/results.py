@@ -67,6 +67,7 @@ class Face:
         reasons: why this face is excluded from the verdict; empty if it is used.
         heatmap: (h, w) float32 in [0, 1] over `crop_box`, 1 = evidence of a fake, .5 = neutral; None for a network
             without a class map.
+        crop: (S, S, 3) uint8 RGB, the network's input; None in a detection restored from a record.
     """
 
     box: tuple[int, int, int, int]
@@ -77,6 +78,7 @@ class Face:
     probability: float
     reasons: tuple[Reason, ...] = ()
     heatmap: np.ndarray | None = field(default=None, repr=False)
+    crop: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def size_px(self) -> int:
