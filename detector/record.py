@@ -225,9 +225,16 @@ def _upgrade_explanations(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     explanations = [{**class_map, "heatmap": heatmaps[0], "check": None}]
     if "examination" in record:
         checks = record["examination"]
-        explanations[0]["check"] = checks["check"]
-        explanations.append({**checks["lime"], "heatmap": None, "size_px": class_map["size_px"]})
+        lime = checks["lime"]
+        explanations[0]["check"] = _upgrade_check(checks["check"])
+        size_px = class_map["size_px"]
+        explanations.append({**lime, "heatmap": None, "size_px": size_px, "check": _upgrade_check(lime["check"])})
     return explanations
+
+
+def _upgrade_check(check: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = to_values(_converter.structure(check, DeletionCheck))  # with the present sentence
+    return values
 
 
 # hooks for cattrs

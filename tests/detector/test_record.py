@@ -124,7 +124,9 @@ def test_evidence_of_version_1_is_upgraded():
     assert set(class_map) == set(lime) == {"method", "heatmap", "regions", "sentence", "size_px", "check"}
     assert class_map["method"] == "class_map" and class_map["heatmap"] == old["heatmaps"][0]
     assert class_map["sentence"] == old["explanation"]["sentence"] and class_map["size_px"] == lime["size_px"] == 192
-    assert class_map["check"] == old["examination"]["check"] and lime["check"] == old["examination"]["lime"]["check"]
+    old_checks = old["examination"]["check"], old["examination"]["lime"]["check"]
+    for check, old_check in zip((class_map["check"], lime["check"]), old_checks, strict=True):
+        assert check.pop("sentence").endswith(".") and check.items() <= old_check.items() and len(check) == 6
     assert lime["heatmap"] is None and lime["regions"] == old["examination"]["lime"]["regions"]
 
 
@@ -231,6 +233,7 @@ def test_a_record_is_an_object(record):
         {"explanation": {"method": "class_map"}},
         {"examination": {}},
         {"examination": None},
+        {"examination": {"check": {"matters": True}, "lime": {}}},
     ],
 )
 def test_damaged_evidence_of_version_1_ends_in_a_sentence(change):
