@@ -10,7 +10,7 @@ import pytest
 from clips import make_sound, make_video, pan_over
 from voices import speak
 
-from detector.reports.bundle import verify_bundle
+from detector.reports import verify_bundle
 from detector.voices.detect import VOICE_MODEL_FILES
 
 playwright = pytest.importorskip("playwright.sync_api", reason="The browser tests need the package playwright.")

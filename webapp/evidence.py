@@ -11,7 +11,7 @@ from flask import current_app
 import detector
 from detector import Detector, DetectorError, Verdict
 from detector.evidence import DegradedScore, DeletionCheck, RobustnessResult
-from detector.reports import Evidence, FaceMap
+from detector.reports import Evidence
 from detector.results import ErrorRate, Face, PictureDetection, Reason
 from webapp import analyses
 from webapp.artifacts import LIME, LIME_HEAT

@@ -14,11 +14,14 @@ from project import ROOT
 from tqdm import tqdm
 
 from detector import cli
-from detector.cli import RATE_COLUMNS, SCAN_COLUMNS, Row, main
+from detector.cli import main
 from detector.media.images import read_image
 from detector.provenance.findings import read_provenance
-from detector.reports.bundle import Verification, build_bundle
+from detector.record import to_values
+from detector.reports.bundle import build_bundle
 from detector.reports.report import Evidence
+from detector.reports.rows import RATE_COLUMNS, SCAN_COLUMNS, ScanRow
+from detector.reports.verification import Verification
 from detector.results import (
     ErrorRate,
     Face,
@@ -51,13 +54,13 @@ def astronaut():
 
 def picture(path, size=(64, 48)):
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "wb") as file:  # Pillow would judge the name
+    with open(path, "wb") as file:  # Pillow would choose the format by the name
         Image.new("RGB", size, (200, 150, 100)).save(file, "PNG")
     return path
 
 
-class Judge:
-    """Stands for the detector where the rows matter and not the verdict: the wider the picture, the more of a fake."""
+class WidthDetector:
+    """Replaces the detector where rows matter and verdicts do not: wide pictures are fake."""
 
     def detect(self, source, **options):
         image = read_image(source)
@@ -80,10 +83,10 @@ class Judge:
 
 
 @pytest.fixture
-def judge(monkeypatch):
-    stand_in = Judge()
-    monkeypatch.setattr(cli, "load_detector", lambda *args, **options: stand_in)
-    return stand_in
+def stand_in(monkeypatch):
+    detector = WidthDetector()
+    monkeypatch.setattr(cli, "load_detector", lambda *args, **options: detector)
+    return detector
 
 
 def rows_of(path):
@@ -93,10 +96,10 @@ def rows_of(path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two good pictures, one that is cut off, three files that are no pictures, and links that lead in circles."""
+    """Two good pictures, one that is cut off, files that are no pictures, and links that form a circle."""
     top = tmp_path / "pictures"
     picture(top / "b.png", (200, 48))
-    picture(top / "a" / "deep" / "c.JPG")  # a PNG in truth, which does not matter
+    picture(top / "a" / "deep" / "c.JPG")  # a PNG in fact, which does not matter
     (top / "broken.jpg").write_bytes(picture(top / "b.png", (200, 48)).read_bytes()[:60])
     (top / "notes.txt").write_text("hello")
     picture(top / ".hidden.png")
@@ -107,7 +110,7 @@ def folder(tmp_path):
     return top
 
 
-def test_a_folder_becomes_a_table(judge, folder, tmp_path, capsys):
+def test_a_folder_becomes_a_table(stand_in, folder, tmp_path, capsys):
     table = tmp_path / "out.csv"
     assert main(["scan", str(folder), "--csv", str(table)]) == 1
     assert table.read_text(encoding="utf-8").splitlines()[0] == HEADER == ",".join(SCAN_COLUMNS)
@@ -132,8 +135,8 @@ def test_a_folder_becomes_a_table(judge, folder, tmp_path, capsys):
     assert set(broken.values()) == {""}
     out, err = capsys.readouterr()
     assert out == ""
-    assert "3 files in" in err and "1 real, 1 deepfake, 0 inconclusive, 1 could not be judged." in err
-    assert err.endswith("Left out in the folders, of other kinds by name: 4.\n")
+    assert "3 files in" in err and "1 real, 1 deepfake, 0 inconclusive, 1 could not be analysed." in err
+    assert err.endswith("Skipped in the folders: 4 with other suffixes.\n")
 
 
 def common(probability):
@@ -152,16 +155,16 @@ def test_videos_and_recordings_have_rows_of_their_own():
         **common(0.25), tracks=(track, track), width_px=4, height_px=3, duration_s=2.5, frames_seen=1, sound=sound
     )
     columns = ("media", "verdict", "probability", "faces", "duration_s", "sound_verdict", "sound_probability")
-    of_video, of_sound = (dict(zip(SCAN_COLUMNS, Row("a", seen).to_csv(), strict=True)) for seen in (video, sound))
+    of_video, of_sound = (dict(zip(SCAN_COLUMNS, ScanRow("a", seen).to_csv(), strict=True)) for seen in (video, sound))
     assert [of_video[name] for name in columns] == ["video", "real", "0.25", "2", "2.50", "deepfake", "0.95"]
     assert [of_sound[name] for name in columns] == ["audio", "deepfake", "0.95", "", "2.50", "", ""]
-    assert Row("a", video).to_line().split() == ["real", "0.250", "2", "faces", "a"]
-    assert Row("a", sound).to_line().split() == ["deepfake", "0.950", "voice", "a"]
-    assert Row("a", video).to_dict()["sound"]["segments"] == [segment.to_dict() for segment in sound.segments]
+    assert ScanRow("a", video).to_line().split() == ["real", "0.250", "2", "faces", "a"]
+    assert ScanRow("a", sound).to_line().split() == ["deepfake", "0.950", "voice", "a"]
+    assert json.loads(ScanRow("a", video).to_json())["sound"]["segments"] == [to_values(one) for one in sound.segments]
 
 
-def test_how_often_a_video_is_looked_at_reaches_the_detector_and_progress_the_bar(tmp_path, monkeypatch, capsys):
-    class Watching(Judge):
+def test_the_sampling_interval_reaches_the_detector_and_progress_the_bar(tmp_path, monkeypatch, capsys):
+    class Watching(WidthDetector):
         def detect(self, source, *, every_s, progress):
             assert every_s == 2.5
             progress(0.4)
@@ -175,20 +178,20 @@ def test_how_often_a_video_is_looked_at_reaches_the_detector_and_progress_the_ba
     assert "a.png 40%" in capsys.readouterr().err
 
 
-def test_files_named_one_by_one_are_always_tried(judge, tmp_path, capsys):
+def test_files_given_by_name_are_always_analysed(stand_in, tmp_path, capsys):
     plain = picture(tmp_path / "picture without a suffix")
     narrow = picture(tmp_path / ".hidden.bin", (40, 40))
     assert main(["scan", str(plain), str(narrow), str(plain)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2  # a file is judged once
+    assert len(lines) == 2  # a file is analysed once
     assert lines[0].split() == ["real", "0.123", "2", "faces", *str(plain).split()]
     assert lines[1].startswith("inconclusive") and lines[1].endswith(f"{narrow} (no_face, too_small)")
 
 
 @pytest.mark.parametrize(("verdict", "kinds"), [("deepfake", [0]), ("real", [1]), ("inconclusive", [0, 1])])
-def test_a_line_says_how_easily_such_a_verdict_is_wrong(verdict, kinds, judge, tmp_path, monkeypatch, capsys):
-    detect, name = judge.detect, str(picture(tmp_path / "wide.png", (200, 48)))
-    monkeypatch.setattr(judge, "detect", lambda path, **options: replace(detect(path), verdict=Verdict(verdict)))
+def test_a_line_states_how_often_such_a_verdict_is_wrong(verdict, kinds, stand_in, tmp_path, monkeypatch, capsys):
+    detect, name = stand_in.detect, str(picture(tmp_path / "wide.png", (200, 48)))
+    monkeypatch.setattr(stand_in, "detect", lambda path, **options: replace(detect(path), verdict=Verdict(verdict)))
     main(["scan", name])
     words = (
         "2.1% (1.4% to 3.1%) of 1,204 held-out reals of this size scored this high",
@@ -197,14 +200,14 @@ def test_a_line_says_how_easily_such_a_verdict_is_wrong(verdict, kinds, judge, t
     assert capsys.readouterr().out.splitlines()[0].endswith(" - ".join([name, *(words[i] for i in kinds)]))
 
 
-def test_reasons_are_joined_by_semicolons(judge, tmp_path):
+def test_reasons_are_joined_by_semicolons(stand_in, tmp_path):
     main(["scan", str(picture(tmp_path / "narrow.png", (40, 40))), "--csv", str(tmp_path / "out.csv")])
     (row,) = rows_of(tmp_path / "out.csv")
     assert row["reasons"] == "no_face;too_small" and row["faces"] == "0" and row["probability"] == "0.123457"
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "html"])
-def test_what_cannot_be_judged_is_a_row_and_the_rest_goes_on(judge, kind, tmp_path):
+def test_an_unreadable_file_is_a_row_and_the_rest_goes_on(stand_in, kind, tmp_path):
     bad = tmp_path / "bad.jpg"
     if kind != "missing":
         bad.write_bytes(b"" if kind == "empty" else b"<!doctype html><p>hello")
@@ -216,7 +219,7 @@ def test_what_cannot_be_judged_is_a_row_and_the_rest_goes_on(judge, kind, tmp_pa
     assert second["verdict"] == "real" and second["error"] == ""
 
 
-def test_a_folder_that_cannot_be_entered_is_a_row(judge, tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_entered_is_a_row(stand_in, tmp_path, monkeypatch):
     picture(tmp_path / "in" / "open" / "a.png")
     (tmp_path / "in" / "closed").mkdir()
     enter = os.scandir
@@ -233,7 +236,7 @@ def test_a_folder_that_cannot_be_entered_is_a_row(judge, tmp_path, monkeypatch):
     assert opened["path"].endswith("a.png") and opened["verdict"] == "real"
 
 
-def test_an_empty_folder_gives_an_empty_table(judge, tmp_path, capsys):
+def test_an_empty_folder_gives_an_empty_table(stand_in, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main(["scan", str(tmp_path / "empty"), "--csv", str(tmp_path / "out.csv")]) == 0
     assert (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines() == [HEADER]
@@ -251,7 +254,7 @@ ODD_NAMES = [
 ]
 
 
-def test_odd_names_break_neither_rows_nor_the_terminal(judge, tmp_path, capsys):
+def test_odd_names_break_neither_rows_nor_the_terminal(stand_in, tmp_path, capsys):
     names = sorted(ODD_NAMES)
     for name in names:
         picture(tmp_path / "odd" / name)
@@ -270,12 +273,12 @@ def test_odd_names_break_neither_rows_nor_the_terminal(judge, tmp_path, capsys):
     assert [os.path.basename(path) for path in read_back] == names
 
 
-def test_json_holds_every_face(judge, folder, tmp_path, capsys):
+def test_json_holds_every_face(stand_in, folder, tmp_path, capsys):
     assert main(["scan", str(folder), "--json", "-"]) == 1
     fake, broken, real = map(json.loads, capsys.readouterr().out.splitlines())
     assert fake["faces"][1]["box"] == [1, 2, 30, 40] and fake["error"] is None and fake["width_px"] == 200
-    assert fake["probability"] == 0.123456789 and fake["reasons"] == []
-    assert fake["error_rates"][1] == RATES[1].to_dict() and fake["error_rates"][1]["histogram"] == [50, 937]
+    assert fake["probability"] == 0.123456789 and fake["reasons"] == [] and fake["record_version"] == 2
+    assert fake["error_rates"][1] == to_values(RATES[1]) and fake["error_rates"][1]["histogram"] == [50, 937]
     assert set(HEADER.split(",")) - set(broken) == set(HEADER.split(",")) - set(fake) == set(RATE_COLUMNS)
     assert broken["probability"] is None and "decoded" in broken["error"]
     both = ["--csv", str(tmp_path / "out.csv"), "--json", str(tmp_path / "out.jsonl")]
@@ -285,23 +288,23 @@ def test_json_holds_every_face(judge, folder, tmp_path, capsys):
     assert len(rows_of(tmp_path / "out.csv")) == 3
 
 
-def test_csv_goes_to_the_standard_output_too(judge, folder, capsys):
+def test_csv_goes_to_the_standard_output_too(stand_in, folder, capsys):
     main(["scan", str(folder), "--csv", "-"])
     assert capsys.readouterr().out.splitlines()[0] == HEADER
 
 
-def test_rows_are_written_as_they_come_and_kept_when_stopped(judge, tmp_path, monkeypatch, capsys):
+def test_rows_are_written_as_they_come_and_kept_when_stopped(stand_in, tmp_path, monkeypatch, capsys):
     names = [str(picture(tmp_path / f"{number}.png")) for number in range(4)]
     table, lines = tmp_path / "out.csv", tmp_path / "out.jsonl"
-    judge_one, on_disk = judge.detect, []
+    detect_one, on_disk = stand_in.detect, []
 
     def stop_at_the_third(path, **options):
         on_disk.append((len(rows_of(table)), len(lines.read_text().splitlines())))
         if len(on_disk) == 3:
             raise KeyboardInterrupt
-        return judge_one(path)
+        return detect_one(path)
 
-    monkeypatch.setattr(judge, "detect", stop_at_the_third)
+    monkeypatch.setattr(stand_in, "detect", stop_at_the_third)
     assert main(["scan", *names, "--csv", str(table), "--json", str(lines)]) == 130
     assert on_disk == [(0, 0), (1, 1), (2, 2)]
     assert [row["path"] for row in rows_of(table)] == names[:2]
@@ -311,7 +314,7 @@ def test_rows_are_written_as_they_come_and_kept_when_stopped(judge, tmp_path, mo
 @pytest.mark.parametrize(
     ("is_terminal", "options", "drawn"), [(True, [], True), (False, [], False), (True, ["--quiet"], False)]
 )
-def test_the_progress_bar_is_for_terminals(is_terminal, options, drawn, judge, tmp_path, monkeypatch, capsys):
+def test_the_progress_bar_is_for_terminals(is_terminal, options, drawn, stand_in, tmp_path, monkeypatch, capsys):
     name = str(picture(tmp_path / "a.png"))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
     main(["scan", name, "--csv", str(tmp_path / "out.csv"), *options])
@@ -324,7 +327,7 @@ def test_the_progress_bar_is_for_terminals(is_terminal, options, drawn, judge, t
 
 def test_options_reach_the_detector(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(cli, "load_detector", lambda **options: asked.append(options) or Judge())
+    monkeypatch.setattr(cli, "load_detector", lambda **options: asked.append(options) or WidthDetector())
     main(["scan", str(picture(tmp_path / "a.png")), "--engine", "keras", "--threads", "2"])
     main(["scan", str(tmp_path / "a.png")])
     assert asked == [{"engine": "keras", "threads": 2}, {"engine": "onnx", "threads": None}]
@@ -336,9 +339,9 @@ def test_options_reach_the_detector(tmp_path, monkeypatch):
         ([], "COMMAND"),
         (["scan"], "PATH"),
         (["scan", "a", "--engine", "torch"], "torch"),
-        (["scan", "a", "--threads", "0"], "'0' is not a number from 1 up"),
-        (["scan", "--json", "face.jpg", "other.jpg"], "'face.jpg' looks like a file to judge"),
-        (["scan", "a", "--csv", "face.PNG"], "'face.PNG' looks like a file to judge"),
+        (["scan", "a", "--threads", "0"], "'0' is not a whole number of at least 1"),
+        (["scan", "--json", "face.jpg", "other.jpg"], "'face.jpg' looks like an input file"),
+        (["scan", "a", "--csv", "face.PNG"], "'face.PNG' looks like an input file"),
         (["scan", "a", "--csv", "-", "--json"], "both write to '-'"),
         (["scan", "a", "--every", "nan"], "'nan' is not a number of seconds from 0.04 to 3600"),
         (["scan", "a", "--every", "often"], "'often' is not a number of seconds"),
@@ -352,7 +355,7 @@ def test_wrong_options_end_with_2_and_a_word(argv, seen, capsys):
     assert caught.value.code == 2 and seen in capsys.readouterr().err
 
 
-def test_a_table_that_cannot_be_written_is_said(judge, tmp_path, capsys):
+def test_a_table_that_cannot_be_written_is_reported(stand_in, tmp_path, capsys):
     name = str(picture(tmp_path / "a.png"))
     assert main(["scan", name, "--csv", str(tmp_path / "nowhere" / "out.csv")]) == 2
     assert "No such file" in capsys.readouterr().err
@@ -375,7 +378,7 @@ def python(*argv, **options):
     return subprocess.run([sys.executable, *map(str, argv)], cwd=ROOT, capture_output=True, text=True, **options)
 
 
-def test_the_real_detector_judges_a_portrait(astronaut, tmp_path):
+def test_the_real_detector_classifies_a_portrait(astronaut, tmp_path):
     (tmp_path / "cut.png").write_bytes(astronaut.read_bytes()[:5000])
     done = python("-m", "detector", "scan", astronaut, tmp_path, "--csv", tmp_path / "out.csv")
     assert done.returncode == 1, done.stderr
@@ -384,6 +387,17 @@ def test_the_real_detector_judges_a_portrait(astronaut, tmp_path):
     assert 0 <= float(portrait["probability"]) <= 1 and np.isfinite(float(portrait["logit"]))
     assert int(portrait["faces"]) >= 1 and float(portrait["elapsed_ms"]) > 0
     assert "5,000 bytes" in cut["error"] and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "program"), [({}, "deepfake-detector"), ({"program": "python -m detector"}, "python -m detector")]
+)
+def test_messages_begin_with_the_command_as_it_was_typed(options, program, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"], **options)
+    assert capsys.readouterr().out.startswith(f"usage: {program} ")
+    assert main(["verify", str(tmp_path / "nothing.zip")], **options) == 2
+    assert capsys.readouterr().err.startswith(f"{program}: ")
 
 
 LOADED = """
@@ -429,7 +443,7 @@ def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path):
 
 @pytest.fixture
 def evidence(astronaut, real_detector, monkeypatch):
-    """A judged portrait; `verify` gets the detector that judged it."""
+    """A portrait with its verdict; `verify` uses the same detector."""
     monkeypatch.setattr(cli, "load_detector", lambda **options: real_detector)
     data = astronaut.read_bytes()
     detection = real_detector.detect(data)
@@ -437,7 +451,7 @@ def evidence(astronaut, real_detector, monkeypatch):
     return Evidence(data=data, detection=detection, provenance=provenance, spec=real_detector.pictures.engine.spec)
 
 
-def test_a_bundle_is_the_same_or_told_what_differs(evidence, tmp_path, capsys):
+def test_a_bundle_is_the_same_or_its_differences_are_listed(evidence, tmp_path, capsys):
     path, original = tmp_path / "bundle.zip", tmp_path / "original.png"
     path.write_bytes(build_bundle(evidence, include_original=False))
     original.write_bytes(evidence.data)
@@ -466,7 +480,7 @@ def test_many_differences_are_counted(evidence, tmp_path, monkeypatch, capsys):
     ("content", "seen"),
     [(None, "No such file"), (b"", "not an evidence bundle"), (b"PK\3\4 hello", "not an evidence bundle")],
 )
-def test_what_is_no_bundle_ends_with_2_and_a_sentence(content, seen, evidence, tmp_path, capsys):
+def test_a_file_that_is_no_bundle_ends_with_2_and_a_sentence(content, seen, evidence, tmp_path, capsys):
     path = tmp_path / "bundle\x1b.zip"
     if content is not None:
         path.write_bytes(content)

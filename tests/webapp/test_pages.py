@@ -16,7 +16,7 @@ from werkzeug.datastructures import FileStorage
 
 from detector.evidence import explanations
 from detector.models.reference_scores import ReferenceScores
-from detector.reports.bundle import verify_bundle
+from detector.reports import verify_bundle
 from detector.results import HISTOGRAM_BIN_EDGES
 from webapp import evidence
 from webapp.headers import SECURITY_HEADERS

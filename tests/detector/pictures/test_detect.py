@@ -12,6 +12,7 @@ from detector.models.reference_scores import ReferenceScores
 from detector.models.spec import FaceInput, ModelSpec
 from detector.pictures.detect import MAX_FACES, PictureDetector, load_picture_detector
 from detector.pictures.faces import crop_face, cut_square, resize
+from detector.record import to_record, to_values
 from detector.results import ModelError, Reason, UnreadableMedia, Verdict
 from detector.verdicts import classify
 
@@ -47,7 +48,7 @@ def detector(engine, finder):
 
 
 def comparable(detection):
-    return {name: value for name, value in detection.to_dict().items() if name != "elapsed_ms"}
+    return {name: value for name, value in to_record(detection).items() if name != "elapsed_ms"}
 
 
 def lit(image, offset):
@@ -87,7 +88,7 @@ def test_the_values_of_a_detection_are_consistent(portrait, picture_detector):
     x, y, w, h = face.box
     left, top, side, _ = face.crop_box
     assert left < x < x + w < left + side and top < y < y + h < top + side
-    assert json.loads(json.dumps(detection.to_dict(), allow_nan=False)) == detection.to_dict()
+    assert json.loads(json.dumps(to_record(detection), allow_nan=False)) == to_record(detection)
 
 
 def test_the_network_s_input_is_the_square_around_the_face(detector, engine, portrait):
@@ -255,8 +256,8 @@ def test_a_verdict_comes_with_error_rates_for_its_face_size(engine, finder, port
     real, fake = detection.error_rates
     assert (real.kind, real.n, real.share, real.max_px) == ("real", 200, 0.0, 96)
     assert (fake.kind, fake.share) == ("fake", 1.0)
-    assert detection.to_dict()["error_rates"] == [real.to_dict(), fake.to_dict()]
-    assert json.loads(json.dumps(detection.to_dict(), allow_nan=False)) == detection.to_dict()
+    assert to_record(detection)["error_rates"] == [to_values(real), to_values(fake)]
+    assert json.loads(json.dumps(to_record(detection), allow_nan=False)) == to_record(detection)
     assert measured.detect(portrait).error_rates[0].min_px == 96
 
 
@@ -265,7 +266,7 @@ def test_without_a_usable_face_or_a_table_there_is_no_rate(picture, engine, find
     measured = PictureDetector(engine, finder, None if picture == "not measured" else held_out_scores())
     image = {"no face": np.zeros((200, 200, 3), np.uint8), "too small": resize(portrait, 130, 130)}.get(picture)
     detection = measured.detect(portrait if image is None else image)
-    assert detection.error_rates == () and detection.to_dict()["error_rates"] == []
+    assert detection.error_rates == () and to_record(detection)["error_rates"] == []
 
 
 @pytest.mark.parametrize("engine_name", ["onnx", "keras"])

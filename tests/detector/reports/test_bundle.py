@@ -9,43 +9,44 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from project import ROOT
 
 from detector.evidence import measure_face_robustness
 from detector.media.images import encode_png
 from detector.pictures.detect import PictureDetector
 from detector.provenance.findings import read_provenance
-from detector.reports import bundle as module
-from detector.reports.bundle import (
-    HEAT_DIGITS,
+from detector.record import HEATMAP_DIGITS, CheckedExplanation
+from detector.reports import verification
+from detector.reports.bundle import build_bundle
+from detector.reports.report import Evidence
+from detector.reports.verification import (
     LOGIT_TOLERANCE,
     MAX_BUNDLE_BYTES,
     MAX_MEMBERS,
     TOLERANCES,
-    build_bundle,
     verify_bundle,
 )
-from detector.reports.report import Evidence, FaceMap
 from detector.results import MediaTooLarge, UnreadableMedia
 from training.synthesis import make_sample_fake
 
 
-def gather(detector, data, **more):
+def collect_evidence(detector, data, **more):
     detection = detector.detect(data)
     provenance = read_provenance(data, image=detection.image)
-    stability = measure_face_robustness(detection, detector.engine)
+    robustness = measure_face_robustness(detection, detector.engine)
     return Evidence(
         data=data,
         detection=detection,
         provenance=provenance,
         spec=detector.engine.spec,
-        stability=stability,
+        robustness=robustness,
         **more,
     )
 
 
 @pytest.fixture(scope="module")
 def evidence(face_jpeg, picture_detector):
-    return gather(picture_detector, face_jpeg, filename="portrait.jpg")
+    return collect_evidence(picture_detector, face_jpeg, filename="portrait.jpg")
 
 
 @pytest.fixture(scope="module")
@@ -84,18 +85,19 @@ def test_a_bundle_holds_everything(bundle, evidence):
     record = json.loads(files["detection.json"])
     face = evidence.detection.faces[0]
     assert record["input"]["sha256"] == hashlib.sha256(evidence.data).hexdigest()
+    assert record["record_version"] == 2 and "record_version" not in record["detection"]
     assert record["model"]["sha256"] == evidence.detection.model_sha256 and record["version"]
     assert record["preprocessing"]["squares"] == [list(face.crop_box)]
     assert record["preprocessing"]["input_size_px"] == evidence.spec.face.size_px
     assert record["detection"]["logit"] == evidence.detection.logit and "elapsed_ms" not in record["detection"]
-    np.testing.assert_allclose(record["heatmaps"][0], face.heatmap, atol=10**-HEAT_DIGITS)
+    np.testing.assert_allclose(record["heatmaps"][0], face.heatmap, atol=10**-HEATMAP_DIGITS)
     assert record["provenance"]["findings"][0]["cannot_mean"]
     assert {name: hashlib.sha256(files[name]).hexdigest() for name in record["files"]} == record["files"]
     assert set(files) - set(record["files"]) == {"detection.json", "original.jpg"}
 
 
 def test_equal_evidence_makes_equal_bytes(bundle, evidence, picture_detector):
-    again = gather(picture_detector, evidence.data, filename="portrait.jpg")
+    again = collect_evidence(picture_detector, evidence.data, filename="portrait.jpg")
     assert again.detection.elapsed_ms != evidence.detection.elapsed_ms
     assert build_bundle(again) == bundle
 
@@ -107,7 +109,7 @@ def test_a_bundle_verifies_as_the_same(kind, portrait, picture_detector):
         "fake": make_sample_fake(portrait, 3),
         "faceless": np.full((80, 90, 3), 120, np.uint8),
     }[kind]
-    checked = verify_bundle(build_bundle(gather(picture_detector, encode_png(image))), picture_detector)
+    checked = verify_bundle(build_bundle(collect_evidence(picture_detector, encode_png(image))), picture_detector)
     assert checked.differences == () and checked.detection.image.shape == image.shape
 
 
@@ -136,9 +138,9 @@ def moved(values, step):
         (lambda r: r["heatmaps"][0][1].__setitem__(2, 0.123), ["heatmaps[0][1]"]),
         (lambda r: r["provenance"]["findings"].pop(), ["provenance.findings"]),
         (lambda r: r["preprocessing"].update(finder="another"), ["preprocessing.finder"]),
-        (lambda r: r["deliveries"][4].update(logit=9.0), ["deliveries[4].logit"]),
-        (lambda r: r.update(deliveries=[]), ["deliveries"]),
-        (lambda r: r.pop("deliveries"), []),
+        (lambda r: r["robustness_scores"][4].update(logit=9.0), ["robustness_scores[4].logit"]),
+        (lambda r: r.update(robustness_scores=[]), ["robustness_scores"]),
+        (lambda r: r.pop("robustness_scores"), []),
         (lambda r: r.update(version="0.0.1"), ["version of the detector"]),
         (lambda r: r["input"].update(sha256="0" * 64), ["SHA-256 of the original"]),
         (lambda r: r["model"].update(sha256="0" * 64), ["SHA-256 of the model"]),
@@ -152,7 +154,7 @@ def moved(values, step):
         (lambda r: r["about"].update(filename="another", engine="keras"), []),
     ],
 )
-def test_whatever_is_altered_is_named(change, named, bundle, picture_detector):
+def test_each_altered_value_is_named(change, named, bundle, picture_detector):
     altered = changed_record(bundle, change)
     if named is None:
         with pytest.raises(UnreadableMedia, match="JSON"):
@@ -174,7 +176,7 @@ def test_one_altered_byte_of_the_original_is_named(bundle, evidence, picture_det
         assert checked.differences[0].startswith("SHA-256 of the original")
 
 
-def test_an_original_that_cannot_be_judged_is_named(bundle, picture_detector):
+def test_an_original_that_cannot_be_read_is_named(bundle, picture_detector):
     checked = verify_bundle(bundle, picture_detector, original=b"%PDF-1.7 hello")
     assert checked.detection is None and checked.differences[0].startswith("SHA-256 of the original")
     assert "a PDF document" in checked.differences[1]
@@ -202,9 +204,14 @@ def test_altered_missing_and_added_files_are_named(bundle, picture_detector):
 
 
 def test_further_maps_are_kept(evidence, picture_detector):
-    extra = FaceMap("LIME, 500 samples", 0, np.full((7, 7), 0.9, np.float32))
-    made = build_bundle(replace(evidence, maps=(extra, extra)))
-    assert {"maps/02-face-1-lime-500-samples.png", "maps/03-face-1-lime-500-samples.png"} <= set(members(made))
+    heatmap = np.full((64, 64), 0.9, np.float32)
+    class_map, lime = (CheckedExplanation(method, heatmap, (), "The nose.", 64) for method in ("class_map", "lime"))
+    made = build_bundle(replace(evidence, explanations=(class_map, lime)))
+    maps = {name for name in members(made) if name.startswith("maps/")}
+    assert maps == {"maps/01-face-1-class-activation-map.png", "maps/02-face-1-lime.png"}
+    about = json.loads(members(made)["detection.json"])["about"]
+    assert [kept["method"] for kept in about["explanations"]] == ["class_map", "lime"]
+    assert about["explanations"][0]["sentence"] == "The nose." and about["explanations"][0]["check"] is None
     assert verify_bundle(made, picture_detector).differences == ()
 
 
@@ -250,15 +257,18 @@ def twice():
         (with_record('{"bundle_version": NaN}'), UnreadableMedia, "JSON"),
         (with_record('{"bundle_version": ' + "1" * 100_000 + "}"), UnreadableMedia, "JSON"),
         (with_record(b"\xff\xfe\x00"), UnreadableMedia, "JSON"),
-        (with_record("[]"), UnreadableMedia, "version 1"),
-        (with_record('{"bundle_version": 2}'), UnreadableMedia, "version 1"),
-        (with_record('{"bundle_version": 1, "about": {}, "files": []}'), UnreadableMedia, "what else"),
+        (with_record("[]"), UnreadableMedia, "unknown version"),
+        (with_record('{"bundle_version": "1"}'), UnreadableMedia, "unknown version"),
+        (with_record('{"record_version": 3, "about": {}, "files": {}}'), UnreadableMedia, "reads versions 1 to 2"),
+        (with_record('{"record_version": true, "bundle_version": 1}'), UnreadableMedia, "unknown version"),
+        (with_record('{"bundle_version": 1, "about": {}, "files": []}'), UnreadableMedia, "does not list"),
         (with_record('{"bundle_version": 1, "about": {}, "files": {}}'), UnreadableMedia, "--file"),
+        (with_record('{"record_version": 2, "about": {}, "files": {}}'), UnreadableMedia, "--file"),
         (lying(1000), UnreadableMedia, "damaged"),
         (lying(MAX_BUNDLE_BYTES + 1), MediaTooLarge, "unpack"),
         (encrypted(), UnreadableMedia, "encrypted"),
         (twice(), UnreadableMedia, "two files"),
-        (packed({"detection.json": b"{}"}, zipfile.ZIP_LZMA), UnreadableMedia, "rare"),
+        (packed({"detection.json": b"{}"}, zipfile.ZIP_LZMA), UnreadableMedia, "unsupported method"),
     ],
 )
 def test_hostile_bundles_end_in_a_sentence(data, error, words, picture_detector):
@@ -289,17 +299,50 @@ def test_no_more_is_unpacked_than_stated(picture_detector, monkeypatch):
 
 
 def test_a_bundle_over_the_limit_is_not_opened(bundle, picture_detector, monkeypatch):
-    monkeypatch.setattr(module, "MAX_BUNDLE_BYTES", len(bundle) - 1)
+    monkeypatch.setattr(verification, "MAX_BUNDLE_BYTES", len(bundle) - 1)
     with pytest.raises(MediaTooLarge, match="at most"):
         verify_bundle(bundle, picture_detector)
 
 
-def test_a_record_of_nonsense_is_all_differences(picture_detector, evidence):
-    nonsense = {"bundle_version": 1, "about": {}, "files": {}, "input": 7, "detection": [[[]]], "\x1b[31m" * 50: None}
+@pytest.mark.parametrize("version", [{"bundle_version": 1}, {"record_version": 2}])
+def test_a_record_of_nonsense_is_all_differences(version, picture_detector, evidence):
+    nonsense = {**version, "about": {}, "files": {}, "input": 7, "detection": [[[]]], "\x1b[31m" * 50: None}
+    nonsense["provenance"] = {"findings": [7, {}, []]}
     bundle = packed({"detection.json": json.dumps(nonsense), "original.jpg": evidence.data})
     differences = verify_bundle(bundle, picture_detector).differences
     assert len(differences) >= 6 and all(line.isprintable() and len(line) < 400 for line in differences)
     assert verify_bundle(bundle, picture_detector, original=b"").detection is None
+
+
+@pytest.fixture(scope="module")
+def old_bundle():
+    """A bundle of version 1, with LIME and checked explanations, of the portrait at 256 x 256 pixels."""
+    return (ROOT / "tests/data/evidence_v1.zip").read_bytes()
+
+
+def test_a_bundle_of_version_1_verifies_as_the_same(old_bundle, picture_detector):
+    record = json.loads(members(old_bundle)["detection.json"])
+    assert record["bundle_version"] == 1 and len(record["deliveries"]) == 10 and "record_version" not in record
+    checked = verify_bundle(old_bundle, picture_detector)
+    assert checked.differences == () and checked.detection.logit == pytest.approx(
+        record["detection"]["logit"], abs=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda r: r["deliveries"][4].update(logit=9.0), ["robustness_scores[4].logit"]),
+        (lambda r: r.pop("deliveries"), []),
+        (lambda r: r["detection"].update(logit=9.0), ["logit"]),
+        (lambda r: r["provenance"]["findings"].pop(), ["provenance.findings"]),
+        (lambda r: r["provenance"]["findings"][0].update(kind="camera"), ["provenance.findings[0].kind"]),
+        (lambda r: r["provenance"]["findings"][0].update(fact="In other words."), []),
+    ],
+)
+def test_altered_values_of_version_1_are_named(change, named, old_bundle, picture_detector):
+    differences = verify_bundle(changed_record(old_bundle, change), picture_detector).differences
+    assert [sentence.partition(":")[0] for sentence in differences] == named
 
 
 def test_every_tolerance_is_for_a_number_of_the_record(bundle):

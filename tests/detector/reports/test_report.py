@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector.evidence.explanation_checks import DeletionCheck
-from detector.evidence.robustness import DegradedScore, RobustnessResult
+from detector.evidence import DegradedScore, DeletionCheck, RobustnessResult, robustness_sentence
 from detector.provenance.findings import read_provenance
-from detector.reports.report import Entry, Evidence, FaceMap, Section, make_report, render_html, render_pdf
+from detector.record import CheckedExplanation
+from detector.reports.rendering import render_html, render_pdf
+from detector.reports.report import Entry, Evidence, Section, make_report
 from detector.results import Face, Reason, Verdict
 from detector.text import format_probability
 
@@ -95,11 +96,11 @@ def test_the_headline_is_the_page_s(verdict, words, evidence):
     assert ("held-out deepfakes" in text) == (verdict is not Verdict.DEEPFAKE)
 
 
-def test_what_a_report_has_to_tell(evidence):
+def test_a_report_names_file_model_and_version(evidence):
     text = "\n".join(words_of(report_on(evidence)))
     for word in (
         *("portrait.jpg", "20 November 2026, 08:39 UTC", "512 × 512 pixels", "1.2.3", "It was last saved as JPEG"),
-        *(evidence.provenance.sha256, evidence.detection.model_sha256, "nothing of it went into the score"),
+        *(evidence.provenance.sha256, evidence.detection.model_sha256, "It is not used for the score"),
     ):
         assert word in text
 
@@ -121,15 +122,15 @@ def pixels(picture):
     return np.asarray(Image.open(io.BytesIO(picture.jpeg))).astype(int)
 
 
-def test_heat_lies_where_the_network_saw_it(evidence):
+def test_heat_lies_over_the_crop(evidence):
     """The hot quarter of a map colours that quarter of the crop and nothing else, over the picture's edge too."""
     image = np.full((400, 600, 3), 90, np.uint8)
     heatmap = np.full((2, 2), 0.5, np.float32)
     heatmap[0, 0] = 1.0
     face = Face((150, 150, 100, 100), None, 0.9, (100, 100, 200, 200), 1.0, 0.7, heatmap=heatmap)
     over_the_edge = replace(face, crop_box=(-100, -100, 200, 200))
-    for seen, is_inside in ((face, True), (over_the_edge, False)):
-        detection = replace(evidence.detection, faces=(seen,), image=image, width_px=600, height_px=400)
+    for shown, is_inside in ((face, True), (over_the_edge, False)):
+        detection = replace(evidence.detection, faces=(shown,), image=image, width_px=600, height_px=400)
         plain, heated = report_on(replace(evidence, detection=detection)).sections[0].pictures
         rows, columns = np.nonzero(np.abs(pixels(heated) - pixels(plain)).max(axis=-1) > 60)
         if is_inside:  # heat fades into the next quarter
@@ -137,43 +138,47 @@ def test_heat_lies_where_the_network_saw_it(evidence):
         assert (len(rows) > 5000) == is_inside
 
 
+def explanation(method, sentence, *, heatmap=None, check=None):
+    return CheckedExplanation(method, heatmap, (), sentence, 192, check)
+
+
 def test_further_maps_and_sections_appear(evidence):
-    extra = FaceMap("LIME", 0, np.full((7, 7), 0.9, np.float32), "The mouth speaks for a fake.")
-    section = Section("Saved again", paragraphs=("It holds.",), entries=(Entry("JPEG 50", ("65%",)),))
-    report = report_on(replace(evidence, maps=(extra,), sections=(section,)))
-    assert "LIME, face 1. The mouth speaks for a fake." in list(words_of(report))
+    lime = explanation("lime", "Mostly the mouth indicates a fake.", heatmap=np.full((7, 7), 0.9, np.float32))
+    section = Section("Saved again", paragraphs=("No change.",), entries=(Entry("JPEG 50", ("65%",)),))
+    report = report_on(replace(evidence, explanations=(lime,), sections=(section,)))
+    assert "LIME, face 1. Mostly the mouth indicates a fake." in list(words_of(report))
     assert len(report.sections[0].pictures) == 3
     assert words_in_html(render_html(report)).count("Saved again") == 1
 
 
-def test_the_delivery_test_and_the_checks_are_told(evidence):
+def test_robustness_and_checks_of_explanations_are_reported(evidence):
     check = DeletionCheck((0.0, 0.5), (1.234, -4.567), (1.234, 0.891), area=-1.6, random_area=1.0, matters=False)
-    maps = (
-        FaceMap("Class activation map", 0, None, "The mouth speaks for a fake.", check),
-        FaceMap("LIME", 0, np.full((7, 7), 0.9, np.float32), "The nose does."),
+    heatmap = np.full((7, 7), 0.9, np.float32)
+    explanations = (
+        explanation("class_map", "Mostly the mouth.", heatmap=heatmap, check=check),
+        explanation("lime", "Mostly the nose.", heatmap=heatmap),
+        explanation("occlusion", "Mostly the chin."),
     )
-    stability = RobustnessResult(
+    robustness = RobustnessResult(
         (DegradedScore("stored", 1.0, 0.7, Verdict.INCONCLUSIVE), DegradedScore("half", 3, 0.96, Verdict.DEEPFAKE))
     )
-    report = report_on(replace(evidence, maps=maps, stability=stability))
+    report = report_on(replace(evidence, explanations=explanations, robustness=robustness))
     text = "\n".join(words_of(report))
     for words in (
-        *("The mouth speaks for a fake.", check.sentence, "50% removed: logit -4.57", "on average: 0.89"),
-        *(
-            "LIME, face 1. The nose does.",
-            "was not tried",
-            "is called a deepfake in 1.",
-            "96.0%, deepfake (logit 3.0000)",
-        ),
+        *("Class activation map, face 1", "Mostly the mouth.", check.sentence, "50% removed: logit -4.57"),
+        *("on average: 0.89", "LIME, face 1. Mostly the nose.", "was not tested", "occlusion, face 1"),
+        *(robustness_sentence(robustness), "96.0%, deepfake (logit 3.0000)"),
     ):
         assert words in text
     assert len(report.sections[0].pictures) == 3 and "Half size" in words_in_html(render_html(report))
     assert "on average" not in "".join(words_of(report_on(evidence)))
 
 
-def test_a_face_that_is_not_judged_says_why(evidence):
+def test_an_excluded_face_has_a_reason(evidence):
     face = replace(evidence.detection.faces[0], reasons=(Reason.TOO_DARK,))
-    assert "not judged: The face is too dark" in "".join(words_of(report_on(with_detection(evidence, faces=(face,)))))
+    assert "not used for the verdict: The face is too dark" in "".join(
+        words_of(report_on(with_detection(evidence, faces=(face,))))
+    )
 
 
 def test_hostile_names_and_texts_do_no_harm(evidence):
