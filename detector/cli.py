@@ -202,7 +202,7 @@ def _summarise(counts: Counter[str], *, total: int, left_out: int, took_s: float
 
 def _output(path: str) -> str:
     if os.path.splitext(path)[1].lower() in SUFFIXES:  # `scan --json face.jpg other.jpg` would overwrite it
-        raise argparse.ArgumentTypeError(f"{path!r} looks like an input file; put the paths before this option")
+        raise argparse.ArgumentTypeError(f"{path!r} has the suffix of an input file; put the paths before this option")
     return path
 
 

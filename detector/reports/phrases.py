@@ -31,7 +31,7 @@ REASONS = {
     Reason.TOO_DARK: "The face is too dark to be checked. Try a brighter copy.",
     Reason.TOO_MANY_FACES: "There are so many faces that one of them scores high by chance. Crop the picture to the "
     "person you mean.",
-    Reason.DRAWING: "This looks like a drawing or a painting; the detector was trained on photographs only.",
+    Reason.DRAWING: "This seems to be a drawing or a painting; the detector was trained on photographs only.",
     Reason.BETWEEN_THRESHOLDS: "The score lies between the two thresholds, where the model is wrong too often to "
     "decide.",
     Reason.UNSTABLE: "The verdict changes when the same picture is saved again, so it depends on the file more than on "
