@@ -1,4 +1,8 @@
-"""Detect deepfakes in videos: score the faces of sampled frames, track each person, fuse over time."""
+"""Detect deepfakes in videos: score the faces of sampled frames, track each person, fuse over time.
+
+Probability and thresholds are those of single pictures, because there are too few labelled videos to fit their own. The
+error rates of pictures do not hold for videos, so none is given.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +34,8 @@ def detect_video(
 ) -> VideoDetection:
     """Classify a video by its most suspicious face.
 
-    Each sampled frame is processed like a picture: the same face finder, quality gate, crop and network. Faces are
-    joined into tracks, and a track's logit is the robust mean over its frames. The video's logit is that of the most
-    suspicious track with enough frames. Probability and thresholds are those of single pictures: there are too few
-    labelled videos to fit their own. The stated error rates do not hold for videos, so none is given.
+    Each sampled frame is processed like a picture. A track's logit is the robust mean over the frames of one person,
+    and the video's logit is that of the most suspicious track with enough frames.
 
     Args:
         video: the open file; it is probed once, and its frames and sound are each read once.

@@ -1,7 +1,7 @@
-"""Content Credentials for pictures of the tests: a root, a signer below it, and pictures signed by that one.
+"""Sign test pictures with Content Credentials: a root certificate, and a signer below it.
 
-The keys are those that RFC 8032 publishes in section 7.1 (tests 1 to 3), so nothing here is secret, and the
-certificates are written byte by byte (ITU-T X.690, RFC 5280), which spares a library that only tests would need.
+The keys are published in RFC 8032, section 7.1 (tests 1 to 3), so they are not secret. The certificates are written
+byte by byte (ITU-T X.690, RFC 5280), which avoids a library that only tests would need.
 """
 
 import base64
@@ -76,8 +76,8 @@ def certificate(owner, issuer):
 
     is_root, critical = owner == issuer, der(1, b"\xff")
     extensions = [
-        extension(19, der(0x30, critical if is_root else b""), critical),  # may it sign others?
-        extension(15, der(3, b"\x01\x06" if is_root else b"\x07\x80"), critical),  # what for
+        extension(19, der(0x30, critical if is_root else b""), critical),  # whether it may sign other certificates
+        extension(15, der(3, b"\x01\x06" if is_root else b"\x07\x80"), critical),  # the allowed uses
         extension(14, der(4, owner.encode())),
         extension(35, der(0x30, der(0x80, issuer.encode()))),
     ]
@@ -99,12 +99,12 @@ def certificate(owner, issuer):
 
 
 def root_certificate(owner="root"):
-    """Return the certificate (PEM) at the end of a chain; nothing here is signed below the one of the stranger."""
+    """Return the certificate (PEM) of a root; the stranger's has signed no other certificate."""
     return certificate(owner, owner)
 
 
 def sign(picture, media_type, *, source_type="digitalCapture", remote_url=None):
-    """Return a picture with Content Credentials, or with the address of some, and those credentials."""
+    """Return a picture with Content Credentials, or with a remote address of them, and the credentials."""
     chain = certificate("signer", "root") + root_certificate()
     keys = c2pa.C2paSignerInfo("ed25519", chain.encode(), private_key("signer").encode(), None)
     created = {"action": "c2pa.created", "digitalSourceType": f"{SOURCES}{source_type}"}

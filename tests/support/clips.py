@@ -1,4 +1,4 @@
-"""Videos and sound for the tests, made on the spot."""
+"""Make videos and sound for the tests."""
 
 import io
 from fractions import Fraction
@@ -21,10 +21,14 @@ def make_video(
     aspect=None,
     waveform=None,
 ):
-    """Return a file of frames (H, W, 3) uint8 RGB.
+    """Return a video file.
 
-    `times_s` says when each is shown, `turn` by how many degrees counterclockwise it is to be turned and whether it is
-    then mirrored, `aspect` how wide a pixel is, `waveform` (T,) float32 at 16 kHz what is heard.
+    Args:
+        frames: each (H, W, 3) uint8 RGB.
+        times_s: display time of each frame; None spaces them by `fps`.
+        turn: counterclockwise rotation for display in degrees, and whether the frames are then mirrored.
+        aspect: width of a pixel divided by its height.
+        waveform: the sound, (T,) float32 at 16 kHz; None leaves it out.
     """
     frames = list(frames)
     buffer = io.BytesIO()
@@ -51,18 +55,21 @@ def make_video(
 
 
 def pan_over(picture, count, *, size_px=(320, 240), zoom=(0.6, 0.8)):
-    """Yield `count` frames of a camera that moves over a picture (H, W, 3) and in, as far as `zoom` tells."""
+    """Yield `count` frames of a camera that moves over a picture (H, W, 3) and zooms from `zoom[1]` to `zoom[0]`."""
     width_px, height_px = size_px
-    for share in np.linspace(0, 1, count):
-        side = zoom[1] + (zoom[0] - zoom[1]) * share  # of the picture that is seen
+    for progress in np.linspace(0, 1, count):
+        side = zoom[1] + (zoom[0] - zoom[1]) * progress  # visible part of the picture's side
         h = round(picture.shape[0] * side)
         w = min(picture.shape[1], round(h * width_px / height_px))
-        top, left = round((picture.shape[0] - h) * share * 0.2), round((picture.shape[1] - w) * (0.5 - 0.2 * share))
+        top, left = (
+            round((picture.shape[0] - h) * progress * 0.2),
+            round((picture.shape[1] - w) * (0.5 - 0.2 * progress)),
+        )
         yield cv2.resize(picture[top : top + h, left : left + w], size_px, interpolation=cv2.INTER_AREA)
 
 
 def make_sound(waveform, *, format="wav", codec="pcm_s16le", rate_hz=16_000, cover=None):
-    """Return a sound file of a waveform (T,) or (channels, T) in [-1, 1]; `cover` (H, W, 3) is its picture."""
+    """Return a sound file of a waveform (T,) or (channels, T) in [-1, 1], with an optional cover picture (H, W, 3)."""
     waveform = np.atleast_2d(waveform)
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=format) as container:

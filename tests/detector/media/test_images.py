@@ -1,5 +1,4 @@
 import io
-import os
 import random
 import struct
 import subprocess
@@ -25,7 +24,7 @@ def gradient(height=48, width=64):
 
 
 def quarters(mode="RGB"):
-    """A 64 x 48 picture: red, green over blue, white."""
+    """Return a 64 x 48 picture: red and green above blue and white."""
     pixels = np.zeros((48, 64, 3), np.uint8)
     pixels[:24, :32], pixels[:24, 32:], pixels[24:, :32], pixels[24:, 32:] = RED, GREEN, BLUE, WHITE
     return Image.fromarray(pixels).convert(mode)
@@ -46,7 +45,7 @@ def png_chunk(kind, body):
 
 
 def png_of_zeros(width, height):
-    """A 1-bit grey PNG whose file is about a thousandth of its pixels."""
+    """Return a 1-bit grey PNG; the file has about a thousandth of the bytes of its pixels."""
     row = b"\0" * (1 + (width + 7) // 8)
     deflate = zlib.compressobj(9)
     packed = b"".join(deflate.compress(row) for _ in range(height)) + deflate.flush()
@@ -72,9 +71,9 @@ GOOD = {
 
 
 @pytest.mark.parametrize(("data", "media"), GOOD.values(), ids=GOOD)
-def test_each_kind_is_recognised_and_read(data, media, tmp_path):
+def test_each_type_is_identified_and_read(data, media, tmp_path):
     assert sniff(data) == media
-    path = tmp_path / "picture.txt"  # the name says something else
+    path = tmp_path / "picture.txt"  # a misleading suffix
     path.write_bytes(data)
     for source in (data, path, str(path)):
         pixels = read_image(source)
@@ -84,14 +83,14 @@ def test_each_kind_is_recognised_and_read(data, media, tmp_path):
 
 @pytest.mark.parametrize("cut", [0.3, 0.6, 0.9])
 @pytest.mark.parametrize("kind", [kind for kind in GOOD if not kind.startswith("two")])
-def test_a_picture_that_is_cut_off_is_refused(kind, cut):
+def test_truncated_picture_is_refused(kind, cut):
     data = GOOD[kind][0]
     part = data[: int(len(data) * cut)]
     with pytest.raises(UnreadableMedia, match=f"{len(part):,} bytes"):
         read_image(part)
 
 
-def test_a_picture_that_lost_only_its_last_bytes_is_refused():
+def test_picture_without_its_last_bytes_is_refused():
     data = saved(Image.fromarray(gradient(200, 300)), "JPEG")
     with pytest.raises(UnreadableMedia, match="JPEG .* cut off"):
         read_image(data[:-40])
@@ -124,19 +123,19 @@ def name_no_chunk(data, at):
 
 
 @pytest.mark.parametrize("change", [make_longer, make_shorter, make_huge, flip_a_pixel, name_no_chunk])
-def test_a_png_that_contradicts_itself_is_refused(change):
+def test_inconsistent_png_is_refused(change):
     with pytest.raises(UnreadableMedia, match="PNG"):
         read_image(png_with(change))
 
 
-def test_a_header_without_a_picture_is_refused():
+def test_header_without_pixels_is_refused():
     for data in (b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xd9", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\0\x08\0\0\0"):
         with pytest.raises(UnreadableMedia, match=f"{len(data)} bytes"):
             read_image(data)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 400), (400, MIN_SIDE_PX - 1)])
-def test_a_picture_without_room_for_a_face_is_refused(size):
+def test_picture_too_small_for_a_face_is_refused(size):
     with pytest.raises(UnreadableMedia, match=f"{size[0]} x {size[1]} pixels"):
         read_image(saved(Image.new("RGB", size), "PNG"))
     assert read_image(saved(Image.new("RGB", (MIN_SIDE_PX, MIN_SIDE_PX)), "PNG")).shape == (MIN_SIDE_PX, MIN_SIDE_PX, 3)
@@ -151,7 +150,7 @@ def test_a_picture_without_room_for_a_face_is_refused(size):
         (30_000, 30_000, "far more than 50,000,000"),
     ],
 )
-def test_a_decompression_bomb_is_refused_before_it_unfolds(width, height, seen, tmp_path):
+def test_decompression_bomb_is_refused(width, height, seen, tmp_path):
     data = png_of_zeros(width, height)
     assert len(data) < width * height / 500 + 1000
     with pytest.raises(MediaTooLarge, match=seen):
@@ -176,7 +175,7 @@ def animation_that_grows():
     return saved(pages[0], "TIFF", save_all=True, append_images=pages[1:], compression="tiff_adobe_deflate")
 
 
-def test_a_bomb_costs_no_memory(tmp_path):
+def test_decompression_bomb_is_not_decoded(tmp_path):
     webp = bytearray(saved(quarters("RGBA"), "WEBP", lossless=True))
     at = webp.index(b"VP8L") + 9
     webp[at : at + 4] = (0x10000000 | (16_000 - 1) << 14 | (16_000 - 1)).to_bytes(4, "little")
@@ -191,7 +190,7 @@ def test_later_pages_are_never_decoded():
     assert read_image(animation_that_grows()).shape == (48, 64, 3)
 
 
-def test_a_file_over_the_limit_is_not_read(tmp_path):
+def test_file_over_the_size_limit_is_refused(tmp_path):
     path = tmp_path / "sparse.jpg"
     with path.open("wb") as file:
         file.truncate(4 * MAX_PIXELS + 1)
@@ -199,7 +198,7 @@ def test_a_file_over_the_limit_is_not_read(tmp_path):
         read_image(path)
 
 
-def test_a_jpeg_of_endless_scans_is_refused():
+def test_jpeg_with_too_many_scans_is_refused():
     data = saved(Image.fromarray(gradient()), "JPEG", progressive=True)
     start = data.rindex(b"\xff\xda")
     with pytest.raises(MediaTooLarge, match="has 209 scans; at most 100"):
@@ -207,37 +206,10 @@ def test_a_jpeg_of_endless_scans_is_refused():
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_what_follows_a_jpeg_is_no_part_of_it(progressive):
-    """Phones append a video to a picture, and its bytes hold any marker."""
+def test_data_after_the_end_of_a_jpeg_are_ignored(progressive):
+    """Phones append a video to a picture, and a video may contain any marker."""
     data = saved(Image.fromarray(gradient()), "JPEG", progressive=progressive)
     assert read_image(data + b"\0\0\0\x18ftypmp42" + b"\xff\xda\0\2" * 500).shape == (48, 64, 3)
-
-
-def test_paths_that_hold_no_picture_are_named(tmp_path):
-    with pytest.raises(UnreadableMedia, match="is a folder"):
-        read_image(tmp_path)
-    with pytest.raises(UnreadableMedia, match=r"missing\.jpg.*No such file"):
-        read_image(tmp_path / "missing.jpg")
-    os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(UnreadableMedia, match="not a regular file"):
-        read_image(tmp_path / "pipe.jpg")
-    with pytest.raises(UnreadableMedia, match="null"):
-        read_image("a\0b.jpg")
-    with pytest.raises(UnreadableMedia, match=r"\\x1b\[31mred") as caught:
-        read_image("\x1b[31mred.jpg")
-    assert "\x1b" not in str(caught.value)
-
-
-def test_a_forbidden_file_is_named(tmp_path, monkeypatch):
-    path = tmp_path / "secret.png"
-    path.write_bytes(GOOD["png"][0])
-
-    def refuse(path, mode):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("builtins.open", refuse)
-    with pytest.raises(UnreadableMedia, match=r"secret\.png.*Permission denied"):
-        read_image(path)
 
 
 def ramp16():
@@ -266,23 +238,23 @@ def rgb16_png():
     ],
     ids=["16-bit png", "16-bit tiff", "16-bit tiff big endian", "int", "float", "unit float", "byte float", "byte int"],
 )
-def test_deep_greys_become_bytes(data):
+def test_grey_of_more_than_8_bits_is_scaled_to_8(data):
     expected = np.repeat((ramp16() / 257)[..., None], 3, axis=-1)
     np.testing.assert_allclose(read_image(data), expected, atol=1.01)
 
 
-def test_sixteen_bit_colour_becomes_bytes():
+def test_16_bit_colour_is_scaled_to_8():
     assert corners(read_image(rgb16_png()))[0] == (255, 128, 0)
 
 
-def test_numbers_that_are_none_do_not_spoil_a_float_picture():
+def test_nan_and_infinity_in_a_float_picture_are_ignored():
     values = np.full((48, 64), 0.5, np.float32)
     values[0, :3] = np.nan, np.inf, -np.inf
     assert corners(read_image(saved(Image.fromarray(values), "TIFF")))[3] == (128, 128, 128)
 
 
 def half_transparent(mode, **options):
-    """The left half of a dark picture is see-through."""
+    """Return a dark picture whose left half is transparent."""
     picture = Image.new("RGBA", (64, 48), (0, 0, 0, 255))
     picture.paste((0, 0, 0, 0), (0, 0, 32, 48))
     return picture.convert(mode)
@@ -310,7 +282,7 @@ def palette_with_hole():
     ],
     ids=["rgba png", "rgba webp", "rgba tiff", "la", "p", "p with alphas", "gif", "rgb with colour key", "l with key"],
 )
-def test_transparent_parts_lie_on_white(data):
+def test_transparent_parts_are_composited_over_white(data):
     assert corners(read_image(data)) == [WHITE, BLACK, WHITE, BLACK]
 
 
@@ -339,7 +311,7 @@ def test_each_colour_mode_becomes_rgb(data, expected):
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_the_first_frame_of_an_animation_counts(format):
+def test_first_frame_of_an_animation_is_read(format):
     options = {"lossless": True} if format == "WEBP" else {}
     frames = [Image.new("RGB", (64, 48), colour) for colour in (BLUE, RED, GREEN)]
     data = saved(frames[0], format, save_all=True, append_images=frames[1:], **options)
@@ -368,7 +340,7 @@ STORED = {  # how the camera stored red green / blue white, by EXIF orientation
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", STORED)
-def test_a_turned_picture_is_set_upright(orientation, format):
+def test_exif_orientation_is_applied(orientation, format):
     size = (64, 48) if orientation < 5 else (48, 64)
     sensor = Image.new("RGB", (2, 2))
     sensor.putdata(STORED[orientation])
@@ -385,26 +357,26 @@ def test_damaged_exif_does_not_stop_reading(notes, format):
     assert read_image(saved(quarters(), format, exif=notes)).shape == (48, 64, 3)
 
 
-def test_exif_that_cannot_be_rewritten_still_turns_the_picture():
+def test_orientation_is_applied_even_if_exif_cannot_be_rewritten():
     width_as_text = struct.pack("<HHII", 0x0100, 2, 4, 0x41424344)
     orientation = struct.pack("<HHII", 0x0112, 3, 1, 6)
     block = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + width_as_text + orientation + bytes(4)
     assert read_image(saved(quarters(), "JPEG", exif=block)).shape == (64, 48, 3)
 
 
-def test_an_orientation_that_does_not_exist_is_ignored():
+def test_invalid_orientation_is_ignored():
     assert read_image(saved(quarters(), "JPEG", exif=exif(77))).shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_a_broken_colour_profile_does_not_stop_reading(format):
+def test_damaged_colour_profile_does_not_stop_reading(format):
     whole = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for profile in (b"no profile at all", whole[:200]):
         assert read_image(saved(quarters(), format, icc_profile=profile)).shape == (48, 64, 3)
 
 
-def test_bytes_broken_at_random_give_a_picture_or_a_sentence():
-    """Some 2,000 broken files: no other exception, no warning, and never an array of another kind."""
+def test_random_damage_gives_a_picture_or_a_readable_error():
+    """About 2,000 damaged files give no other exception, no warning, and no other kind of array."""
     chance = random.Random(2)
     refused = 0
     for data, _ in GOOD.values():
@@ -422,14 +394,14 @@ def test_bytes_broken_at_random_give_a_picture_or_a_sentence():
     assert 500 < refused < 1900
 
 
-def test_many_threads_leave_the_warning_filters_as_they_were():
+def test_threads_restore_the_warning_filters():
     before = list(warnings.filters)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(read_image, [GOOD["tiff"][0][:-1] + b"\0", GOOD["png"][0]] * 40))
     assert warnings.filters == before
 
 
-def test_jpeg_goes_there_and_back():
+def test_jpeg_round_trip():
     picture = gradient(300, 400)
     small = read_image(encode_jpeg(picture, max_side_px=200))
     assert small.shape == (150, 200, 3)

@@ -39,7 +39,7 @@ UNSUPPORTED = [
 
 
 @pytest.mark.parametrize(("data", "seen"), UNSUPPORTED, ids=[f"{seen} {data[:9]}" for data, seen in UNSUPPORTED])
-def test_unsupported_file_is_named(data, seen, tmp_path):
+def test_type_of_an_unsupported_file_is_named(data, seen, tmp_path):
     path = tmp_path / "disguised.jpg"
     path.write_bytes(data)
     for call in (lambda: sniff(data), lambda: read_image(data), lambda: read_image(path)):
@@ -111,7 +111,7 @@ def test_a_fourth_medium_is_named_in_the_messages(monkeypatch):
         sniff(b"plain text")
 
 
-# What a fourth medium needs beside its entry in `MEDIA`: how it is detected, and the template of its page.
+# Beside its entry in `MEDIA`, a fourth medium needs a function that detects it and a page template.
 TABLES_BY_MEDIUM = {"detector/media/kinds.py", "detector/pipeline.py", "webapp/pages.py"}
 
 

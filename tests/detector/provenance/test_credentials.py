@@ -13,12 +13,12 @@ from detector.provenance.credentials import Trust, read_credentials
 from detector.results import UnreadableMedia
 
 MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp", "image/tiff", "image/gif")
-MARK = b"jumdc2pa"  # what a file is searched for before the library sees it
+MARK = b"jumdc2pa"  # files without it are not passed to the library
 
 
 @pytest.fixture(scope="module")
 def pictures():
-    """The same noise as a file of each kind."""
+    """Return the same noise as a file of each type."""
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8))
     found = {}
     for media_type in MEDIA_TYPES:
@@ -52,7 +52,7 @@ def test_a_signed_picture_is_intact(media_type, pictures):
 @pytest.mark.parametrize(
     ("list_of", "trust"), [("root", Trust.TRUSTED), ("stranger", Trust.UNTRUSTED), (None, Trust.UNCHECKED)]
 )
-def test_integrity_and_trust_are_two_facts(list_of, trust, is_intact, signed_png):
+def test_integrity_and_trust_are_independent(list_of, trust, is_intact, signed_png):
     data = signed_png if is_intact else altered(signed_png, b"IDAT", 100)
     seen = read_credentials(data, "image/png", trust_anchors=list_of and root_certificate(list_of))
     assert (seen.is_intact, seen.trust) == (is_intact, trust)
@@ -72,13 +72,13 @@ def test_one_altered_byte_is_named(mark, offset, problem, signed_png):
 
 
 @pytest.mark.parametrize("cut", [0.2, 0.5, 0.9])
-def test_damaged_credentials_are_told_apart_from_none(cut, signed_png):
+def test_damaged_credentials_are_reported_as_damaged(cut, signed_png):
     start = signed_png.index(MARK)
     with pytest.raises(UnreadableMedia, match="C2PA"):
         read_credentials(signed_png[: start + int(1000 * cut)], "image/png")
 
 
-def test_a_picture_without_any_does_not_even_load_the_library(pictures, monkeypatch):
+def test_a_picture_without_credentials_does_not_load_the_library(pictures, monkeypatch):
     monkeypatch.setitem(sys.modules, "c2pa", None)
     assert read_credentials(pictures["image/jpeg"], "image/jpeg") is None
     with pytest.raises(ImportError):
@@ -104,7 +104,7 @@ def test_nothing_is_fetched(pictures, monkeypatch):
         data, manifest = sign(pictures["image/jpeg"], "image/jpeg", remote_url=address)
         assert read_credentials(data, "image/jpeg") is None
         with pytest.raises(UnreadableMedia):
-            read_credentials(data + MARK, "image/jpeg")  # the library is asked now
+            read_credentials(data + MARK, "image/jpeg")  # the library is called now
         assert asked == []
         for left_out in ("verify", "core"):  # either setting alone is enough
             monkeypatch.setattr(credentials, "OFFLINE", {**credentials.OFFLINE, left_out: {}})
@@ -112,7 +112,7 @@ def test_nothing_is_fetched(pictures, monkeypatch):
                 read_credentials(data + MARK, "image/jpeg")
             assert asked == []
             monkeypatch.undo()
-        monkeypatch.setattr(credentials, "OFFLINE", {"version": 1})  # and without them it would have been fetched
+        monkeypatch.setattr(credentials, "OFFLINE", {"version": 1})  # without them the manifest is fetched
         assert read_credentials(data + MARK, "image/jpeg").signer and asked == ["/manifest.c2pa"]
         server.shutdown()
 
@@ -134,7 +134,7 @@ def test_no_file_is_left_behind(signed_png, tmp_path, monkeypatch):
         '{"active_manifest": [], "manifests": {}}',
     ],
 )
-def test_an_odd_report_is_damage(report, signed_png, monkeypatch):
+def test_an_invalid_report_is_reported_as_damage(report, signed_png, monkeypatch):
     import c2pa
 
     monkeypatch.setattr(c2pa.Reader, "json", lambda reader: report)
@@ -142,7 +142,7 @@ def test_an_odd_report_is_damage(report, signed_png, monkeypatch):
         read_credentials(signed_png, "image/png")
 
 
-def test_a_report_without_end_is_not_read(signed_png, monkeypatch):
+def test_a_too_long_report_is_not_read(signed_png, monkeypatch):
     monkeypatch.setattr(credentials, "MAX_REPORT_CHARACTERS", 100)
     with pytest.raises(UnreadableMedia, match="C2PA"):
         read_credentials(signed_png, "image/png")

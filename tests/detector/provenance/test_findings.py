@@ -39,12 +39,12 @@ def with_text(name, text):
 
 
 def found(data, **options):
-    """What was found: the fact by its kind."""
+    """Return the facts by their kind."""
     return {finding.kind: finding.fact for finding in read_provenance(data, **options).findings}
 
 
 @pytest.mark.parametrize("kind", FindingKind)
-def test_every_finding_says_what_it_can_mean_and_what_it_cannot(kind):
+def test_every_kind_states_what_it_can_mean_and_what_it_cannot(kind):
     assert all(sentence.endswith(".") and sentence[0].isupper() for sentence in MEANINGS[kind])
 
 
@@ -100,7 +100,7 @@ def test_not_a_finding(data, kind):
     assert kind not in found(data)
 
 
-def test_integrity_and_trust_are_told_apart():
+def test_integrity_and_trust_are_reported_separately():
     data, _ = sign(picture("PNG"), "image/png", source_type="trainedAlgorithmicMedia")
     facts = found(data)
     assert "intact" in facts[K.CREDENTIALS_INTACT] and "there is no list" in facts[K.SIGNER_UNKNOWN]
@@ -123,7 +123,7 @@ def test_a_stored_finding_gets_the_present_meanings():
         assert update_meanings(foreign) == foreign
 
 
-def test_damaged_credentials_are_damage():
+def test_damaged_credentials_are_reported_as_damage():
     data, _ = sign(picture(), "image/jpeg")
     facts = found(data[: data.index(b"jumdc2pa") + 300])
     assert "C2PA" in facts[K.DAMAGED] and K.CREDENTIALS_INTACT not in facts
@@ -140,7 +140,7 @@ def jpeg_with_preview(image, preview):
     return buffer.getvalue()
 
 
-def test_a_preview_of_something_else_is_told(astronaut):
+def test_a_preview_of_another_picture_is_reported(astronaut):
     crop = astronaut.crop((150, 0, 350, 200))
     for image, is_own in ((astronaut, True), (crop, False)):
         data = jpeg_with_preview(image, astronaut)
@@ -150,7 +150,7 @@ def test_a_preview_of_something_else_is_told(astronaut):
         assert K.OTHER_PREVIEW not in found(data)
 
 
-def test_values_are_plain_and_the_place_is_never_among_them():
+def test_values_are_plain_and_never_contain_the_place():
     place = {1: "N", 2: (48.0, 12.0, 34.5678), 3: "E", 4: (16.0, 22.0, 12.3456)}
     data = picture(exif={271: "Canon"}, place=place)
     values = read_provenance(data).to_dict()
@@ -166,7 +166,7 @@ def test_other_files_are_refused():
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "GIF"])
-def test_no_broken_byte_breaks_the_verdict(kind):
+def test_random_damage_does_not_raise(kind):
     data, _ = sign(picture(kind), f"image/{kind.lower()}")
     image = np.zeros((48, 64, 3), np.uint8)
     rng = np.random.default_rng(0)
@@ -177,7 +177,7 @@ def test_no_broken_byte_breaks_the_verdict(kind):
         read_provenance(bytes(broken[: rng.integers(32, len(data) * 2)]), image=image)
 
 
-def test_the_score_does_not_look_at_notes(astronaut, real_detector):
+def test_metadata_do_not_change_the_score(astronaut, real_detector):
     notes = PngImagePlugin.PngInfo()
     notes.add_text("parameters", "a deepfake\nSteps: 20, Sampler: Euler a")
     files = []

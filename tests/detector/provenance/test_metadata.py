@@ -37,7 +37,7 @@ def png_chunk(kind, content):
 
 
 def png(*chunks, is_last=False):
-    """A PNG with chunks before its picture, or behind it."""
+    """Return a PNG with chunks before its pixels, or after them."""
     buffer = io.BytesIO()
     Image.new("RGB", (40, 40), "grey").save(buffer, "PNG")
     data, place = buffer.getvalue(), -12 if is_last else 33
@@ -102,7 +102,7 @@ GRAPH = json.dumps({"3": {"class_type": "KSampler", "inputs": {"seed": 1}}})
     ],
 )
 @pytest.mark.parametrize("is_packed", [True, False])
-def test_texts_of_generators_are_told(is_packed, name, text, generator):
+def test_texts_of_generators_are_identified(is_packed, name, text, generator):
     notes = PngImagePlugin.PngInfo()
     notes.add_text(name, text, zip=is_packed)
     notes.add_itxt(name, text, zip=is_packed)
@@ -120,19 +120,19 @@ def test_a_prompt_in_the_user_comment_is_read(encoding):
     assert seen.name == "UserComment" and seen.generator and seen.text.startswith("a portrait, 85mm Negative")
 
 
-def test_a_graph_in_the_place_of_the_camera_is_no_camera():
+def test_a_graph_in_the_camera_tags_is_not_a_camera():
     exif = Image.Exif()
     exif.update({271: "workflow:{}", 272: f"prompt:{GRAPH}"})
     seen = read_metadata(with_notes("webp", exif.tobytes(), b""), "image/webp")
     assert seen.exif == {} and [text.generator for text in seen.texts] == ["ComfyUI", "ComfyUI"]
 
 
-def test_texts_behind_the_picture_are_read():
+def test_texts_after_the_pixels_are_read():
     seen = read_metadata(png((b"tEXt", b"Software\0made here"), is_last=True), "image/png")
     assert [(text.name, text.text) for text in seen.texts] == [("Software", "made here")]
 
 
-def test_texts_are_cut_and_their_control_characters_go():
+def test_texts_are_cut_and_lose_their_control_characters():
     long = "x" * 10 * MAX_TEXT_CHARACTERS
     odd = "a\x00b\x1b[31mc\u202ed\u200be\r\nf".encode()
     seen = read_metadata(png((b"tEXt", b"long\0" + long.encode()), (b"iTXt", b"odd\0\0\0\0\0" + odd)), "image/png")
@@ -141,7 +141,7 @@ def test_texts_are_cut_and_their_control_characters_go():
     assert seen.texts[1].text == "ab[31mcde f"
 
 
-def test_a_text_that_unpacks_without_end_is_cut(monkeypatch):
+def test_a_decompression_bomb_in_a_text_is_cut(monkeypatch):
     unpacked, factory = [], zlib.decompressobj
 
     class Counting:
@@ -159,7 +159,7 @@ def test_a_text_that_unpacks_without_end_is_cut(monkeypatch):
     assert {len(text) for text in unpacked} == {metadata.MAX_TEXT_BYTES}
 
 
-def test_of_many_comments_the_first_are_kept():
+def test_the_first_of_many_comments_are_kept():
     comments = b"".join(b"\xff\xfe\0\4%02d" % number for number in range(MAX_TEXTS + 20))
     data = with_notes("jpeg", exif_block(), b"")
     texts = read_metadata(data[:2] + comments + data[2:], "image/jpeg").texts
@@ -175,27 +175,27 @@ OUTSIDE = """<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/hostname">]><x>&a;</x>"
     [BOMB, OUTSIDE, "<!DOCTYPE x><x/>", "<x", "\0", "<x>" * 100_000, "<x/>" + "x" * metadata.MAX_XMP_BYTES],
     ids=["entities", "outside", "type", "cut", "nothing", "deep", "long"],
 )
-def test_hostile_xmp_is_damage_and_nothing_more(packet):
+def test_hostile_xmp_is_reported_as_damage(packet):
     description = (b"tEXt", b"Description\0hello")
     seen = read_metadata(png((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet.encode()), description), "image/png")
     assert seen.xmp == {} and seen.texts[0].text == "hello"
     assert seen.damaged == (() if packet == "\0" else ("XMP",))
 
 
-def test_broken_exif_leaves_the_rest():
+def test_damaged_exif_does_not_affect_the_other_parts():
     data = with_notes("jpeg", b"Exif\0\0II*\0\xff\xff\xff\xff", PACKET.encode())
     seen = read_metadata(data, "image/jpeg")
     assert seen.exif == {} and seen.xmp["CreatorTool"] == "A Tool"
 
 
-def test_a_list_of_numbers_is_no_text():
+def test_a_list_of_numbers_is_not_read_as_text():
     entry = struct.pack("<HHII", 0x9286, 4, 1000, 26)
     block = b"II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 0) + bytes(4000)
     assert read_metadata(with_notes("jpeg", b"Exif\0\0" + block, b""), "image/jpeg").texts == ()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_broken_byte_raises(kind):
+def test_random_damage_does_not_raise(kind):
     data = with_notes(kind, exif_block(), PACKET.encode())
     rng = np.random.default_rng(0)
     for _ in range(300):
@@ -205,7 +205,7 @@ def test_no_broken_byte_raises(kind):
         read_metadata(bytes(broken[: rng.integers(8, len(data) * 2)]), f"image/{kind}")
 
 
-def test_the_preview_is_cut_out():
+def test_the_preview_is_read():
     entries = struct.pack("<HHHII", 2, 0x0201, 4, 1, 44) + struct.pack("<HHII", 0x0202, 4, 1, 7)
     block = b"II*\0" + struct.pack("<IHI", 8, 0, 14) + entries + struct.pack("<I", 0) + b"preview and more"
     assert read_metadata(with_notes("jpeg", b"Exif\0\0" + block, b""), "image/jpeg").preview == b"preview"

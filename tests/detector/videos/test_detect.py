@@ -20,7 +20,7 @@ from detector.videos.tracks import robust_mean
 
 
 class BrightnessEngine(Engine):
-    """Stands for a network: the brighter a crop, the more of a fake; grey is neutral."""
+    """Replaces the network: the brighter a crop, the higher its logit; grey is neutral."""
 
     model_sha256 = "0" * 64
     spec = ModelSpec("brightness", FaceInput(64, 1.3), Calibration(0.1, 0.0, 0.2, 0.8))
@@ -40,7 +40,7 @@ def lit(image, offset):
 
 
 def scene(*faces, background=110):
-    """A frame 480 x 270 with pictures of (picture, x, y, side)."""
+    """Return a frame of 480 x 270 with faces (picture, x, y, side)."""
     frame = np.full((270, 480, 3), background, np.uint8)
     for picture, x, y, side in faces:
         frame[y : y + side, x : x + side] = resize(picture, side, side)
@@ -48,13 +48,13 @@ def scene(*faces, background=110):
 
 
 def film(show, seconds, **options):
-    """Two frames a second of `show(second)`."""
+    """Return a video with two frames a second, each made by `show(second)`."""
     return make_video([show(i / 2) for i in range(2 * seconds)], fps=2, options={"crf": "10"}, **options)
 
 
 @pytest.fixture(scope="module")
 def walking(portrait):
-    """Somebody walks through the picture for ten seconds and grows lighter."""
+    """Return a video of ten seconds in which a face moves and becomes brighter."""
     return film(lambda s: scene((lit(portrait, 6 * s - 30), int(24 * s), int(4 * s), 200)), 10)
 
 
@@ -80,7 +80,7 @@ def test_a_walking_face_is_one_track_with_a_frame_a_second(walking, pictures):
     assert json.loads(json.dumps(to_record(detection), allow_nan=False)) == to_record(detection)
 
 
-def test_a_frame_takes_the_way_of_a_picture(walking, picture_detector):
+def test_a_frame_is_processed_like_a_picture(walking, picture_detector):
     (track,) = detect(walking, picture_detector).tracks
     for frame, (_, pixels) in zip(track.frames, sample_frames(walking), strict=True):
         (face,) = picture_detector.detect(pixels).faces
@@ -99,7 +99,7 @@ def test_the_most_suspicious_person_decides(offset, verdict, portrait, pictures)
     assert {len(track.frames) for track in detection.tracks} == {detection.frames_seen}
 
 
-def test_a_cut_begins_new_tracks(portrait, pictures):
+def test_a_shot_change_begins_new_tracks(portrait, pictures):
     def show(second):
         return scene((lit(portrait, 60 if second >= 5 else -60), 100, 20, 240), background=30 if second >= 5 else 200)
 
@@ -113,13 +113,13 @@ def test_a_cut_begins_new_tracks(portrait, pictures):
     ("visible_s", "side", "reason", "tracks"),
     [(0, 200, Reason.NO_FACE, 0), (10, 100, Reason.TOO_SMALL, 0), (2, 200, Reason.TOO_FEW_FRAMES, 1)],
 )
-def test_without_enough_of_a_face_there_is_a_score_and_no_verdict(visible_s, side, reason, tracks, portrait, pictures):
+def test_too_little_of_a_face_gives_a_score_without_a_verdict(visible_s, side, reason, tracks, portrait, pictures):
     bright = lit(portrait, 90)
     data = film(lambda s: scene(*[(bright, 100, 20, side)] * (s < visible_s)), 10)
     detection = detect(data, pictures)
     assert (detection.verdict, detection.reasons) == (Verdict.INCONCLUSIVE, (reason,))
     assert len(detection.tracks) == tracks and detection.frames_seen == 10
-    whole = detection.logit == pytest.approx(110 - 127.5, abs=3)  # that of the grey frames
+    whole = detection.logit == pytest.approx(110 - 127.5, abs=3)  # the grey frames scored as a whole
     assert whole == (reason is Reason.NO_FACE) and detection.probability < 1
 
 
@@ -129,12 +129,12 @@ def test_one_frame_is_too_few(portrait, pictures):
     assert len(detection.tracks[0].frames) == 1 and 0 < detection.duration_s < 1
 
 
-def test_a_short_clip_is_looked_at_more_often(portrait, pictures):
+def test_a_short_clip_is_sampled_more_often(portrait, pictures):
     clip = make_video([scene((portrait, 100 + i, 20, 240)) for i in range(40)], fps=25)
     assert MIN_SAMPLES <= detect(clip, pictures).frames_seen <= MIN_SAMPLES + 1
 
 
-def test_a_turned_video_is_picturesd_upright(portrait, pictures):
+def test_a_rotated_video_is_turned_upright(portrait, pictures):
     frames = [scene((portrait, 120, 10, 250))] * 6
     upright = detect(make_video(frames, fps=2, options={"crf": "10"}), pictures)
     turned = [np.rot90(frame) for frame in frames]
@@ -144,15 +144,15 @@ def test_a_turned_video_is_picturesd_upright(portrait, pictures):
     assert detection.logit == pytest.approx(upright.logit, abs=2)
 
 
-def test_progress_tells_the_share_that_is_done(walking, pictures):
-    shares = []
-    expected = detect(walking, pictures, progress=shares.append)
+def test_progress_reports_the_finished_part(walking, pictures):
+    reported = []
+    expected = detect(walking, pictures, progress=reported.append)
     assert comparable(expected) == comparable(detect(walking, pictures))
-    assert len(shares) == 11 and shares == sorted(shares) and shares[0] >= 0 and shares[-1] == 1
-    assert max(np.diff(shares)) < 0.2
+    assert len(reported) == 11 and reported == sorted(reported) and reported[0] >= 0 and reported[-1] == 1
+    assert max(np.diff(reported)) < 0.2
 
 
-def test_what_progress_raises_stops_the_work(walking, finder):
+def test_an_exception_from_progress_stops_the_work(walking, finder):
     class Stopped(Exception):
         pass
 
@@ -165,8 +165,8 @@ def test_what_progress_raises_stops_the_work(walking, finder):
 
     engine = CountingEngine()
 
-    def stop(share):
-        if share > 0.3:
+    def stop(finished):
+        if finished > 0.3:
             raise Stopped
 
     with pytest.raises(Stopped):
@@ -174,21 +174,21 @@ def test_what_progress_raises_stops_the_work(walking, finder):
     assert engine.runs < 6
 
 
-def test_sound_is_heard_beside_the_frames(portrait, pictures):
+def test_the_sound_is_classified_beside_the_frames(portrait, pictures):
     tone = (0.5 * np.sin(np.arange(48_000) * 0.2)).astype(np.float32)
     frames = [scene((portrait, 100, 20, 240))] * 6
-    heard = []
+    classified = []
 
     def detect_voice(waveform):
-        heard.append(waveform)
-        return "what was heard"
+        classified.append(waveform)
+        return "the result"
 
     with_sound = make_video(frames, fps=2, waveform=tone)
-    assert detect(with_sound, pictures, detect_voice=detect_voice).sound == "what was heard"
-    (waveform,) = heard
+    assert detect(with_sound, pictures, detect_voice=detect_voice).sound == "the result"
+    (waveform,) = classified
     assert waveform.dtype == np.float32 and len(waveform) == pytest.approx(48_000, rel=0.05)
     assert detect(with_sound, pictures).sound is None
-    assert detect(make_video(frames, fps=2), pictures, detect_voice=detect_voice).sound is None and len(heard) == 1
+    assert detect(make_video(frames, fps=2), pictures, detect_voice=detect_voice).sound is None and len(classified) == 1
 
 
 @pytest.mark.parametrize("has_sound", [True, False])
@@ -202,13 +202,13 @@ def test_a_video_is_opened_three_times_at_most(has_sound, portrait, pictures, mo
     waveform = np.sin(np.arange(48_000) * 0.2).astype(np.float32) if has_sound else None
     data = make_video([scene((portrait, 100, 20, 240))] * 6, fps=2, waveform=waveform)
     opened.clear()  # the file was written by the same function
-    voices = SimpleNamespace(detect=lambda waveform: "what was heard")
+    voices = SimpleNamespace(detect=lambda waveform: "the result")
     detection = Detector(pictures, lambda: voices).detect(data)
     assert len(detection.tracks) == 1 and (detection.sound is not None) is has_sound
     assert len(opened) == (3 if has_sound else 2)
 
 
-def test_what_holds_no_frames_ends_in_a_sentence(pictures):
+def test_files_without_frames_give_a_readable_error(pictures):
     with pytest.raises(UnreadableMedia, match=r"\(audio/wav\) holds sound and no video"):
         detect(make_sound(np.zeros(8000)), pictures)
     with pytest.raises(UnreadableMedia, match="empty"):

@@ -13,15 +13,15 @@ SIDE_PX = 80
 
 @pytest.fixture(scope="module")
 def people(portrait):
-    """Her, a green stranger upside down, and what lies between the two: 0.6 is as much of the stranger."""
+    """Return a face, a green upside-down stranger, and mixtures; 0.6 has 60 % of the stranger."""
     her = resize(portrait[30:230, 130:330], SIDE_PX, SIDE_PX)
     stranger = her[::-1, :, [1, 0, 2]] // 2 + 90
-    mixed = {share: (her * (1 - share) + stranger * share).astype(np.uint8) for share in (0.2, 0.4, 0.6, 0.8)}
+    mixed = {part: (her * (1 - part) + stranger * part).astype(np.uint8) for part in (0.2, 0.4, 0.6, 0.8)}
     return {"her": her, "stranger": stranger, **mixed}
 
 
 class Film:
-    """Hands frames with pasted faces to a tracker, one a second."""
+    """Passes frames with pasted faces to a tracker, one a second."""
 
     def __init__(self, people):
         self.people = people
@@ -29,7 +29,7 @@ class Film:
         self.background = 128
 
     def show(self, *faces):
-        """Each face is (who, x, y, logit), and its scale where it is not 1."""
+        """Add a frame; each face is (who, x, y, logit) and optionally its scale."""
         frame = np.full((270, 480, 3), self.background, np.uint8)
         found = []
         for who, x, y, logit, *scale in faces:
@@ -50,7 +50,7 @@ def film(people):
     return Film(people)
 
 
-def test_a_face_that_stays_or_wanders_is_one_track(film):
+def test_a_face_that_stays_or_moves_is_one_track(film):
     for i, (x, y) in enumerate([(20, 20), (30, 25), (50, 30), (250, 100), (380, 10), (20, 150)]):
         film.show(("her", x, y, float(i)))
     ((logits, track),) = film.tracks()
@@ -59,7 +59,7 @@ def test_a_face_that_stays_or_wanders_is_one_track(film):
     assert track.frames[3].box == (260, 110, 60, 60)
 
 
-def test_two_people_are_told_apart_even_where_they_change_places(film):
+def test_two_people_are_distinguished_even_if_they_change_places(film):
     places = [(20, 300), (40, 290), (300, 20), (290, 30), (20, 300)]
     for her_x, stranger_x in places:
         film.show(("stranger", stranger_x, 60, -3.0), ("her", her_x, 60, 3.0))
@@ -68,7 +68,7 @@ def test_two_people_are_told_apart_even_where_they_change_places(film):
     assert [frame.box[0] for frame in her.frames] == [x + 10 for x, _ in places]
 
 
-def test_of_two_who_look_alike_each_stays_where_it_is(film):
+def test_similar_faces_are_distinguished_by_their_place(film):
     for i in range(4):
         twins = [("her", 20, 60, -3.0), ("her", 300, 60, 3.0)]
         film.show(*(twins if i % 2 else twins[::-1]))
@@ -76,13 +76,13 @@ def test_of_two_who_look_alike_each_stays_where_it_is(film):
 
 
 @pytest.mark.parametrize(("x", "count"), [(110, 1), (300, 2)], ids=["at its place", "elsewhere"])
-def test_a_face_that_has_changed_much_is_known_only_at_its_place(x, count, film):
+def test_a_face_that_changed_much_is_recognised_only_at_its_place(x, count, film):
     film.show(("her", 100, 60, 0.0))
     film.show((0.6, x, 60, 0.0))
     assert len(film.tracks()) == count
 
 
-def test_a_face_may_change_altogether_step_by_step(film):
+def test_a_face_may_change_completely_in_small_steps(film):
     for i, who in enumerate(["her", 0.2, 0.4, 0.6, 0.8, "stranger"]):
         film.show((who, 20 + 70 * i, 60, 0.0))
     assert len(film.tracks()) == 1
@@ -94,21 +94,21 @@ def test_another_face_at_the_same_place_is_another_track(film):
     assert [logits for logits, _ in film.tracks()] == [[2.0] * 3, [1.0] * 3] and film.tracker.shot_changes_s == []
 
 
-def test_a_face_that_is_suddenly_far_larger_is_another_one(film):
+def test_a_suddenly_far_larger_face_is_another_track(film):
     for scale in (0.5, 0.6, 0.5, 2.5, 2.5, 2.5):
         film.show(("her", 100, 60, 0.0, scale))
     assert [len(logits) for logits, _ in film.tracks()] == [3, 3]
 
 
 @pytest.mark.parametrize(("missed", "count"), [(1, 1), (MAX_MISSED_FRAMES, 1), (MAX_MISSED_FRAMES + 1, 2)])
-def test_a_face_may_be_away_for_a_while(missed, count, film):
+def test_a_face_may_be_missing_for_some_frames(missed, count, film):
     for frames in (3, -missed, 3):
         for _ in range(abs(frames)):
             film.show(*[("her", 100, 60, 0.0)] * (frames > 0))
     assert len(film.tracks()) == count
 
 
-def test_a_cut_ends_all_tracks(film):
+def test_a_shot_change_ends_all_tracks(film):
     for level in (128, 128, 128, 30, 30, 30):
         film.background = level
         film.show(("her", 100, 60, 1.0), ("stranger", 300, 60, -1.0))
@@ -116,7 +116,7 @@ def test_a_cut_ends_all_tracks(film):
     assert sorted(logits for logits, _ in film.tracks()) == [[-1.0] * 3] * 2 + [[1.0] * 3] * 2
 
 
-def test_slow_changes_of_light_and_place_are_no_cut(portrait):
+def test_slow_changes_of_light_and_place_are_no_shot_change(portrait):
     tracker = Tracker(CALIBRATION, crop_size_px=64)
     for i in range(12):
         view = portrait[4 * i : 400 + 4 * i, 100 - 8 * i : 500 - 8 * i].astype(int) + 3 * i
@@ -124,7 +124,7 @@ def test_slow_changes_of_light_and_place_are_no_cut(portrait):
     assert tracker.shot_changes_s == []
 
 
-def test_a_track_is_judged_by_the_robust_mean_and_shows_the_vote(film):
+def test_a_track_has_the_robust_mean_and_the_votes_of_its_frames(film):
     for logit in (3.0, 3.0, -90.0, 0.0, 3.0, 3.2, -2.0, 3.0):
         film.show(("her", 100, 60, logit))
     ((_, track),) = film.tracks()
@@ -144,7 +144,7 @@ def test_a_track_is_judged_by_the_robust_mean_and_shows_the_vote(film):
         (3, 0.0, Verdict.INCONCLUSIVE, (Reason.BETWEEN_THRESHOLDS,)),
     ],
 )
-def test_under_three_frames_decide_nothing(frames, logit, verdict, reasons, film):
+def test_fewer_than_three_frames_are_inconclusive(frames, logit, verdict, reasons, film):
     for _ in range(frames):
         film.show(("her", 100, 60, logit))
     ((_, track),) = film.tracks()
@@ -179,7 +179,7 @@ def test_only_the_strongest_frames_keep_their_pixels(film, people):
     assert kept[0].heatmap[0, 0] == kept[0].probability
 
 
-def test_of_very_many_tracks_the_most_suspicious_are_kept(film, monkeypatch):
+def test_the_most_suspicious_of_many_tracks_are_kept(film, monkeypatch):
     monkeypatch.setattr(tracks, "MAX_TRACKS", 3)
     for number, (frames, logit) in enumerate([(3, 1.0), (1, 9.0), (3, 4.0), (3, -2.0), (3, 3.0)]):
         film.background = 250 - 50 * number
