@@ -13,7 +13,8 @@ also writes models/voice.reference_scores.json, from which a person learns how m
 import tyro
 
 from detector import DetectorError
-from training.voice_scoring import VoiceEvaluationSettings, evaluate_voices, print_voice_tables
+from training.voice_scoring import VoiceEvaluationSettings, evaluate_voices
+from training.voice_tables import print_voice_tables
 
 
 def main(argv: list[str] | None = None) -> None:

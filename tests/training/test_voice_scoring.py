@@ -4,14 +4,12 @@ from voice_predictions import draw_rows
 
 from detector import metrics
 from detector.voices.detect import load_voice_detector
-from training import voice_scoring
 from training.voice_features import STORED_VOICE
-from training.voice_manifest import FAMILY, GENERATOR
+from training.voice_manifest import GENERATOR
 from training.voice_scoring import (
     draw_predictions,
     mean_auc,
     measure_folds,
-    print_voice_tables,
     score_predictions,
     voice_reference_scores,
 )
@@ -99,17 +97,3 @@ def test_the_reference_scores_have_each_stored_recording_once():
     assert table.model_sha256 == detector.engine.model_sha256
     excluded = [{**row, "reasons": "noisy"} if row["recording"] == 0 else row for row in rows]
     assert [len(size.probabilities) for size in voice_reference_scores(excluded, detector).sizes] == [21, 22]
-
-
-def test_the_tables_show_every_metric_once(capsys):
-    rows = score_predictions(predictions())
-    folds = {
-        held: voice_scoring.measure_degradations([row for row in rows if row["held"] == held])
-        for held in (GENERATOR, FAMILY)
-    }
-    print_voice_tables({"model": {"sha256_h5": "5" * 64}, "folds": folds, "val": {}})
-    out = capsys.readouterr().out
-    assert out.count("| generator | stored |") == out.count("| family | damaged |") == 1
-    assert out.count("| one | 20 | 10 |") == 2 and "val, degradation" not in out
-    alarms = folds[GENERATOR][STORED_VOICE]["false_alarms"]
-    assert f"| {100 * alarms['value']:.1f} ({100 * alarms['low']:.1f} to {100 * alarms['high']:.1f}) |" in out
