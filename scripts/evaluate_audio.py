@@ -1,4 +1,31 @@
-from training.voice_scoring import main
+"""Measure the predictions of the voice network's folds, and with --val the shipped network's false alarms.
+
+    python scripts/evaluate_audio.py --run runs/voice-1234abcd
+    python scripts/evaluate_audio.py --run runs/voice-1234abcd --val SPEECH.csv     # also reads the split val
+
+Writes visualizations/voice_scores.csv, a row for each prediction, and visualizations/voice_metrics.json, the metrics
+with their n and 95 % intervals (bootstrap over speakers). A prediction comes from a network that was trained on neither
+its speaker nor its generator (or its family of generators); see scripts/train_audio.py. Verdicts and probabilities use
+a line and thresholds that were fitted to the predictions in the other parts of the speakers. With the shipped model it
+also writes models/voice.reference_scores.json, from which a person learns how many held-out recordings scored alike.
+"""
+
+import tyro
+
+from detector import DetectorError
+from training.voice_scoring import VoiceEvaluationSettings, evaluate_voices
+from training.voice_tables import print_voice_tables
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Evaluate the voice network."""
+    settings = tyro.cli(VoiceEvaluationSettings, description=__doc__, args=argv)
+    try:
+        metrics = evaluate_voices(settings)
+    except DetectorError as error:
+        raise SystemExit(str(error)) from error
+    print_voice_tables(metrics)
+
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""Copies of real speech through vocoders, and the damage recordings take on their way; one seed, one sound."""
+"""Copies of real speech through vocoders, and degradations of recordings; the same seed gives the same sound."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import numpy as np
 from detector.media.videos import SAMPLE_RATE_HZ, read_audio
 from detector.voices.features import mel_filters
 
-RECIPE = 1  # to be raised with every change by which a seed gives another sound: training keeps sounds between runs
+RECIPE = 1  # raise it with every change of the sound that a seed gives: training keeps sounds between runs
 WORLD_FRAME_MS = 5.0
-ENVELOPE_SIZES = (24, 32, 40, 60)  # numbers a frame that WORLD's spectral envelope is reduced to, as synthesisers do
+ENVELOPE_SIZES = (24, 32, 40, 60)  # coefficients per frame that synthesisers reduce WORLD's spectral envelope to
 GRIFFIN_LIM_FRAMES = (512, 800, 1024, 2048)  # samples
-GRIFFIN_LIM_BANDS = (64, 80, 100, 128)  # of mel, from which synthesisers rebuild a spectrum
-GRIFFIN_LIM_ROUNDS = (8, 16, 32, 60)
+GRIFFIN_LIM_BANDS = (64, 80, 100, 128)  # of mel; synthesisers rebuild a spectrum from them
+GRIFFIN_LIM_ITERATIONS = (8, 16, 32, 60)
 MOMENTUM = 0.99  # of the fast Griffin-Lim algorithm
-LEVELS_DB = (-36, -16)  # of a delivery against full scale; at the upper end the peaks are cut
+LEVELS_DB = (-36, -16)  # of a degraded recording against full scale; at the upper end the peaks are clipped
 SNRS_DB = (10, 45)
 
 
 @dataclass(frozen=True)
 class Codec:
-    """A lossy coding.
+    """A lossy codec.
 
     Attributes:
-        encoder, container: as FFmpeg calls them.
-        rates_hz: sampling rates a sender may choose.
-        kbps: the lowest and the highest bit rate, None where the coding has one.
+        encoder, container: their names in FFmpeg.
+        rates_hz: sampling rates that a sender may choose.
+        kbps: the lowest and the highest bit rate; None for a codec with a fixed bit rate.
     """
 
     encoder: str
@@ -48,11 +48,11 @@ CODECS = {
 
 
 def world_copy(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Take speech apart into pitch, envelope and breath and put it together again, as parametric synthesisers do.
+    """Analyse speech into pitch, spectral envelope and aperiodicity and resynthesise it, as parametric synthesisers do.
 
     Args:
         waveform: (T,) float32 mono 16 kHz.
-        rng: source of all randomness: how coarsely envelope and breath are kept.
+        rng: source of all randomness: how coarsely envelope and aperiodicity are coded.
 
     Returns:
         (T,) float32.
@@ -60,31 +60,31 @@ def world_copy(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     Source:
         Morise et al., "WORLD: a vocoder-based high-quality speech synthesis system", 2016.
     """
-    import pyworld  # only training makes copies
+    import pyworld  # installed for training only
 
     sound = waveform.astype(np.float64)
     coarse_pitch, times = pyworld.dio(sound, SAMPLE_RATE_HZ, frame_period=WORLD_FRAME_MS)
     pitch = pyworld.stonemask(sound, coarse_pitch, times, SAMPLE_RATE_HZ)
     envelope = pyworld.cheaptrick(sound, pitch, times, SAMPLE_RATE_HZ)
-    breath = pyworld.d4c(sound, pitch, times, SAMPLE_RATE_HZ)
+    aperiodicity = pyworld.d4c(sound, pitch, times, SAMPLE_RATE_HZ)
     transform = 2 * (envelope.shape[1] - 1)
     if rng.random() < 0.6:
         size = int(rng.choice(ENVELOPE_SIZES))
         coded = pyworld.code_spectral_envelope(envelope, SAMPLE_RATE_HZ, size)
         envelope = pyworld.decode_spectral_envelope(coded, SAMPLE_RATE_HZ, transform)
     if rng.random() < 0.6:
-        coded = pyworld.code_aperiodicity(breath, SAMPLE_RATE_HZ)
-        breath = pyworld.decode_aperiodicity(coded, SAMPLE_RATE_HZ, transform)
-    copy = pyworld.synthesize(pitch, envelope, breath, SAMPLE_RATE_HZ, WORLD_FRAME_MS)
-    return _as_long(copy, len(waveform))
+        coded = pyworld.code_aperiodicity(aperiodicity, SAMPLE_RATE_HZ)
+        aperiodicity = pyworld.decode_aperiodicity(coded, SAMPLE_RATE_HZ, transform)
+    copy = pyworld.synthesize(pitch, envelope, aperiodicity, SAMPLE_RATE_HZ, WORLD_FRAME_MS)
+    return _fit_length(copy, len(waveform))
 
 
 def griffin_lim_copy(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Throw the phase of speech away and find another one, most often from a mel spectrum.
+    """Discard the phase of speech and estimate another one, most often from a mel spectrum.
 
     Args:
         waveform: (T,) float32 mono 16 kHz.
-        rng: source of all randomness: lengths, bands, where the phase starts and how long it is looked for.
+        rng: source of all randomness: frame length, bands, initial phase and number of iterations.
 
     Returns:
         (T,) float32.
@@ -98,10 +98,10 @@ def griffin_lim_copy(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarr
     if rng.random() < 0.7:
         filters = mel_filters(int(rng.choice(GRIFFIN_LIM_BANDS)), magnitude.shape[1])
         magnitude = np.maximum(0, magnitude @ filters.T @ np.linalg.pinv(filters).T)
-    rounds = int(rng.choice(GRIFFIN_LIM_ROUNDS))
+    iterations = int(rng.choice(GRIFFIN_LIM_ITERATIONS))
     phase = np.exp(2j * np.pi * rng.random(magnitude.shape, dtype=np.float32))
     previous = np.zeros_like(phase)
-    for _ in range(rounds):
+    for _ in range(iterations):
         found = _transform(_inverse(magnitude * phase, size, len(waveform)), size)
         ahead = found + MOMENTUM * (found - previous)
         phase, previous = ahead / np.maximum(np.abs(ahead), 1e-9), found
@@ -115,14 +115,14 @@ VOCODERS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
 
 
 def _transform(waveform: np.ndarray, size: int) -> np.ndarray:
-    """Return the short-time spectrum (frames, size / 2 + 1) with a hop of a quarter."""
+    """Return the short-time spectrum (frames, size / 2 + 1) with a hop of a quarter frame."""
     padded = np.pad(waveform, (size, 2 * size)).astype(np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(padded, size)[:: size // 4]
     return np.fft.rfft(frames * np.hanning(size + 1)[:-1].astype(np.float32))
 
 
 def _inverse(spectrum: np.ndarray, size: int, length: int) -> np.ndarray:
-    """Return the waveform (length,) whose short-time spectrum is nearest to this one."""
+    """Return the waveform (length,) with the nearest short-time spectrum (frames, size / 2 + 1)."""
     window = np.hanning(size + 1)[:-1]
     frames = np.fft.irfft(spectrum, size) * window
     hop, count = size // 4, len(frames)
@@ -130,29 +130,30 @@ def _inverse(spectrum: np.ndarray, size: int, length: int) -> np.ndarray:
     for part in range(4):  # a frame is four hops long
         piece = frames[:, part * hop : (part + 1) * hop].ravel()
         sound[part * hop : part * hop + len(piece)] += piece
-    return sound[size : size + length] / 1.5  # what four squared windows add up to
+    return sound[size : size + length] / 1.5  # the sum of four squared windows
 
 
-def _as_long(waveform: np.ndarray, length: int) -> np.ndarray:
+def _fit_length(waveform: np.ndarray, length: int) -> np.ndarray:
     waveform = waveform[:length].astype(np.float32)
     return np.pad(waveform, (0, length - len(waveform)))
 
 
 def recode(waveform: np.ndarray, codec: str, *, kbps: int | None = None, rate_hz: int | None = None) -> np.ndarray:
-    """Return a recording after one lossy save.
+    """Return a recording after saving it once with a lossy codec.
 
     Args:
         waveform: (T,) float32 mono 16 kHz in [-1, 1].
         codec: a name of CODECS.
-        kbps: bit rate, for those that have one.
-        rate_hz: sampling rate it is saved at; None takes the first of the codec.
+        kbps: bit rate, for a codec that has a choice.
+        rate_hz: sampling rate of the saved file; None takes the first of the codec.
 
     Returns:
-        (T,) float32 mono 16 kHz; at most T, where a coding drops the end.
+        (T,) float32 mono 16 kHz; shorter where the codec drops the end.
     """
     chosen, file = CODECS[codec], BytesIO()
     with av.open(file, "w", format=chosen.container) as container:
         stream = container.add_stream(chosen.encoder, rate=rate_hz or chosen.rates_hz[0], layout="mono")
+        assert isinstance(stream, av.AudioStream)  # PyAV's annotation covers every kind of stream
         if kbps:
             stream.bit_rate = kbps * 1000
         sound = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform[None], np.float32), "fltp", "mono")
@@ -162,7 +163,7 @@ def recode(waveform: np.ndarray, codec: str, *, kbps: int | None = None, rate_hz
     return read_audio(file.getvalue())[: len(waveform)]
 
 
-# The ways a recording may arrive on which thresholds and error rates are judged; None: as it was stored.
+# Degradations on which thresholds are chosen and error rates are measured; None: the recording as it was stored.
 WAVEFORM_DEGRADATIONS: dict[str, Callable[[np.ndarray], np.ndarray] | None] = {
     "stored": None,
     "mp3_48": lambda waveform: recode(waveform, "mp3", kbps=48),
@@ -174,10 +175,11 @@ WAVEFORM_DEGRADATIONS: dict[str, Callable[[np.ndarray], np.ndarray] | None] = {
 
 
 def degrade_waveform(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Put a recording through a random delivery: room, microphone, noise, clipping and compression.
+    """Degrade a recording at random: room, microphone, noise, level, clipping and compression.
 
     Args:
         waveform: (T,) float32 mono 16 kHz.
+        rng: source of all randomness.
 
     Returns:
         (T,) float32.
@@ -189,7 +191,7 @@ def degrade_waveform(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarr
         waveform = equalize(waveform, rng)
     if rng.random() < 0.4:
         waveform = add_noise(waveform, rng.uniform(*SNRS_DB), rng.uniform(0, 2), rng)
-    # As loud as people record, and sometimes louder than fits.
+    # The range of levels that people record at; the loudest are clipped.
     waveform = waveform * (10 ** (rng.uniform(*LEVELS_DB) / 20) / max(_level(waveform), 1e-6))
     waveform = np.clip(waveform, -1, 1).astype(np.float32)
     for chance in (0.7, 0.2):
@@ -198,11 +200,11 @@ def degrade_waveform(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarr
             codec = CODECS[name]
             kbps = codec.kbps and round(float(np.exp(rng.uniform(*np.log(codec.kbps)))))
             waveform = recode(waveform, name, kbps=kbps, rate_hz=int(rng.choice(codec.rates_hz)))
-    return _as_long(waveform, length)
+    return _fit_length(waveform, length)
 
 
 def reverberate(waveform: np.ndarray, decay_s: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the sound as in a room whose echo falls by 60 dB within `decay_s`."""
+    """Return the sound in a room whose reverberation falls by 60 dB within `decay_s`."""
     times = np.arange(int(decay_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     echo = rng.standard_normal(len(times)) * 10 ** (-3 * times / decay_s)
     echo *= rng.uniform(0.1, 0.8) / np.linalg.norm(echo)
@@ -212,11 +214,11 @@ def reverberate(waveform: np.ndarray, decay_s: float, rng: np.random.Generator) 
 
 
 def equalize(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the sound as through another microphone: a smooth curve over the frequencies, often a narrower band."""
+    """Return the sound of another microphone: a smooth gain over the frequencies, often with a narrower band."""
     spectrum = np.fft.rfft(waveform)
     hz = np.linspace(0, SAMPLE_RATE_HZ / 2, len(spectrum))
     gain_db = np.interp(hz, np.linspace(0, SAMPLE_RATE_HZ / 2, 9), rng.normal(0, 4, 9))
-    if rng.random() < 0.5:  # the upper end, as of a lower sampling rate or a coding
+    if rng.random() < 0.5:  # low-pass, as from a lower sampling rate or a codec
         gain_db -= 60 / (1 + np.exp((rng.uniform(3400, 8000) - hz) / rng.uniform(20, 200)))
     if rng.random() < 0.5:
         gain_db -= 40 / (1 + np.exp((hz - rng.uniform(30, 300)) / 20))
@@ -224,7 +226,7 @@ def equalize(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def add_noise(waveform: np.ndarray, snr_db: float, slope: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the sound in noise whose power falls with the frequency to the power `slope`: 0 white, 1 pink, 2 brown."""
+    """Add noise whose power falls with the frequency to the power `slope`: 0 white, 1 pink, 2 brown."""
     spectrum = np.fft.rfft(rng.standard_normal(len(waveform)))
     noise = np.fft.irfft(spectrum * np.maximum(np.arange(len(spectrum)), 20) ** (-slope / 2), len(waveform))
     return waveform + noise * (_level(waveform) / max(_level(noise), 1e-9) * 10 ** (-snr_db / 20))

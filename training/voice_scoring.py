@@ -1,21 +1,15 @@
-"""Make figures of what the voice network's folds answered, and with --val of the shipped network's false alarms.
+"""Evaluate the cross-validated voice networks, and the false alarms of the shipped network.
 
-    python scripts/evaluate_audio.py --run runs/voice-1234abcd
-    python scripts/evaluate_audio.py --run runs/voice-1234abcd --val SPEECH.csv     # also reads the split val
-
-Writes visualizations/voice_scores.csv, a row an answer, and visualizations/voice_metrics.json, the figures with their n
-and 95 % intervals (bootstrap over speakers). An answer is of a network that had learned from neither its speaker nor
-its generator (or its family of generators); see scripts/train_audio.py. Verdicts and probabilities are those of a line
-and thresholds fitted to the answers in the other parts of the speakers. With the shipped model it also writes
-models/voice.reference_scores.json, from which a person reads how many held-out recordings scored like theirs.
+A prediction comes from a network that was trained on neither its speaker nor its generator (or its family of
+generators); see `training.voice_fitting`. Verdicts and probabilities use a line and thresholds that were fitted to the
+predictions in the other parts of the speakers.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
-import os
+from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -26,47 +20,95 @@ from tqdm import tqdm
 
 from detector.metrics import bootstrap, calibration_error, perfect_calibration_error, proportion
 from detector.models.reference_scores import ReferenceScores
-from detector.results import DetectorError, Verdict
-from detector.verdicts import classify
+from detector.results import Reason, Verdict
+from detector.verdicts import decide
 from detector.voices.detect import REFERENCE_SIZE_PX, VOICE_REFERENCE_SCORES_FILE, VoiceDetector, load_voice_detector
 from training.manifests import ROOT, replace_file
 from training.vocoders import WAVEFORM_DEGRADATIONS
-from training.voice_fitting import (
-    FAMILY,
-    GENERATOR,
-    STORED_VOICE,
-    Sounds,
-    fit_calibration,
-    read_fold_predictions,
-    read_speech,
-    to_float,
-)
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from training.voice_features import STORED_VOICE, Variant, VariantCache, decode_int16
+from training.voice_manifest import FAMILY, GENERATOR, read_speech_manifest
+from training.voice_predictions import fit_voice_calibration, read_fold_predictions
 
 VOICE_SCORE_COLUMNS = (
     "recording", "label", "source", "generator", "group", "held", "left_out", "part", "delivery", "logit",
     "probability", "verdict", "reasons",
 )  # fmt: skip
-OUT = ROOT / "visualizations"
-DEGRADED = "damaged"  # every delivery but the stored one, together
-MIN_FAKES = 5  # of a generator, or its AUC is listed but does not count in the mean
+VOICE_RESULTS_FOLDER = ROOT / "visualizations"
+DEGRADED = "damaged"  # key in the metrics file: every degradation but the stored recording, together
+MIN_FAKES = 5  # of a generator; its AUC is listed below that number but does not count in the mean
 
 
-def score_recordings(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add probability and verdict to answers, by a calibration that has not seen their part of the speakers."""
-    judged = []
+@dataclass(frozen=True)
+class VoiceEvaluationSettings:
+    """The options of scripts/evaluate_audio.py.
+
+    Attributes:
+        run: folder of the run of train_audio.py.
+        val: manifest whose real recordings of the split val are analysed too.
+        model: model file; None takes models/voice.onnx.
+        out: folder of the results.
+    """
+
+    run: Path
+    val: Path | None = None
+    model: Path | None = None
+    out: Path = VOICE_RESULTS_FOLDER
+
+
+def evaluate_voices(settings: VoiceEvaluationSettings) -> dict[str, Any]:
+    """Score the predictions of a run, measure them, and write scores, metrics and reference scores.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        SystemExit: the run has no predictions, or the manifest cannot be used.
+        DetectorError: the model or a recording cannot be read.
+    """
+    detector = load_voice_detector(settings.model, threads=1)
+    rows = score_predictions(read_fold_predictions(settings.run))
+    val = measure_false_alarms(detector, settings.val) if settings.val else {}
+    spec = detector.engine.spec
+    metrics = {
+        "model": {
+            "name": spec.network,
+            "threshold_real": spec.calibration.threshold_real,
+            "threshold_fake": spec.calibration.threshold_fake,
+            "sha256_h5": detector.engine.model_sha256,
+        },
+        "created": date.today().isoformat(),
+        "folds": {
+            held: measure_degradations([row for row in rows if row["held"] == held]) for held in (GENERATOR, FAMILY)
+        },
+        "val": val,
+        "training": spec.training,
+    }
+    settings.out.mkdir(parents=True, exist_ok=True)
+    replace_file(settings.out / "voice_scores.csv", partial(write_voice_scores, rows))
+    text = json.dumps(metrics, indent=1) + "\n"
+    replace_file(settings.out / "voice_metrics.json", lambda part: part.write_text(text))
+    if settings.model is None and settings.out.resolve() == VOICE_RESULTS_FOLDER:
+        replace_file(VOICE_REFERENCE_SCORES_FILE, voice_reference_scores(rows, detector).write)
+    return metrics
+
+
+def score_predictions(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add probability and verdict to predictions, by a calibration that has not seen their part of the speakers."""
+    scored = []
     for part in sorted({row["part"] for row in rows}):
-        calibration = fit_calibration([row for row in rows if row["held"] == FAMILY and row["part"] != part])
+        calibration = fit_voice_calibration([row for row in rows if row["held"] == FAMILY and row["part"] != part])
         for row in (row for row in rows if row["part"] == part):
-            probability = calibration.probability(row["logit"])
-            verdict = Verdict.INCONCLUSIVE if row["reasons"] else classify(probability, calibration)
-            judged.append({**row, "probability": round(probability, 6), "verdict": str(verdict)})
-    return judged
+            reasons = tuple(Reason(name) for name in row["reasons"].split(";") if name)
+            decision = decide(row["logit"], reasons, calibration)
+            scored.append({**row, "probability": round(decision.probability, 6), "verdict": str(decision.verdict)})
+    return scored
 
 
 def draw_predictions(rows: list[dict[str, Any]], seed: int = 0) -> list[dict[str, Any]]:
-    """Keep the answers of one network for each recording: a real is asked of many, which makes it no more reals."""
+    """Keep the predictions of one network for each recording.
+
+    Many networks predict the same real recording, which adds predictions but no recordings.
+    """
     rng, drawn = np.random.default_rng(seed), {}
     for recording in sorted({row["recording"] for row in rows}):
         folds = sorted({(row["left_out"], row["part"]) for row in rows if row["recording"] == recording})
@@ -75,14 +117,14 @@ def draw_predictions(rows: list[dict[str, Any]], seed: int = 0) -> list[dict[str
 
 
 def mean_auc(label: np.ndarray, logit: np.ndarray, unit: np.ndarray) -> float:
-    """Return the mean over units, a generator in a delivery each, of the AUC of the answers in it.
+    """Return the mean AUC over units; a unit is a generator in one degradation.
 
     All units are ranked at once, since a hundred of them are resampled a thousand times; ties count against the fakes.
 
     Args:
         label: (N,) 1 = fake.
         logit: (N,) larger means more suspicious.
-        unit: (N,) numbers from 0.
+        unit: (N,) number of the unit, from 0.
 
     Raises:
         ValueError: no unit has both fakes and reals.
@@ -98,11 +140,19 @@ def mean_auc(label: np.ndarray, logit: np.ndarray, unit: np.ndarray) -> float:
     return float(np.mean(wins[both] / (n_fake * n_real)[both]))
 
 
-def measure_folds(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the figures of the answers of one kind of fold in some deliveries; the interval is over speakers.
+def measure_degradations(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the metrics of scored predictions for stored recordings, and for all degradations together."""
+    return {
+        STORED_VOICE: measure_folds([row for row in rows if row["delivery"] == STORED_VOICE]),
+        DEGRADED: measure_folds([row for row in rows if row["delivery"] != STORED_VOICE]),
+    }
 
-    `auc` is the mean over generators, or families, with MIN_FAKES fakes; `auc_within_source` the same against the reals
-    of the fakes' own sources alone. The rates are over one drawn answer a recording and delivery.
+
+def measure_folds(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the metrics of scored predictions for one kind of fold; the intervals are over speakers.
+
+    `auc` is the mean over generators, or families, with MIN_FAKES fakes. `auc_within_source` is the same against the
+    reals of the fakes' own sources alone. The rates use one drawn prediction per recording and degradation.
     """
     label, logit, group, left_out, source, recording = _columns(
         rows, "label", "logit", "group", "left_out", "source", "recording"
@@ -113,41 +163,54 @@ def measure_folds(rows: list[dict[str, Any]]) -> dict[str, Any]:
     counted = np.isin(left_out, [name for name in names if fakes[name] >= MIN_FAKES])
     sources = {name: np.unique(source[(left_out == name) & (label == 1)]) for name in names}
     within = counted & np.array([s in sources[name] for s, name in zip(source, left_out, strict=True)])
-
-    def area(chosen: np.ndarray) -> dict[str, Any] | None:
-        try:
-            return bootstrap(mean_auc, group[chosen], label[chosen], logit[chosen], unit[chosen]).to_dict()
-        except ValueError:
-            return None
-
-    one = draw_predictions(rows)
-    truth, verdict, speaker, probability = _columns(one, "label", "verdict", "group", "probability")
-    in_scope = np.array([not row["reasons"] for row in one])
-    real, fake = truth == 0, truth == 1
+    columns = (group, label, logit, unit)
     return {
         "n_generators": int(sum(count >= MIN_FAKES for count in fakes.values())),
         "n_real": len(np.unique(recording[label == 0])),
         "n_fake": len(np.unique(recording[label == 1])),
         "n_speakers": len(np.unique(group)),
-        "auc": area(counted),
-        "auc_within_source": area(within),
-        "false_alarms": proportion(verdict[real] == Verdict.DEEPFAKE, speaker[real]).to_dict(),
-        "misses": proportion(verdict[fake] == Verdict.REAL, speaker[fake]).to_dict(),
-        "fakes_found": proportion(verdict[fake] == Verdict.DEEPFAKE, speaker[fake]).to_dict(),
-        "inconclusive": proportion(verdict == Verdict.INCONCLUSIVE, speaker).to_dict(),
-        "ece": bootstrap(
-            calibration_error, speaker[in_scope], truth[in_scope], probability[in_scope], pivot=True
-        ).to_dict(),
-        "ece_perfect": perfect_calibration_error(probability[in_scope]),
+        "auc": _estimate_mean_auc(counted, *columns),
+        "auc_within_source": _estimate_mean_auc(within, *columns),
+        **_measure_rates(draw_predictions(rows)),
         "generators": [
             {
                 "name": str(name),
                 "n": fakes[name],
                 "n_speakers": len(np.unique(group[(left_out == name) & (label == 1)])),
-                "auc": area(left_out == name),
+                "auc": _estimate_mean_auc(left_out == name, *columns),
             }
             for name in sorted(names)
         ],
+    }
+
+
+def _estimate_mean_auc(chosen: np.ndarray, group: np.ndarray, *columns: np.ndarray) -> dict[str, Any] | None:
+    """Return the mean AUC of the chosen rows with its interval; None where no unit has both classes.
+
+    Args:
+        chosen: (N,) booleans.
+        group: (N,) speakers.
+        columns: the arguments of `mean_auc`.
+    """
+    try:
+        return bootstrap(mean_auc, group[chosen], *(column[chosen] for column in columns)).to_dict()
+    except ValueError:
+        return None
+
+
+def _measure_rates(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the error rates and the calibration error of drawn predictions; the intervals are over speakers."""
+    label, verdict, speaker, probability = _columns(rows, "label", "verdict", "group", "probability")
+    has_verdict = np.array([not row["reasons"] for row in rows])
+    real, fake = label == 0, label == 1
+    ece = bootstrap(calibration_error, speaker[has_verdict], label[has_verdict], probability[has_verdict], pivot=True)
+    return {
+        "false_alarms": proportion(verdict[real] == Verdict.DEEPFAKE, speaker[real]).to_dict(),
+        "misses": proportion(verdict[fake] == Verdict.REAL, speaker[fake]).to_dict(),
+        "fakes_found": proportion(verdict[fake] == Verdict.DEEPFAKE, speaker[fake]).to_dict(),
+        "inconclusive": proportion(verdict == Verdict.INCONCLUSIVE, speaker).to_dict(),
+        "ece": ece.to_dict(),
+        "ece_perfect": perfect_calibration_error(probability[has_verdict]),
     }
 
 
@@ -155,19 +218,23 @@ def _columns(rows: list[dict[str, Any]], *names: str) -> list[np.ndarray]:
     return [np.array([row[name] for row in rows]) for name in names]
 
 
-def false_alarms(detector: VoiceDetector, manifest: Path) -> dict[str, Any]:
-    """Judge the real recordings of the split val, which neither network nor thresholds have learned from.
+def measure_false_alarms(detector: VoiceDetector, manifest: Path) -> dict[str, Any]:
+    """Analyse the real recordings of the split val, on which neither network nor thresholds were fitted.
 
     Returns:
-        For each delivery how many are called deepfakes, and how many get no verdict.
+        By degradation, the rates of deepfake and of inconclusive verdicts.
+
+    Raises:
+        SystemExit: the split has no real recordings.
     """
-    examples = [example for example in read_speech(manifest) if example.split == "val" and not example.label]
+    examples = [example for example in read_speech_manifest(manifest) if example.split == "val" and not example.label]
     if not examples:
         raise SystemExit(f"The manifest {manifest} has no real recordings in its split val.")
-    sounds, verdicts = Sounds(), {name: [] for name in WAVEFORM_DEGRADATIONS}
-    for example in tqdm(examples, desc="judging val", unit="recording"):
+    cache = VariantCache()
+    verdicts: dict[str, list[Verdict]] = {name: [] for name in WAVEFORM_DEGRADATIONS}
+    for example in tqdm(examples, desc="analysing val", unit="recording"):
         for name in WAVEFORM_DEGRADATIONS:
-            waveform = to_float(sounds.read(example, delivery=name))
+            waveform = decode_int16(cache.read(example, Variant("", name)))
             verdicts[name].append(detector.detect(waveform).verdict)
     groups = np.array([example.group for example in examples])
     return {
@@ -181,12 +248,15 @@ def false_alarms(detector: VoiceDetector, manifest: Path) -> dict[str, Any]:
 
 
 def voice_reference_scores(rows: list[dict[str, Any]], detector: VoiceDetector) -> ReferenceScores:
-    """Return what a person's recording is compared with: one answer a stored recording whose family was left out."""
+    """Return the scores that a new recording is compared with.
+
+    They have one prediction for each stored recording that passes the quality gate, by a network without its family.
+    """
     chosen = [row for row in rows if row["held"] == FAMILY and row["delivery"] == STORED_VOICE and not row["reasons"]]
     label, logit, group = _columns(draw_predictions(chosen), "label", "logit", "group")
     return ReferenceScores.from_scores(
         labels=label,
-        probabilities=detector.engine.spec.calibration.probability(logit),
+        probabilities=np.asarray(detector.engine.spec.calibration.probability(logit)),
         face_px=np.full(len(label), REFERENCE_SIZE_PX),
         groups=group,
         split="folds",
@@ -194,94 +264,9 @@ def voice_reference_scores(rows: list[dict[str, Any]], detector: VoiceDetector) 
     )
 
 
-def write_scores(rows: list[dict[str, Any]], path: Path) -> None:
-    """Write the judged answers as CSV with COLUMNS."""
+def write_voice_scores(rows: list[dict[str, Any]], path: Path) -> None:
+    """Write scored predictions as CSV with VOICE_SCORE_COLUMNS."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, VOICE_SCORE_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-
-
-def print_tables(metrics: dict[str, Any]) -> None:
-    """Print what the README and the model card quote."""
-
-    def shown(estimate: dict[str, Any] | None, scale: float = 1, digits: int = 3) -> str:
-        if estimate is None:
-            return "-"
-        value, low, high = (estimate[name] * scale for name in ("value", "low", "high"))
-        return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
-
-    def row(*cells: object) -> None:
-        print("| " + " | ".join(str(cell) for cell in cells) + " |")
-
-    percent = partial(shown, scale=100, digits=1)
-    stored = metrics["folds"][GENERATOR][STORED_VOICE]
-    print(
-        f"model {metrics['model']['sha256_h5'][:12]}; {stored['n_real']} real and {stored['n_fake']} fake recordings, "
-        f"{stored['n_speakers']} speakers, {stored['n_generators']} generators with {MIN_FAKES} fakes or more"
-    )
-    heads = ("mean AUC", "within the source", "reals called deepfake, %", "fakes called deepfake, %")
-    row("left out", "delivery", *heads, "fakes called real, %", "inconclusive, %", "ECE (perfect stays under)")
-    row(*["---"] * 9)
-    for held, deliveries in metrics["folds"].items():
-        for name, figures in deliveries.items():
-            rates = (percent(figures[key]) for key in ("false_alarms", "fakes_found", "misses", "inconclusive"))
-            ece = f"{shown(figures['ece'])} ({figures['ece_perfect']:.3f})"
-            row(held, name, shown(figures["auc"]), shown(figures["auc_within_source"]), *rates, ece)
-    row("left out", "fakes", "speakers", "AUC stored", "AUC damaged")
-    row(*["---"] * 5)
-    for deliveries in metrics["folds"].values():
-        for one, other in zip(deliveries[STORED_VOICE]["generators"], deliveries[DEGRADED]["generators"], strict=True):
-            row(one["name"], one["n"], one["n_speakers"], shown(one["auc"]), shown(other["auc"]))
-    if metrics["val"]:
-        row("val, delivery", "n", "speakers", "reals called deepfake, %", "inconclusive, %")
-        row(*["---"] * 5)
-        for name, figures in metrics["val"].items():
-            rates = percent(figures["false_alarms"]), percent(figures["inconclusive"])
-            row(name, figures["false_alarms"]["n"], figures["n_speakers"], *rates)
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Judge, measure, write, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="folder of the run of train_audio.py")
-    parser.add_argument("--val", type=Path, metavar="MANIFEST", help="also judge the real recordings of its split val")
-    parser.add_argument("--model", type=Path, help="model file (default: models/voice.onnx)")
-    parser.add_argument("--out", type=Path, default=OUT)
-    options = parser.parse_args(argv)
-    try:
-        detector = load_voice_detector(options.model, threads=1)
-        rows = score_recordings(read_fold_predictions(options.run / "fold_predictions.csv"))
-        val = false_alarms(detector, options.val) if options.val else {}
-    except DetectorError as error:
-        raise SystemExit(str(error)) from error
-    folds = {}
-    for held in (GENERATOR, FAMILY):
-        own = [row for row in rows if row["held"] == held]
-        folds[held] = {
-            STORED_VOICE: measure_folds([row for row in own if row["delivery"] == STORED_VOICE]),
-            DEGRADED: measure_folds([row for row in own if row["delivery"] != STORED_VOICE]),
-        }
-    spec = detector.engine.spec
-    metrics = {
-        "model": {
-            "name": spec.network,
-            "threshold_real": spec.calibration.threshold_real,
-            "threshold_fake": spec.calibration.threshold_fake,
-            "sha256_h5": detector.engine.model_sha256,
-        },
-        "created": date.today().isoformat(),
-        "folds": folds,
-        "val": val,
-        "training": spec.training,
-    }
-    options.out.mkdir(parents=True, exist_ok=True)
-    replace_file(options.out / "voice_scores.csv", partial(write_scores, rows))
-    replace_file(options.out / "voice_metrics.json", lambda part: part.write_text(json.dumps(metrics, indent=1) + "\n"))
-    if options.model is None and options.out.resolve() == OUT:
-        replace_file(VOICE_REFERENCE_SCORES_FILE, voice_reference_scores(rows, detector).write)
-    print_tables(metrics)
-
-
-if __name__ == "__main__":
-    main()

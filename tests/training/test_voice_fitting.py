@@ -9,38 +9,25 @@ from voices import speak
 from detector import metrics
 from detector.models.spec import read_spec
 from detector.results import ModelError
-from detector.voices import detect as voice
 from detector.voices.detect import load_voice_detector
-from detector.voices.features import VOICE_INPUT
-from training import voice_fitting as train_audio
-from training import voice_scoring as evaluate_audio
+from detector.voices.features import BANDS, VOICE_INPUT
+from scripts import evaluate_audio, train_audio
+from training import voice_features, voice_fitting, voice_predictions, voice_scoring
 from training.manifests import Example
-from training.voice_fitting import (
-    FAMILY,
-    GENERATOR,
-    STORED_VOICE,
-    LinearWeights,
-    cut_fold,
-    list_folds,
-    part_speakers,
-    read_fold_predictions,
-)
-from training.voice_scoring import draw_predictions, mean_auc, score_recordings
+from training.vocoders import WAVEFORM_DEGRADATIONS
+from training.voice_features import STORED_VOICE, Variant, WindowFeatures
+from training.voice_fitting import LinearWeights, VoiceTrainingSettings, export_voice, fit_linear_weights
+from training.voice_manifest import FAMILY, GENERATOR, SPEECH_MANIFEST_COLUMNS, family_of
+from training.voice_networks import build_voice_network, set_linear_weights
+from training.voice_predictions import PREDICTIONS_FILE, read_fold_predictions
 
 GENERATORS = ("HGAN_V1", "tacotron2+hifigan", "wavenet")
 SPEAKERS = 10
 
 
-def write_manifest(path, rows):
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerows([train_audio.SPEECH_MANIFEST_COLUMNS, *rows])
-    return path
-
-
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    """A real and a fake of each speaker, the fakes with a line that stands still; one speaker is for val alone."""
+    """Return a manifest with a real and a fake of each speaker, the fakes with a steady line; one speaker is in val."""
     folder, rows = tmp_path_factory.mktemp("speech"), []
     for speaker in range(SPEAKERS + 1):
         split = "val" if speaker == SPEAKERS else "train"
@@ -49,17 +36,19 @@ def manifest(tmp_path_factory):
             (folder / f"{speaker}{label}.wav").write_bytes(make_sound(sound))
             generator = GENERATORS[speaker % 3] if label else "human"
             rows.append([f"{speaker}{label}.wav", label, split, "studio", generator, f"speaker{speaker}"])
-    return write_manifest(folder / "speech.csv", rows)
+    with open(folder / "speech.csv", "w", newline="") as file:
+        csv.writer(file).writerows([SPEECH_MANIFEST_COLUMNS, *rows])
+    return folder / "speech.csv"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_deliveries(tmp_path_factory):
-    """Two deliveries are as good a test as six, and forty resamples as a thousand."""
+def few_degradations(tmp_path_factory):
+    """Use two degradations instead of six, and forty resamples instead of a thousand."""
     with pytest.MonkeyPatch.context() as patch:
-        deliveries = {name: train_audio.WAVEFORM_DEGRADATIONS[name] for name in (STORED_VOICE, "telephone")}
-        for module in (train_audio, evaluate_audio):
-            patch.setattr(module, "DELIVERIES", deliveries)
-        patch.setattr(train_audio, "CACHE", tmp_path_factory.mktemp("cache"))
+        degradations = {name: WAVEFORM_DEGRADATIONS[name] for name in (STORED_VOICE, "telephone")}
+        for module in (voice_features, voice_fitting, voice_predictions, voice_scoring):
+            patch.setattr(module, "WAVEFORM_DEGRADATIONS", degradations)
+        patch.setattr(voice_features, "CACHE", tmp_path_factory.mktemp("cache"))
         patch.setattr(metrics, "RESAMPLES", 40)
         yield
 
@@ -77,236 +66,163 @@ def run(manifest, tmp_path_factory):
     return folder
 
 
-def example(label, generator, group, source="a", split="train"):
-    return Example(None, label, source, generator, group, split)
-
-
 EXAMPLES = [
-    example(label, generator if label else "human", f"{generator} {number}")
+    Example(None, label, "a", generator if label else "human", f"{generator} {number}", "train")
     for generator in GENERATORS
     for number in range(4)
     for label in (0, 0, 1)
 ]
 
 
-def test_a_network_learns_what_a_vocoder_leaves_and_travels_with_its_account(run):
+def test_a_network_separates_fakes_from_reals_and_stores_its_training(run):
     found = load_voice_detector(run / "voice.onnx", threads=1)
     fake, real = (found.detect(speak(2.4, 99, buzz=buzz)) for buzz in (0.2, 0))
     assert fake.logit > 1 > -1 > real.logit
     spec = read_spec(run / "voice.h5")
     assert spec == found.engine.spec and spec.network == "voice" and spec.voice == VOICE_INPUT
     assert spec.training["recordings"] == 2 * SPEAKERS and "/" not in spec.training["settings"]["manifest"]
+    assert spec.training["speakers"] == SPEAKERS
+    assert spec.training["sources"] == {"studio fake": SPEAKERS, "studio real": SPEAKERS}
     assert spec.calibration.slope > 0 and spec.calibration.threshold_fake < 1
     reference = load_voice_detector(run / "voice.h5", engine="keras")
     assert reference.detect(speak(2)).logit == pytest.approx(found.detect(speak(2)).logit, abs=1e-4)
 
 
-def test_the_network_votes_as_the_folds_do(run):
-    rng = np.random.default_rng(0)
-    network = train_audio.build_voice_network(train_audio.BANDS)
-    size = network.get_layer("statistics").output.shape[1]
-    votes = LinearWeights(rng.normal(5, 9, size), rng.uniform(0.01, 9, size), rng.normal(0, 0.1, size), 0.7)
-    train_audio.set_linear_weights(network, votes.mean, votes.variance, votes.weights, votes.bias)
+def test_the_network_computes_the_logits_of_the_linear_weights():
     import keras
 
-    inside = keras.Model(network.input, [network.get_layer("statistics").output, network.output["logit"]])
-    spectrograms = rng.normal(-50, 12, (3, train_audio.BANDS, 9, 1)).astype(np.float32)
-    statistics, logits = inside(spectrograms, training=False)
+    rng = np.random.default_rng(0)
+    network = build_voice_network(BANDS)
+    size = network.get_layer("statistics").output.shape[1]
+    linear = LinearWeights(rng.normal(5, 9, size), rng.uniform(0.01, 9, size), rng.normal(0, 0.1, size), 0.7)
+    set_linear_weights(network, linear.mean, linear.variance, linear.weights, linear.bias)
+    inner = keras.Model(network.input, [network.get_layer("statistics").output, network.output["logit"]])
+    spectrograms = rng.normal(-50, 12, (3, BANDS, 9, 1)).astype(np.float32)
+    statistics, logits = inner(spectrograms, training=False)
     assert np.ptp(logits) > 0.1
-    np.testing.assert_allclose(votes.logits(np.asarray(statistics)), np.asarray(logits)[:, 0], atol=1e-4)
+    np.testing.assert_allclose(linear.logits(np.asarray(statistics)), np.asarray(logits)[:, 0], atol=1e-4)
 
 
-def test_every_recording_is_answered_by_networks_that_have_not_learned_from_it(run):
-    answers = read_fold_predictions(run / "fold_predictions.csv")
-    assert {row["recording"] for row in answers} == set(range(2 * SPEAKERS))
-    assert {row["delivery"] for row in answers} == {STORED_VOICE, "telephone"}
-    for row in answers:
+def test_every_recording_is_predicted_by_networks_trained_without_its_generator(run):
+    rows = read_fold_predictions(run)
+    assert {row["recording"] for row in rows} == set(range(2 * SPEAKERS))
+    assert {row["delivery"] for row in rows} == {STORED_VOICE, "telephone"}
+    for row in rows:
         if row["label"]:
-            named = row["generator"] if row["held"] == GENERATOR else train_audio.family_of(row["generator"])
-            assert row["left_out"] == named
-    logits = {label: [row["logit"] for row in answers if row["label"] == label] for label in (0, 1)}
+            expected = row["generator"] if row["held"] == GENERATOR else family_of(row["generator"])
+            assert row["left_out"] == expected
+    logits = {label: [row["logit"] for row in rows if row["label"] == label] for label in (0, 1)}
     assert np.median(logits[1]) > np.median(logits[0]) + 1
 
 
-def test_a_run_goes_on_where_it_was_and_gives_the_same(run, manifest, monkeypatch):
-    answers, model = (
-        (run / "fold_predictions.csv").read_bytes(),
-        load_voice_detector(run / "voice.onnx").detect(speak(2)).logit,
+def test_a_stopped_run_continues_and_gives_the_same(run, manifest, monkeypatch):
+    predictions = (run / PREDICTIONS_FILE).read_bytes()
+    logit = load_voice_detector(run / "voice.onnx").detect(speak(2)).logit
+    stored = sorted((run / "statistics").iterdir())
+    stored[0].unlink()
+    (run / PREDICTIONS_FILE).unlink()
+    measured, gate = [], voice_features.speech_exclusion_reasons
+    monkeypatch.setattr(
+        voice_features, "speech_exclusion_reasons", lambda *sound: measured.append(sound) or gate(*sound)
     )
-    kept = sorted((run / "statistics").iterdir())
-    kept[0].unlink()
-    (run / "fold_predictions.csv").unlink()
-    heard = []
-    monkeypatch.setattr(train_audio, "scope", lambda waveform: heard.append(waveform) or voice.scope(waveform))
     train_in(run, manifest, "--threads=1")
-    assert 0 < len(heard) <= 3 + 2 * 2  # of one recording, with its copies
-    assert (run / "fold_predictions.csv").read_bytes() == answers
-    assert load_voice_detector(run / "voice.onnx").detect(speak(2)).logit == pytest.approx(model, abs=1e-4)
+    assert 0 < len(measured) <= 3 + 2 * 2  # variants of one recording, with its copies
+    assert (run / PREDICTIONS_FILE).read_bytes() == predictions
+    assert load_voice_detector(run / "voice.onnx").detect(speak(2)).logit == pytest.approx(logit, abs=1e-4)
     with pytest.raises(SystemExit, match="other settings"):
         train_in(run, manifest, "--decay=0.5")
 
 
-def test_no_speaker_and_no_generator_is_on_both_sides():
-    folds = list_folds(EXAMPLES, 3)
-    assert {fold.name for fold in folds if fold.held == GENERATOR} == set(GENERATORS)
-    assert {fold.name for fold in folds if fold.held == FAMILY} == {"HiFi-GAN", "WaveNet"}
-    asked_of = {GENERATOR: set(), FAMILY: set()}
-    for fold in folds:
-        learned, asked = cut_fold(EXAMPLES, fold, 3)
-        assert not {EXAMPLES[i].group for i in learned} & {EXAMPLES[i].group for i in asked}
-        name_of = train_audio.family_of if fold.held == FAMILY else str
-        assert fold.name not in {name_of(EXAMPLES[i].generator) for i in learned if EXAMPLES[i].label}
-        assert {name_of(EXAMPLES[i].generator) for i in asked if EXAMPLES[i].label} == {fold.name}
-        assert {EXAMPLES[i].label for i in learned} == {0, 1}
-        asked_of[fold.held] |= set(asked)
-    assert asked_of[GENERATOR] == asked_of[FAMILY] == set(range(len(EXAMPLES)))
+def fit(repeats=(1, 1, 1), copies=0.0, examples=EXAMPLES, decay=0.02):
+    """Fit weights on two windows a recording, which differ by label, each repeated as the list says in turn."""
+    rng, features = np.random.default_rng(0), []
+    for number, example in enumerate(examples):
+        windows = rng.normal(example.label, 1, (2, 352))
+        variants = {Variant(): WindowFeatures(np.tile(windows, (repeats[number % len(repeats)], 1)), "")}
+        if not example.label:
+            variants[Variant("griffin_lim")] = WindowFeatures(rng.normal(-3, 1, (2, 352)), "")
+        variants[Variant("", "telephone")] = WindowFeatures(np.full((2, 352), np.nan), "")
+        features.append(variants)
+    return fit_linear_weights(examples, features, copies=copies, decay=decay)
 
 
-def test_the_parts_have_about_as_many_fakes_and_as_many_reals():
-    examples = [example(label, "g", f"s{i}") for i in range(15) for label in [0] * (i % 4 + 1) + [1] * (i % 3)]
-    parts = part_speakers(examples, 5)
-    for label in (0, 1):
-        counts = np.bincount([parts[e.group] for e in examples if e.label == label], minlength=5)
-        assert np.ptp(counts) <= 4
-    assert parts == part_speakers(examples[::-1], 5)
-
-
-def test_a_recording_weighs_the_same_however_long_it_is():
-    def learned(repeats):
-        rng = np.random.default_rng(0)
-        heard = []
-        for number, example in enumerate(EXAMPLES):
-            windows = rng.normal(example.label, 1, (2, 352))
-            heard.append({("", STORED_VOICE): (np.tile(windows, (repeats[number % 3], 1)), "")})
-        return train_audio.learn(EXAMPLES, heard, train_audio.VoiceTrainingSettings("", "", "", 1))
-
-    one, other = learned((1, 1, 1)), learned((7, 1, 3))
+def test_a_recording_weighs_the_same_at_any_duration():
+    one, other = fit(), fit((7, 1, 3))
     np.testing.assert_allclose(one.weights, other.weights, atol=1e-3)
     assert one.bias == pytest.approx(other.bias, abs=1e-3) and one.weights.mean() > 0
+
+
+def test_bands_above_the_limit_have_no_weight():
     # Ten statistics for each of 32 groups of bands, four of them above 7 kHz, and 32 harmonics.
-    assert np.flatnonzero(one.weights == 0).tolist() == list(range(280, 320))
+    assert np.flatnonzero(fit().weights == 0).tolist() == list(range(280, 320))
 
 
-def test_a_speaker_known_by_the_collection_is_all_of_them(tmp_path):
-    speakers = ("vctk?", "vctk_p225", "ls1", "arctic")
-    rows = [[f"{i}.wav", i % 2, "train", "s", "g", speaker] for i, speaker in enumerate(speakers)]
-    found = train_audio.read_speech(write_manifest(tmp_path / "m.csv", rows))
-    assert [e.group for e in found] == ["vctk", "vctk", "ls1", "arctic"]
+def test_copies_count_as_fakes_by_their_proportion():
+    means = [fit(copies=copies).mean.mean() for copies in (0, 0.5)]
+    # Half of the weight is on reals at 0. Fakes are at 1, copies at -3; griffin_lim copies are 0.8 of all copies.
+    assert means[0] == pytest.approx(0.5, abs=0.05)
+    assert means[1] == pytest.approx((0.25 * 1 + 0.2 * -3) / 0.95, abs=0.05)
+
+
+def test_decay_makes_weights_smaller():
+    assert np.abs(fit(decay=1.0).weights).sum() < 0.5 * np.abs(fit().weights).sum()
 
 
 @pytest.mark.parametrize(
-    ("rows", "sentence"),
+    ("options", "sentence"),
     [
-        ([], "is empty or lacks one of the columns"),
-        ([["a.wav", 2, "train", "s", "g", "p"]], "has 2"),
-        ([["a.wav", 1, "train", "s", "g", ""]], "needs a path, a speaker"),
-        ([["a.wav", 1, "train", "s", "g", "p"]], "needs real and fake recordings"),
+        (["--versions=-1"], "--versions must be"),
+        (["--copies=1.5"], "--copies must be"),
+        (["--decay=0"], "--decay must be"),
+        (["--threads=0"], "--threads must be"),
+        (["--versions=many"], "--versions"),
     ],
 )
-def test_a_manifest_that_will_not_do_is_refused_with_a_sentence(tmp_path, rows, sentence):
-    with pytest.raises(SystemExit, match=sentence):
-        train_in(tmp_path / "run", write_manifest(tmp_path / "m.csv", rows))
+def test_an_option_out_of_range_is_rejected_with_a_sentence(tmp_path, capsys, options, sentence):
+    with pytest.raises(SystemExit) as stopped:
+        train_in(tmp_path / "run", tmp_path / "speech.csv", *options)
+    assert stopped.value.code == 2 and sentence in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_options_have_the_documented_defaults(tmp_path):
+    settings = VoiceTrainingSettings(tmp_path)
+    assert (settings.versions, settings.copies, settings.decay) == (4, 0.05, 0.02)
+
+
+def test_a_run_starts_with_a_usable_manifest_only(tmp_path):
+    with pytest.raises(SystemExit, match="There is no manifest"):
+        train_in(tmp_path / "run", tmp_path / "speech.csv")
     assert not (tmp_path / "run").exists()
 
 
 def test_an_export_that_differs_is_not_written(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_audio, "TOLERANCE", -1.0)
+    monkeypatch.setattr(voice_fitting, "VOICE_TOLERANCE", -1.0)
     with pytest.raises(ModelError, match="engines' logits differ"):
-        train_audio.export_voice(run / "voice.h5", tmp_path / "voice.onnx")
+        export_voice(run / "voice.h5", tmp_path / "voice.onnx")
     assert not list(tmp_path.iterdir())
 
 
-def answers(count=40, gap=2.0, parts=4, seed=0):
-    """Rows as train_audio.py writes them: each real asked of two networks."""
-    rng, rows = np.random.default_rng(seed), []
-    for recording in range(count):
-        label, part = recording % 2, recording // 2 % parts
-        for held in (GENERATOR, FAMILY):
-            for left_out in ["one"] if label else ["one", "two"]:
-                for delivery in evaluate_audio.WAVEFORM_DEGRADATIONS:
-                    logit = rng.normal(gap * label, 1)
-                    values = [
-                        recording,
-                        label,
-                        "s",
-                        "g",
-                        f"p{recording // 4}",
-                        held,
-                        left_out,
-                        part,
-                        delivery,
-                        logit,
-                        "",
-                    ]
-                    rows.append(dict(zip(train_audio.PREDICTION_COLUMNS, values, strict=True)))
-    return rows
-
-
-def test_a_verdict_is_of_thresholds_that_have_not_seen_the_speaker():
-    rows = answers()
-    moved = [{**row, "logit": row["logit"] + 50} if row["part"] == 2 else row for row in rows]
-    one, other = score_recordings(rows), score_recordings(moved)
-    assert len(one) == len(rows) and {row["verdict"] for row in one} == {"real", "deepfake", "inconclusive"}
-    # What part 2 is called follows from the others alone; what the others are called does not stay.
-    assert all(row["verdict"] == "deepfake" for row in other if row["part"] == 2)
-    probabilities = [[row["probability"] for row in found if row["part"] == 0] for found in (one, other)]
-    assert not np.allclose(*probabilities)
-    out_of_scope = score_recordings([{**row, "reasons": "noisy"} if row["recording"] == 0 else row for row in rows])
-    assert {row["verdict"] for row in out_of_scope if row["recording"] == 0} == {"inconclusive"}
-
-
-def test_a_real_asked_of_many_networks_counts_once():
-    rows = [row for row in answers() if row["held"] == GENERATOR]
-    drawn = draw_predictions(rows)
-    assert len(drawn) == 40 * len(evaluate_audio.WAVEFORM_DEGRADATIONS)
-    assert {row["left_out"] for row in drawn if not row["label"]} == {"one", "two"}
-    figures = evaluate_audio.measure_folds([row for row in score_recordings(answers()) if row["held"] == GENERATOR])
-    assert (figures["n_real"], figures["n_fake"], figures["false_alarms"]["n"]) == (20, 20, 20 * 2)
-
-
-def test_generators_count_the_same_in_the_mean():
-    label = np.array([0, 1, 0, 1, 1, 1])
-    logit = np.array([0.0, 1, 5, 4, 4, 4])
-    assert mean_auc(label, logit, np.array([0, 0, 2, 2, 2, 2])) == 0.5
-    with pytest.raises(ValueError, match="no unit"):
-        mean_auc(label, logit, np.arange(6))
-
-
-def test_figures_follow_the_gap_and_few_fakes_are_listed_but_do_not_count():
-    wide, narrow = (evaluate_audio.measure_folds(score_recordings(answers(gap=gap))) for gap in (4, 1))
-    assert wide["auc"]["low"] > narrow["auc"]["value"] and narrow["auc"]["low"] < narrow["auc"]["high"]
-    assert wide["fakes_found"]["value"] > narrow["fakes_found"]["value"]
-    few = [row for row in score_recordings(answers(gap=4)) if row["recording"] < 8 and row["held"] == GENERATOR]
-    figures = evaluate_audio.measure_folds(few)
-    assert figures["auc"] is None and figures["n_generators"] == 0
-    listed = figures["generators"][0]
-    assert (listed["name"], listed["n"], listed["n_speakers"]) == ("one", 4, 2) and listed["auc"]["value"] > 0.9
-
-
-def test_evaluating_writes_what_is_quoted_and_reads_val_only_when_asked(run, manifest, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(evaluate_audio, "MIN_FAKES", 2)
-    read = []
-    monkeypatch.setattr(evaluate_audio, "read_speech", lambda path: read.append(path) or train_audio.read_speech(path))
+def test_the_evaluation_reads_val_only_on_request(run, manifest, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(voice_scoring, "MIN_FAKES", 2)
+    read, read_manifest = [], voice_scoring.read_speech_manifest
+    monkeypatch.setattr(voice_scoring, "read_speech_manifest", lambda path: read.append(path) or read_manifest(path))
     command = ["--run", str(run), "--model", str(run / "voice.onnx"), "--out", str(tmp_path)]
     evaluate_audio.main(command)
-    figures = json.loads((tmp_path / "voice_metrics.json").read_text())
-    assert read == [] and figures["val"] == {}
-    assert figures["folds"][GENERATOR][STORED_VOICE]["auc"]["value"] > 0.9
-    assert figures["folds"][FAMILY]["damaged"]["n_fake"] == SPEAKERS
+    measured = json.loads((tmp_path / "voice_metrics.json").read_text())
+    assert read == [] and measured["val"] == {}
+    assert measured["folds"][GENERATOR][STORED_VOICE]["auc"]["value"] > 0.9
+    assert measured["folds"][FAMILY]["damaged"]["n_fake"] == SPEAKERS
     evaluate_audio.main([*command, "--val", str(manifest)])
-    figures = json.loads((tmp_path / "voice_metrics.json").read_text())
-    assert len(read) == 1 and figures["val"][STORED_VOICE]["false_alarms"]["n"] == 1  # the real of val alone
+    measured = json.loads((tmp_path / "voice_metrics.json").read_text())
+    assert len(read) == 1 and measured["val"][STORED_VOICE]["false_alarms"]["n"] == 1  # the one real recording of val
     with open(tmp_path / "voice_scores.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(read_fold_predictions(run / "fold_predictions.csv")) and str(manifest.parent) not in str(
-        rows
-    )
+    assert list(rows[0]) == list(voice_scoring.VOICE_SCORE_COLUMNS)
+    assert len(rows) == len(read_fold_predictions(run)) and str(manifest.parent) not in str(rows)
     assert "| generator | stored |" in capsys.readouterr().out
 
 
-def test_the_table_for_the_person_has_each_stored_recording_once(run):
-    detector = load_voice_detector(run / "voice.onnx")
-    rows = score_recordings(answers())
-    table = evaluate_audio.voice_reference_scores(rows, detector)
-    assert [(size.kind, len(size.probabilities)) for size in table.sizes] == [("real", 20), ("fake", 20)]
-    assert table.model_sha256 == detector.engine.model_sha256
+def test_the_evaluation_needs_a_finished_run(tmp_path):
+    with pytest.raises(SystemExit, match="There is no"):
+        evaluate_audio.main(["--run", str(tmp_path), "--out", str(tmp_path)])
