@@ -301,7 +301,7 @@ def _cross_validated_scores(measured: Measured, names: Iterable[str]) -> np.ndar
     # Trees need no scaling and separate values in between, such as a JPEG quality that only fakes have.
     classifier = HistGradientBoostingClassifier(max_iter=AUDIT_TREES, max_leaf_nodes=8, random_state=0)
     folds = GroupKFold(AUDIT_FOLDS)
-    # These fits are too small to share. On a busy machine, OpenMP threads that wait for each other took 60 times longer.
+    # The fits are too small to share: on a busy machine, OpenMP threads waiting for each other took 60 times longer.
     with threadpool_limits(1, user_api="openmp"):
         chances = cross_val_predict(
             classifier, columns, measured.labels, groups=measured.groups, cv=folds, method="predict_proba"
