@@ -1,114 +1,168 @@
-"""Time every stage of judging a picture, a video and a recording, the start, and the student projects' way.
-
-    python scripts/benchmark.py
-    python scripts/benchmark.py --rounds 100 --threads 1
-    python scripts/benchmark.py --recordings CLIP.mp4 VOICE.wav        # these, instead of the ones made on the spot
-
-The picture is a 1-megapixel JPEG with one face, the video 10 s of 1080p in which it moves, with a sound, the recording
-a minute of tones; all are made on the spot. The student projects' way is theirs to the letter:
-open, shrink the whole picture to the network's input, `keras.Model.predict`, no face finding. Our stages are timed
-before TensorFlow is loaded, as in the server; for the ratios both ways then take turns in one process, so that they
-hold on a machine whose speed drifts.
-"""
+"""Timings of every stage from a file to a verdict, of uploads and start-up, and the worker's memory."""
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
-import re
-import socket
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-import wave
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from http.cookiejar import CookieJar
-from importlib.metadata import files, version
+from importlib.metadata import version
+from itertools import count
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import HTTPCookieProcessor, Request, build_opener
 
-import av
 import numpy as np
 from PIL import Image
 
-from detector.media.images import encode_jpeg, read_image
+from detector.media.images import read_image
 from detector.models.engines import KerasEngine
 from detector.pictures.detect import MODEL_FILES, PictureDetector
 from detector.pictures.faces import FaceFinder, crop_faces, crop_square
-from detector.pipeline import load_detector
-from training.manifests import ROOT
+from detector.pipeline import Detector, load_detector
+from training.benchmark_media import (
+    PORTRAIT_SIDE_PX,
+    RECORDING_S,
+    VIDEO_S,
+    clip_mp4,
+    portrait_jpeg,
+    tones,
+    wave_file,
+    with_comment,
+)
+from training.benchmark_server import BenchmarkServer, running_server
+from training.tables import format_row
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-SIDE_PX = 1024  # of the test picture
-WARM_UP = 5  # rounds before the clock counts
-START_TIMEOUT_S = 60
-VIDEO_SIZE_PX = (1920, 1080)
-VIDEO_S, FRAMES_PER_S = 10, 25
-RECORDING_S, SAMPLE_RATE_HZ = 60, 16_000
+WARM_UP_ROUNDS = 5  # not timed
 RECORDING_ROUNDS = 5  # each takes a hundred times as long as a picture
+UPLOAD, DETECT = "upload to stored verdict, in turns", "detect, in turns with uploads"
+
+Times = dict[str, list[float]]  # ms, round by round
 
 
-def portrait_jpeg() -> bytes:
-    """Return the NASA portrait that scikit-image carries, 1 megapixel, as JPEG."""
-    path = next(file for file in files("scikit-image") if file.name == "astronaut.png").locate()
-    picture = Image.fromarray(read_image(Path(path))).resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)
-    return encode_jpeg(np.asarray(picture), quality=92)
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """The command line of benchmark.py.
+
+    Attributes:
+        rounds: timed rounds of the picture's stages and of the uploads
+        threads: of the networks, in this process and in the server's worker; by default every core
+        recordings: videos and recordings to time instead of those made on the spot
+        runtimes: also time the network in other runtimes
+        json: also write the figures to this file
+    """
+
+    rounds: int = 50
+    threads: int | None = None
+    recordings: tuple[Path, ...] = ()
+    runtimes: bool = False
+    json: Path | None = None
 
 
-def clip_mp4(portrait: np.ndarray) -> bytes:
-    """Return a video in which a portrait (H, W, 3) uint8 RGB moves to and fro, with the sound of `tones`."""
-    width, height = VIDEO_SIZE_PX
-    scaled = np.asarray(Image.fromarray(portrait).resize((height, height)))
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        video = container.add_stream("libx264", rate=FRAMES_PER_S, options={"preset": "veryfast"})
-        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
-        sound = container.add_stream("aac", rate=SAMPLE_RATE_HZ, layout="mono")
-        for number in range(VIDEO_S * FRAMES_PER_S):
-            frame = np.full((height, width, 3), 90, np.uint8)
-            left = round((width - height) * (0.5 + 0.5 * np.sin(number / FRAMES_PER_S)))
-            frame[:, left : left + height] = scaled
-            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(video.encode(None))
-        samples = (tones(VIDEO_S) * 32767).astype(np.int16)[None]
-        block = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
-        block.sample_rate = SAMPLE_RATE_HZ
-        resampler = av.AudioResampler("fltp", "mono", SAMPLE_RATE_HZ, frame_size=1024)
-        for part in [*resampler.resample(block), *resampler.resample(None)]:
-            container.mux(sound.encode(part))
-        container.mux(sound.encode(None))
-    return buffer.getvalue()
+def benchmark(options: BenchmarkOptions) -> None:
+    """Time everything, print the tables and write the JSON file."""
+    data = portrait_jpeg()
+    times, figures = time_server(options, data)  # before TensorFlow takes memory
+    detector, finder = load_detector(threads=options.threads), FaceFinder(threads=options.threads)
+    stages = picture_stages(detector.pictures, finder, data)
+    staged = take_turns(stages, options.rounds)  # as in the server, which never loads TensorFlow
+    times = staged | time_recordings(detector, options.recordings, data) | times
+    others = student_stages(KerasEngine(MODEL_FILES["keras"]), data)
+    if options.runtimes:
+        others |= runtime_stages(detector.pictures, options.threads)
+    turns = take_turns({"network": stages["network"], "whole": stages["whole"], **others}, options.rounds)
+    times |= {f"{name}, in turns": values for name, values in turns.items()}
+    figures |= {
+        "predict / network": median_ratio(turns, "predict", ["network"]),
+        "predict, whole / whole": median_ratio(turns, "predict, whole", ["whole"]),
+        "whole / (decode + find + network)": median_ratio(staged, "whole", ["decode", "find", "network"]),
+    }
+
+    spec = detector.pictures.engine.spec
+    picture = f"{PORTRAIT_SIDE_PX} x {PORTRAIT_SIDE_PX} JPEG of {len(data) / 1e3:.0f} kB"
+    print(f"{spec.network} at {spec.face.size_px} px, {picture}, {options.rounds} rounds")
+    print(f"OpenVINO {version('openvino')}, {options.threads or os.cpu_count()} threads")
+    print_times(times)
+    print_figures(figures)
+    if options.json:
+        medians = {name: statistics.median(values) for name, values in times.items()}
+        options.json.write_text(json.dumps({"medians_ms": medians, **figures}, indent=1) + "\n")
 
 
-def tones(seconds: int) -> np.ndarray:
-    """Return a gliding tone with overtones and pauses, (T,) float32 in [-1, 1]: as much work as a voice."""
-    times_s = np.arange(seconds * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
-    phase = 2 * np.pi * np.cumsum(150 + 40 * np.sin(3 * times_s)) / SAMPLE_RATE_HZ
-    voiced = sum(np.sin(order * phase) / order for order in range(1, 20))
-    return (0.2 * voiced * (np.sin(4 * times_s) > -0.6)).astype(np.float32)
+def time_server(options: BenchmarkOptions, data: bytes) -> tuple[Times, dict[str, float]]:
+    """Time the start of the server up to the first result page, and its uploads in turns with `detect`.
+
+    Returns:
+        The times of `time_uploads`; and the seconds from the start of gunicorn's process to the first result page, the
+        worker's peak memory after that page and after all uploads, and the median ratio of an upload to `detect`.
+    """
+    with running_server(threads=options.threads) as server:
+        server.open_form()
+        server.upload_and_open(data)
+        seconds = time.perf_counter() - server.started
+        first_peak_mb = server.peak_memory_mb()
+        times = time_uploads(server, load_detector(threads=options.threads), data, options.rounds)
+        peak_mb = server.peak_memory_mb()
+    return times, {
+        "start to first verdict, s": seconds,
+        "peak memory of the worker, MB": first_peak_mb,
+        f"peak memory of the worker after {options.rounds} rounds of uploads, MB": peak_mb,
+        "upload to stored verdict / detect": median_ratio(times, UPLOAD, [DETECT]),
+    }
 
 
-def wave_file(waveform: np.ndarray) -> bytes:
-    """Return a WAV file of a waveform (T,) float32."""
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setparams((1, 2, SAMPLE_RATE_HZ, 0, "NONE", ""))
-        file.writeframes((waveform * 32767).astype(np.int16).tobytes())
-    return buffer.getvalue()
+def time_uploads(server: BenchmarkServer, detector: Detector, data: bytes, rounds: int) -> Times:
+    """Time uploads to the warm worker in turns with `Detector.detect` on the same bytes in this process.
+
+    An upload is timed from the browser's request, on a new connection, to the redirect that follows the commit of its
+    verdict; the form and the result page are not part of it. Each round has a file of its own, since stored bytes are
+    shared. Each turn waits until the server is idle.
+    """
+    numbers = count()
+    sent = data
+
+    def upload() -> None:
+        server.upload(sent)
+
+    def detect() -> None:
+        detector.detect(sent)
+
+    def prepare(name: str) -> None:
+        nonlocal sent
+        if name == UPLOAD:
+            sent = with_comment(data, f"benchmark {next(numbers)}")
+        server.wait_until_idle()
+
+    return take_turns({UPLOAD: upload, DETECT: detect}, rounds, prepare=prepare)
 
 
-def take_turns(ways: dict[str, Callable[[], object]], rounds: int, *, warm_up: int = WARM_UP) -> dict[str, list[float]]:
-    """Run each way once a round; returns their times in ms, round by round, without those of warming up."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
+def take_turns(
+    ways: Mapping[str, Callable[[], object]],
+    rounds: int,
+    *,
+    warm_up: int = WARM_UP_ROUNDS,
+    prepare: Callable[[str], object] | None = None,
+) -> Times:
+    """Run each way once a round.
+
+    Args:
+        ways: functions to time, by name.
+        rounds: timed rounds.
+        warm_up: rounds before them.
+        prepare: called with the name of a way before it runs, untimed.
+
+    Returns:
+        The times of each way in ms, round by round, without the warm-up.
+    """
+    times: Times = {name: [] for name in ways}
     for turn in range(warm_up + rounds):
         for name, way in ways.items():
+            if prepare:
+                prepare(name)
             started = time.perf_counter()
             way()
             if turn >= warm_up:
@@ -116,23 +170,39 @@ def take_turns(ways: dict[str, Callable[[], object]], rounds: int, *, warm_up: i
     return times
 
 
-def stages(judge: PictureDetector, finder: FaceFinder, data: bytes) -> dict[str, Callable[[], object]]:
-    """Return the stages of judging one picture, each alone, and the whole."""
+def median_ratio(times: Times, name: str, parts: list[str]) -> float:
+    """Return the median over the rounds of a way's time over the summed time of others."""
+    rounds = zip(times[name], *(times[part] for part in parts), strict=True)
+    return float(statistics.median(whole / sum(others) for whole, *others in rounds))
+
+
+def picture_stages(detector: PictureDetector, finder: FaceFinder, data: bytes) -> dict[str, Callable[[], object]]:
+    """Return the stages from a picture's bytes to its verdict, each alone, and the whole `PictureDetector.detect`."""
     image = read_image(data)
-    spec = judge.engine.spec
+    spec = detector.engine.spec
     squares = [crop_square(finder.find_faces(image)[0].box, spec.face.crop_margin, image.shape[1], image.shape[0])]
     crops = crop_faces(image, squares, spec.face.size_px)
     return {
         "decode": lambda: read_image(data),
         "find": lambda: finder.find_faces(image),
         "crop": lambda: crop_faces(image, squares, spec.face.size_px),
-        "network": lambda: judge.engine.run(crops),
-        "whole": lambda: judge.detect(data),
+        "network": lambda: detector.engine.run(crops),
+        "whole": lambda: detector.detect(data),
     }
 
 
-def students_way(engine: KerasEngine, data: bytes) -> dict[str, Callable[[], object]]:
-    """Return `predict` alone and from the file on, with the same network."""
+def time_recordings(detector: Detector, paths: tuple[Path, ...], portrait: bytes) -> Times:
+    """Time `Detector.detect` on videos and recordings; without paths, on those made on the spot."""
+    recordings: dict[str, Path | bytes] = {path.name: path for path in paths} or {
+        f"video, {VIDEO_S} s of 1080p with sound": clip_mp4(read_image(portrait)),
+        f"recording, {RECORDING_S} s": wave_file(tones(RECORDING_S)),
+    }
+    ways = {name: partial(detector.detect, source) for name, source in recordings.items()}
+    return take_turns(ways, RECORDING_ROUNDS, warm_up=1)
+
+
+def student_stages(engine: KerasEngine, data: bytes) -> dict[str, Callable[[], object]]:
+    """Return the student projects' `predict` alone and from the file on, with the same network."""
     side = engine.spec.face.size_px
 
     def prepare() -> np.ndarray:
@@ -146,15 +216,15 @@ def students_way(engine: KerasEngine, data: bytes) -> dict[str, Callable[[], obj
     }
 
 
-def other_runtimes(judge: PictureDetector, threads: int | None) -> dict[str, Callable[[], object]]:
-    """Return the same exported file in ONNX Runtime, and in OpenVINO at the precision it would choose itself."""
+def runtime_stages(detector: PictureDetector, threads: int | None) -> dict[str, Callable[[], object]]:
+    """Return the exported network in ONNX Runtime, and in OpenVINO at the precision of its own choice."""
     import onnxruntime
-    import openvino
+    from openvino import Core
 
-    side = judge.engine.spec.face.size_px
+    side = detector.engine.spec.face.size_px
     batch = np.random.default_rng(0).integers(0, 256, (1, side, side, 3)).astype(np.float32)
     settings = {"INFERENCE_NUM_THREADS": threads} if threads else {}
-    own_precision = openvino.compile_model(MODEL_FILES["onnx"], "CPU", settings)
+    own_precision = Core().compile_model(MODEL_FILES["onnx"], "CPU", settings)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     session = onnxruntime.InferenceSession(MODEL_FILES["onnx"], options)
@@ -165,102 +235,17 @@ def other_runtimes(judge: PictureDetector, threads: int | None) -> dict[str, Cal
     }
 
 
-def start_server(data: bytes) -> dict[str, float]:
-    """Start gunicorn with one worker, upload the picture, and return seconds to the verdict and the worker's memory."""
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-        probe.close()
-        environment = {**os.environ, "DEEPFAKE_INSTANCE_PATH": folder, "WEB_CONCURRENCY": "1"}
-        command = [sys.executable, "-m", "gunicorn", "app:app", "--bind", address]
-        started = time.perf_counter()
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        server = subprocess.Popen(command, cwd=ROOT, env=environment, **quiet)
-        try:
-            page = upload(f"http://{address}", data, started)
-            seconds = time.perf_counter() - started
-            if "probability" not in page.lower():
-                raise SystemExit("The server answered without a verdict.")
-            workers = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-            peak_kib = max(_peak_kib(pid) for pid in workers)
-        finally:
-            server.terminate()
-            server.wait()
-    return {"start to first verdict, s": seconds, "peak memory of the worker, MB": peak_kib * 1024 / 1e6}
-
-
-def _peak_kib(pid: str) -> int:
-    return int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
-
-
-def upload(site: str, data: bytes, started: float) -> str:
-    """Send the picture through the form as a browser would and return the result page."""
-    browser = build_opener(HTTPCookieProcessor(CookieJar()))
-    while True:
-        try:
-            form = browser.open(site).read().decode()
-            break
-        except URLError:
-            if time.perf_counter() - started > START_TIMEOUT_S:
-                raise SystemExit(f"The server did not start within {START_TIMEOUT_S} s.") from None
-            time.sleep(0.02)
-    token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', form)[1]
-    line = "benchmark-boundary"
-    body = (
-        f'--{line}\r\nContent-Disposition: form-data; name="csrf_token"\r\n\r\n{token}\r\n'
-        f'--{line}\r\nContent-Disposition: form-data; name="file"; filename="portrait.jpg"\r\n'
-        "Content-Type: image/jpeg\r\n\r\n"
-    ).encode() + data + f"\r\n--{line}--\r\n".encode()  # fmt: skip
-    headers = {"Content-Type": f"multipart/form-data; boundary={line}"}
-    return browser.open(Request(f"{site}/analyses", body, headers)).read().decode()
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--threads", type=int, help="of the fast engine and the face finder (default: every core)")
-    parser.add_argument("--recordings", nargs="*", type=Path, help="videos and recordings to time")
-    parser.add_argument("--runtimes", action="store_true", help="also the network in other runtimes")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    options = parser.parse_args(argv)
-
-    data = portrait_jpeg()
-    server = start_server(data)  # before TensorFlow takes memory
-    detector, finder = load_detector(threads=options.threads), FaceFinder(threads=options.threads)
-    judge = detector.pictures
-    ours = stages(judge, finder, data)
-    times = take_turns(ours, options.rounds)  # as in the server, which never loads TensorFlow
-    recordings: dict[str, Path | bytes] = {path.name: path for path in options.recordings or ()} or {
-        f"video, {VIDEO_S} s of 1080p with sound": clip_mp4(read_image(data)),
-        f"recording, {RECORDING_S} s": wave_file(tones(RECORDING_S)),
-    }
-    ways = {name: partial(detector.detect, source) for name, source in recordings.items()}
-    times |= take_turns(ways, RECORDING_ROUNDS, warm_up=1)
-    theirs = students_way(KerasEngine(MODEL_FILES["keras"]), data)
-    if options.runtimes:
-        theirs |= other_runtimes(judge, options.threads)
-    turns = take_turns({"network": ours["network"], "whole": ours["whole"], **theirs}, options.rounds)
-    times |= {f"{name}, in turns": values for name, values in turns.items()}
-
-    spec = judge.engine.spec
-    picture = f"{SIDE_PX} x {SIDE_PX} JPEG of {len(data) / 1e3:.0f} kB"
-    print(f"{spec.network} at {spec.face.size_px} px, {picture}, {options.rounds} rounds")
-    print(f"OpenVINO {version('openvino')}, {options.threads or os.cpu_count()} threads")
+def print_times(times: Times) -> None:
+    """Print a row for each way: median, fastest, slowest, and how often it would run in a second."""
     print("| stage | median ms | fastest | slowest | a second |\n|---|---|---|---|---|")
-    medians = {name: statistics.median(values) for name, values in times.items()}
     for name, values in times.items():
-        print(f"| {name} | {medians[name]:.1f} | {min(values):.1f} | {max(values):.1f} | {1e3 / medians[name]:.0f} |")
-    figures: dict[str, float] = {**server}
-    for slow, fast in (("predict", "network"), ("predict, whole", "whole")):
-        ratios = [a / b for a, b in zip(turns[slow], turns[fast], strict=True)]
-        figures[f"{slow} / {fast}"] = statistics.median(ratios)
+        median = statistics.median(values)
+        numbers = f"{median:.1f}", f"{min(values):.1f}", f"{max(values):.1f}", f"{1e3 / median:.0f}"
+        print(format_row(name, *numbers))
+
+
+def print_figures(figures: Mapping[str, float]) -> None:
+    """Print a row for each figure."""
     print("| figure | value |\n|---|---|")
     for name, value in figures.items():
-        print(f"| {name} | {value:.2f} |")
-    if options.json:
-        options.json.write_text(json.dumps({"medians_ms": medians, **figures}, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+        print(format_row(name, f"{value:.2f}"))

@@ -1,4 +1,6 @@
-"""The audit finds a difference in delivery where one was put, and calls none what is none."""
+"""The audit detects a difference in file history where one was made, and reports none where there is none."""
+
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,16 +11,16 @@ from detector import metrics
 from detector.media.degradations import recompress
 from detector.metrics import Estimate
 from detector.pictures.faces import resize
-from training import manifests
-from training import shortcuts as audit_shortcuts
+from scripts import audit_shortcuts as command
+from training import manifests, shortcuts
 from training.fitting import BatchGenerator, TrainingSettings
 from training.manifests import Example, LocatedFace, write_manifest
 from training.shortcuts import (
-    DELIVERY_FEATURES,
-    LIMIT,
-    PIXEL_FEATURES,
+    APPEARANCE_FEATURES,
+    HISTORY_FEATURES,
+    MAX_HISTORY_AUC,
     Measured,
-    classify,
+    assess_history,
     measure_fed,
     measure_file,
     measure_pixels,
@@ -26,74 +28,98 @@ from training.shortcuts import (
 )
 
 SETTINGS = TrainingSettings(
-    "", "", "", "", "", 128, 1, 200, audit_shortcuts.SHORTCUT_BATCH, self_blend=0.0, seed=0, damaged=False
+    "", "", "", "", "", 128, 1, 200, shortcuts.SHORTCUT_BATCH, self_blend=0.0, seed=0, damaged=False
 )
+SIDE_PX = 160
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small_audit(tmp_path_factory):
-    """A cache of the tests' own, and fewer parts and resamples than an honest interval needs."""
+    """A cache of the tests' own, and fewer parts, folds, trees and resamples than a published interval needs."""
     threads = cv2.getNumThreads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifests, "CACHE", tmp_path_factory.mktemp("cache"))
-        patch.setattr(audit_shortcuts, "PARTS", 10)
-        patch.setattr(metrics, "RESAMPLES", 100)
+        patch.setattr(shortcuts, "AUDIT_PARTS", 10)
+        patch.setattr(shortcuts, "AUDIT_FOLDS", 3)
+        patch.setattr(shortcuts, "AUDIT_TREES", 10)
+        patch.setattr(metrics, "RESAMPLES", 30)
         yield
     cv2.setNumThreads(threads)
 
 
 @pytest.fixture
-def cuts(portrait, tmp_path):
-    """Return a function that stores 40 cuts of the portrait, those called fake altered."""
+def crops(portrait, tmp_path):
+    """Return a function that stores 40 crops of the portrait, those labelled fake altered."""
 
     def make(alter):
         rng, examples = np.random.default_rng(0), []
         for i in range(40):
-            x, y = rng.integers(80, 140), rng.integers(0, 40)
-            cut = portrait[y : y + 200, x : x + 200]
+            x, y = rng.integers(100, 160), rng.integers(20, 60)
+            crop = portrait[y : y + SIDE_PX, x : x + SIDE_PX]
             examples.append(Example(tmp_path / f"{i}.png", i % 2, "ab"[i // 2 % 2], "camera", str(i), "train"))
-            Image.fromarray(alter(cut) if i % 2 else cut).save(examples[-1].path)
+            Image.fromarray(alter(crop) if i % 2 else crop).save(examples[-1].path)
         write_manifest(tmp_path / "manifest.csv", examples)
         return examples
 
     return make
 
 
+@pytest.fixture
+def audit(monkeypatch, tmp_path):
+    """Return the command on the stored crops, of which each counts as one face."""
+    monkeypatch.setattr(shortcuts, "locate_faces", whole_faces)
+    return lambda *options: command.main(
+        ["--manifest", str(tmp_path / "manifest.csv"), "--samples=200", "--size=128", *options]
+    )
+
+
+def whole_faces(examples):
+    return [LocatedFace(np.array([0, 0, SIDE_PX, SIDE_PX]), None)] * len(examples)
+
+
 def redden(image):
     return np.clip(image + np.array([25, 0, 0]), 0, 255).astype(np.uint8)
 
 
-def fed(examples):
-    whole = LocatedFace(np.array([0, 0, 200, 200]), None)
-    return measure_fed(examples, [whole] * len(examples), SETTINGS, 200)
+def feed(examples):
+    return measure_fed(examples, whole_faces(examples), SETTINGS, 200)
 
 
-def test_a_history_that_reaches_the_network_ends_with_status_1_and_a_sentence(cuts, tmp_path, capsys):
-    cuts(lambda image: recompress(image, 20))
-    with pytest.raises(SystemExit, match=r"FAILED: .* delivery alone separates .* n 200; at most"):
-        audit_shortcuts.main(
-            ["--manifest", str(tmp_path / "manifest.csv"), "--samples=200", "--size=128", "--undamaged", "--sources"]
-        )
-    told = capsys.readouterr().out
-    assert "| before, n 40 | after, n 200 |" in told
-    after = told.split("most telling alone, after")[1].split("\n| reals of this source")[0]
-    assert "\n| grid_frequency | delivery |" in after
-    assert "\n| a |" in told and "\n| b |" in told
+def test_history_that_reaches_the_network_ends_with_status_1_and_a_sentence(crops, audit, capsys):
+    crops(lambda image: recompress(image, 20))
+    with pytest.raises(SystemExit, match=r"FAILED: .* file history alone separates .* n 200; the limit"):
+        audit("--undamaged")
+    printed = capsys.readouterr().out
+    assert "| before, n 40 | after, n 200 |" in printed
+    assert "\n| grid_frequency | file history |" in printed.split("strongest features alone, after")[1]
 
 
-def test_classes_that_came_the_same_way_pass(cuts, tmp_path, capsys):
-    cuts(lambda image: image)
-    audit_shortcuts.main(["--manifest", str(tmp_path / "manifest.csv"), "--samples=200", "--size=128"])
+def test_equal_histories_pass(crops, audit, capsys):
+    crops(lambda image: image)
+    audit("--self-blend=0", "--reconstruct=0")
     assert "Passed" in capsys.readouterr().out
 
 
-def test_a_difference_in_look_is_told_as_look(cuts):
-    after = fed(cuts(redden))
-    look, delivery = separate(after, PIXEL_FEATURES).value, separate(after, DELIVERY_FEATURES).value
-    assert look > 0.9 and delivery < look - 0.1  # a redder picture also takes a few bits more
+def test_a_source_of_reals_with_a_history_of_its_own_is_separated(crops, monkeypatch, capsys):
+    monkeypatch.setattr(shortcuts, "AUDIT_PARTS", 5)
+    examples = crops(lambda image: image)
+    for example in examples:
+        if example.source == "b":
+            Image.fromarray(recompress(np.asarray(Image.open(example.path)), 20)).save(example.path)
+    shortcuts.print_sources(examples, whole_faces(examples), replace(SETTINGS, self_blend=0.5), 100)
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0] for row in rows] == ["| a", "| b"]
+    assert all(float(after.split()[0]) > 0.8 for _, _, after in rows)
+    assert all(", n 20" in before and ", n 100" in after for _, before, after in rows)
 
 
-def test_no_group_is_in_two_parts_and_no_two_parts_are_damaged_alike(cuts, monkeypatch):
+def test_a_difference_in_colour_is_reported_as_appearance(crops):
+    after = feed(crops(redden))
+    appearance, history = separate(after, APPEARANCE_FEATURES).value, separate(after, HISTORY_FEATURES).value
+    assert appearance > 0.9 and history < appearance - 0.1  # a redder picture also takes a few bits more
+
+
+def test_no_group_is_in_two_parts_and_every_part_has_a_seed_of_its_own(crops, monkeypatch):
     parts = []
 
     class Watched(BatchGenerator):
@@ -101,68 +127,74 @@ def test_no_group_is_in_two_parts_and_no_two_parts_are_damaged_alike(cuts, monke
             parts.append(({example.group for example in examples}, settings.seed))
             super().__init__(examples, faces, settings)
 
-    monkeypatch.setattr(audit_shortcuts, "Stream", Watched)
-    examples = cuts(lambda image: image)
+    monkeypatch.setattr(shortcuts, "BatchGenerator", Watched)
+    examples = crops(lambda image: image)
     examples += [Example(e.path, e.label, e.source, e.generator, e.group, e.split) for e in examples]  # a copy of each
-    after = fed(examples)
+    after = feed(examples)
     assert sum(len(groups) for groups, _ in parts) == 40 == len(set.union(*(groups for groups, _ in parts)))
-    assert len({seed for _, seed in parts}) == len(parts) == len(np.unique(after.groups)) == audit_shortcuts.PARTS
+    assert len({seed for _, seed in parts}) == len(parts) == len(np.unique(after.groups)) == shortcuts.AUDIT_PARTS
 
 
-def test_what_is_learned_from_a_group_helps_on_no_other():
+def test_what_is_learned_from_a_group_does_not_help_on_others():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(60), 10)
     labels, marks = rng.integers(0, 2, 60)[groups], rng.random(60)[groups]
-    assert (
-        separate(Measured({"bytes": marks}, labels, groups), DELIVERY_FEATURES).low < 0.6
-    )  # whoever knows the group knows all
+    # Each mark identifies its group, and so the label: folds that split a group would reach an AUC of 1.
+    assert separate(Measured({"bytes": marks}, labels, groups), HISTORY_FEATURES).low < 0.6
 
 
-def test_so_few_samples_that_nothing_can_be_told_are_refused(capsys):
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--samples=199"], "--samples is 199; the audit needs at least 200"),
+        (["--self-blend=0.7", "--reconstruct=0.4"], "their sum is at most 1"),
+    ],
+)
+def test_options_that_make_no_audit_are_refused(options, sentence, capsys):
     with pytest.raises(SystemExit):
-        audit_shortcuts.main(["--samples=199"])
-    assert "under 200 nothing can be told" in capsys.readouterr().err
+        command.main(options)
+    assert sentence in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
-def test_too_few_groups_are_refused(cuts):
+def test_too_few_groups_are_refused(crops):
     with pytest.raises(SystemExit, match="At least 10 groups each .*, 8 found"):
-        fed(cuts(lambda image: image)[:16])
+        feed(crops(lambda image: image)[:16])
 
 
 @pytest.mark.parametrize(
     ("low", "high", "passed", "begins"),
     [
-        (LIMIT + 0.01, LIMIT + 0.03, False, "FAILED: after"),
-        (LIMIT - 0.05, LIMIT + 0.06, False, "FAILED: after"),
-        (LIMIT - 0.03, LIMIT + 0.02, True, "Passed, but not surely"),
-        (LIMIT - 0.09, LIMIT - 0.03, True, "Passed: after"),
+        (MAX_HISTORY_AUC + 0.01, MAX_HISTORY_AUC + 0.03, False, "FAILED: after"),
+        (MAX_HISTORY_AUC - 0.05, MAX_HISTORY_AUC + 0.06, False, "FAILED: after"),
+        (MAX_HISTORY_AUC - 0.03, MAX_HISTORY_AUC + 0.02, True, "Passed, but not surely"),
+        (MAX_HISTORY_AUC - 0.09, MAX_HISTORY_AUC - 0.03, True, "Passed: after"),
     ],
 )
-def test_the_value_decides_so_that_fewer_samples_are_no_way_out(low, high, passed, begins):
-    verdict, sentence = classify(Estimate((low + high) / 2, low, high, 400))
+def test_the_value_decides_so_that_fewer_samples_do_not_pass_more_easily(low, high, passed, begins):
+    verdict, sentence = assess_history(Estimate((low + high) / 2, low, high, 400))
     assert verdict is passed and sentence.startswith(begins)
 
 
 @pytest.mark.parametrize("quality", [30, 60, 92])
-def test_a_file_tells_how_it_was_saved(quality, astronaut, tmp_path):
+def test_a_files_features_state_how_it_was_saved(quality, astronaut, tmp_path):
     path = tmp_path / "face.jpg"
     exif = Image.Exif()
     exif[0x010F] = "camera"
     astronaut.crop((0, 0, 300, 200)).save(path, quality=quality, progressive=True, exif=exif, subsampling=0)
-    told = measure_file(path)
-    assert told["quality"] == pytest.approx(quality, abs=1)
-    assert (told["width"], told["height"], told["aspect"]) == (300, 200, 1.5)
-    assert told["bits_per_pixel"] == 8 * path.stat().st_size / 60000
-    assert told["exif"] and told["progressive"] and told["chroma_subsampling"] == 0 and not told["colour_profile"]
+    found = measure_file(path)
+    assert found["quality"] == quality
+    assert (found["width"], found["height"], found["aspect"]) == (300, 200, 1.5)
+    assert found["bits_per_pixel"] == 8 * path.stat().st_size / 60000
+    assert found["exif"] and found["progressive"] and found["chroma_subsampling"] == 0 and not found["colour_profile"]
 
 
-def test_a_file_without_loss_has_no_table(astronaut, tmp_path):
+def test_a_lossless_file_has_no_tables(astronaut, tmp_path):
     astronaut.save(tmp_path / "face.png")
-    told = measure_file(tmp_path / "face.png")
-    assert (told["luma_table"], told["chroma_table"], told["quality"], told["exif"]) == (0, 0, 100, False)
+    found = measure_file(tmp_path / "face.png")
+    assert (found["luma_table"], found["chroma_table"], found["quality"], found["exif"]) == (0, 0, 100, False)
 
 
-def test_pixels_tell_what_was_done_to_them(portrait):
+def test_pixel_features_respond_to_compression_scaling_and_colour(portrait):
     face = portrait[0:256, 100:356]
     plain, squeezed = measure_pixels(face), measure_pixels(recompress(face, 15))
     assert squeezed["blockiness"] > 1.3 * plain["blockiness"] and squeezed["jpeg90_bits"] < plain["jpeg90_bits"]
@@ -172,7 +204,7 @@ def test_pixels_tell_what_was_done_to_them(portrait):
 
 
 @pytest.mark.parametrize("side", [160, 192, 320])
-def test_the_grid_tells_by_how_much_a_picture_was_scaled_after_its_compression(side, portrait):
+def test_the_grid_reveals_the_scaling_after_a_compression(side, portrait):
     found = measure_pixels(resize(recompress(portrait[0:256, 100:356], 15), side, side))
     harmonic = found["grid_frequency"] * 8 * side / 256  # the blocks are 8 * side / 256 wide
     assert found["grid_strength"] > 5 and harmonic == pytest.approx(round(harmonic), abs=0.1)
