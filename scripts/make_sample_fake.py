@@ -3,7 +3,6 @@
 python scripts/make_sample_fake.py
 """
 
-import argparse
 from importlib import metadata
 from pathlib import Path
 
@@ -17,7 +16,6 @@ SEED = 3  # chosen by eye, not by score: only the face differs from the portrait
 
 def main() -> None:
     """Write the sample's file."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     portrait = read_image(metadata.distribution("scikit-image").locate_file(PORTRAIT))
     OUT.write_bytes(encode_png(make_sample_fake(portrait, SEED)))
     print(f"wrote {OUT}")
