@@ -128,12 +128,10 @@ def load_picture_detector(
     Raises:
         ModelError: unknown engine, a model file that is missing or foreign, or damaged reference scores.
     """
+    finder = FaceFinder(threads=threads)  # first: the other order takes 4 MB and 0.1 s of CPU time more
     network = load_engine(MODEL_FILES, path=path, engine=engine, threads=threads)
-    return PictureDetector(
-        network,
-        FaceFinder(threads=threads),
-        load_matching_reference_scores(REFERENCE_SCORES_FILE, network.model_sha256),
-    )
+    reference_scores = load_matching_reference_scores(REFERENCE_SCORES_FILE, network.model_sha256)
+    return PictureDetector(network, finder, reference_scores)
 
 
 def _checked(image: np.ndarray) -> np.ndarray:
