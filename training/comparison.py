@@ -31,9 +31,9 @@ from training.ablation import train_into, write_figures
 from training.benchmarks import take_turns
 from training.calibrating import calibrate
 from training.exporting import export
-from training.fitting import RECONSTRUCT, SELF_BLEND, TrainingSettings, autoencoders_sha256, weights_settings
 from training.manifests import ROOT, read_manifest, replace_file, split_train_calibration
 from training.scoring import STORED, measure_rows, read_split, score
+from training.settings import RECONSTRUCT, SELF_BLEND, TrainingSettings, autoencoders_sha256, weights_settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

@@ -33,8 +33,9 @@ from tqdm import tqdm
 from detector.media.images import encode_jpeg, read_image
 from detector.metrics import Estimate, auc, roc_auc
 from detector.results import ModelError
-from training.fitting import RECONSTRUCT, SELF_BLEND, BatchGenerator, TrainingSettings
+from training.batches import BatchGenerator
 from training.manifests import ROOT, Example, LocatedFace, locate_faces, read_manifest
+from training.settings import RECONSTRUCT, SELF_BLEND, TrainingSettings
 
 # The AUC may not pass this. An AUC of .60 is where delivery alone would catch 6.4 % of the
 # fakes at 3 % false alarms (two normal distributions), about twice as many as chance. It cannot be .50: how many bits

@@ -53,9 +53,9 @@ from detector.voices.features import (
 from training.arguments import at_least, proportion_argument
 from training.calibrating import MAX_FALSE_ALARMS, MAX_MISSES, UNCALIBRATED, save_model
 from training.exporting import can_export, export
-from training.fitting import open_run
 from training.manifests import CACHE, ROOT, Example, replace_file
 from training.networks import VOICE_EPSILON, VOICE_GROUPS, VOICE_LIMIT, build_voice_network, set_linear_weights
+from training.runs import open_run
 from training.thresholds import choose_thresholds, fit_line
 from training.vocoders import RECIPE, VOCODERS, WAVEFORM_DEGRADATIONS, degrade_waveform
 
