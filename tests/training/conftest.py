@@ -11,6 +11,7 @@ from scripts.train import main as train
 from training import manifests
 from training.manifests import Example, locate_faces, read_manifest, write_manifest
 
+PORTRAIT_FACE = (150, 10, 310, 170)  # left, top, right, bottom in the portrait
 COMMAND = ["--network=cnn", "--size=64", "--epochs=2", "--epoch-samples=24", "--batch=8"]
 COMMAND += ["--self-blend=0.4", "--reconstruct=0.2"]
 
@@ -73,3 +74,18 @@ def exported(whole_run):
     """The exported model of that run."""
     export(["--model", str(whole_run / "model.h5"), "--out", str(whole_run / "onnx" / "face.onnx")])
     return whole_run / "onnx" / "face.onnx"
+
+
+@pytest.fixture(scope="session")
+def scene(astronaut):
+    """Return a function that draws the same face before other clouds, somewhere else: (240, 320, 3) uint8 RGB."""
+
+    def draw(number):
+        rng = np.random.default_rng(number)
+        clouds = cv2.resize(rng.integers(0, 256, (6, 8, 3), np.uint8), (320, 240), interpolation=cv2.INTER_CUBIC)
+        side = int(rng.integers(90, 140))
+        left, top = rng.integers(0, (320 - side, 240 - side))
+        clouds[top : top + side, left : left + side] = np.asarray(astronaut.resize((side, side), box=PORTRAIT_FACE))
+        return clouds
+
+    return draw
