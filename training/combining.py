@@ -33,8 +33,7 @@ def combine(paths: list[Path]) -> tuple[Any, ModelSpec]:
     network = average_networks([engine.network for engine in engines])
     last = engines[-1].spec
     members = [{"sha256": engine.model_sha256, **engine.spec.training} for engine in engines]
-    account = {
-        name: last.training[name] for name in ("sources", "fit", "tune", "curve", "date") if name in last.training
-    }
+    names = ("sources", "fit", "tune", "curve", "date")
+    account: dict[str, Any] = {name: last.training[name] for name in names if name in last.training}
     spec = ModelSpec("ensemble", last.input, UNCALIBRATED, {**account, "members": members})
     return network, spec

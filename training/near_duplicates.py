@@ -90,7 +90,7 @@ def merge_near_duplicates(hashes: np.ndarray, groups: np.ndarray) -> tuple[np.nd
         # Each pair once, and only pairs from different groups.
         foreign = np.triu(groups[start : start + rows, None] != groups[None, start:], k=1)
         pairs += np.bincount(bits[foreign], minlength=len(pairs))
-        first, second = np.nonzero(foreign & (bits <= NEAR_DUPLICATE_BITS)) + np.int64(start)
+        first, second = (start + places for places in np.nonzero(foreign & (bits <= NEAR_DUPLICATE_BITS)))
         near[first] = near[second] = True
         links = coo_array((np.ones(len(first), bool), (joined[first], joined[second])), shape=(len(near),) * 2)
         joined = connected_components(links, directed=False)[1][joined]

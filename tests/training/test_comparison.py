@@ -4,6 +4,7 @@ import pytest
 
 from training import comparison as compare
 from training import fitting as train
+from training.networks import NETWORKS
 
 SETTINGS = train.TrainingSettings(
     "", "", "cnn", "none", "", 64, epochs=2, epoch_samples=24, batch=8, self_blend=0.5, seed=1
@@ -39,7 +40,7 @@ def test_the_students_runs_make_no_fakes_and_ours_once_does(tmp_path, monkeypatc
 
 def test_every_run_is_of_settings_that_train_knows():
     for changes in compare.RUNS.values():
-        assert set(changes) <= set(vars(SETTINGS)) and changes["network"] in train.NETWORKS
+        assert set(changes) <= set(vars(SETTINGS)) and changes["network"] in NETWORKS
     assert compare.RUNS["three convolutions"]["input_size_px"] == 128
 
 
