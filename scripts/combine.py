@@ -1,4 +1,51 @@
-from training.combining import main
+"""Combine several trained models into one whose logit is the mean of theirs, and calibrate it.
+
+    python scripts/combine.py ONE.h5 OTHER.h5 --manifest FACES.csv
+
+The models must take crops of the same size and margin. Export and evaluate afterwards, as after training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from detector.results import DetectorError
+from training.calibrating import write_calibrated
+from training.combining import combine
+from training.manifests import read_manifest, split_train_calibration
+from training.settings import DEFAULT_MANIFEST, MODEL, parse_command
+
+
+@dataclass(frozen=True)
+class CombineCommand:
+    """Options of the command."""
+
+    models: tyro.conf.Positional[tuple[Path, ...]]
+    """Model files that train.py wrote."""
+    manifest: Path = DEFAULT_MANIFEST
+    """CSV file of labelled pictures, for the calibration."""
+    out: Path = MODEL
+    """Model file to write."""
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise ValueError("at least one model file is needed")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Combine, calibrate and write the models."""
+    command = parse_command(CombineCommand, argv, __doc__)
+    _, calibration_examples = split_train_calibration(read_manifest(command.manifest))
+    try:
+        write_calibrated(command.out, *combine(list(command.models)), calibration_examples)
+    except DetectorError as error:
+        raise SystemExit(str(error)) from error
+    print(f"wrote {command.out}; next: python scripts/export.py")
+
 
 if __name__ == "__main__":
     main()

@@ -3,6 +3,8 @@
 python scripts/make_sample_fake.py
 """
 
+from __future__ import annotations
+
 from importlib import metadata
 from pathlib import Path
 
@@ -11,12 +13,12 @@ from training.synthesis import make_sample_fake
 
 OUT = Path(__file__).resolve().parents[1] / "webapp" / "sample_files" / "nasa-portrait-self-blend.png"
 PORTRAIT = "skimage/data/astronaut.png"  # NASA's portrait of Eileen Collins, public domain
-SEED = 3  # chosen by eye, not by score: only the face differs from the portrait
+SEED = 3  # selected by eye, not by score: only the face differs from the portrait
 
 
 def main() -> None:
-    """Write the sample's file."""
-    portrait = read_image(metadata.distribution("scikit-image").locate_file(PORTRAIT))
+    """Write the file of the sample."""
+    portrait = read_image(str(metadata.distribution("scikit-image").locate_file(PORTRAIT)))
     OUT.write_bytes(encode_png(make_sample_fake(portrait, SEED)))
     print(f"wrote {OUT}")
 

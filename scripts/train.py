@@ -1,4 +1,61 @@
-from training.fitting import main
+"""Train a network on a manifest of pictures, calibrate it, and write model.h5.
+
+    python scripts/train.py                       # data/synthetic_data/manifest.csv, from model.h5, small defaults
+    python scripts/train.py --manifest FACES.csv --weights BODY.weights.h5 --epochs 14 --epoch-samples 12800
+
+The manifest's `val` pictures are not used. Its `train` pictures are split by group: the network learns from most of
+them; the rest, the calibration split, selects the epoch, the calibration and the thresholds. The same command given
+again resumes a stopped run at its last checkpoint. The run's folder holds the settings, the curves, and a line for
+each start with its commit. KERAS_BACKEND=torch trains with PyTorch, on a GPU if there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from detector.results import ModelError
+from training.fitting import train_and_write
+from training.manifests import ROOT
+from training.runs import open_run, settings_digest
+from training.settings import DEFAULT_SETTINGS, MODEL, TrainingSettings, complete_settings, parse_command
+
+
+@dataclass(frozen=True)
+class TrainCommand:
+    """Options of the command."""
+
+    settings: TrainingSettings
+    """What the run computes."""
+    undamaged: bool = False
+    """Leave out the degradations: recompression, scaling, blur, noise and light."""
+    unbalanced: bool = False
+    """Show every picture equally often instead of balancing the sources."""
+    run: Path | None = None
+    """Folder of the run. Left out: one in runs/ named after the settings."""
+    out: Path = MODEL
+    """Model file to write."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train, calibrate and write the model."""
+    command = parse_command(TrainCommand, argv, __doc__, default=TrainCommand(DEFAULT_SETTINGS))
+    settings = replace(command.settings, damaged=not command.undamaged, balanced=not command.unbalanced)
+    settings = complete_settings(settings)
+    print(f"starting from {settings.weights}")
+    run = command.run or ROOT / "runs" / f"{settings.network}-{settings_digest(settings)}"
+    open_run(run, settings)
+    try:
+        is_calibrated = train_and_write(settings, run, command.out)
+    except ModelError as error:
+        raise SystemExit(str(error)) from error
+    if is_calibrated:
+        print(f"wrote {command.out}; next: python scripts/export.py")
+    else:
+        calibrate = f"python scripts/calibrate.py --manifest {settings.manifest} --model {command.out}"
+        print(f"wrote {command.out}, not calibrated; next, where TensorFlow runs Keras: {calibrate}")
+
 
 if __name__ == "__main__":
     main()

@@ -18,8 +18,8 @@ from project import ROOT
 from detector.media.degradations import TIERS
 from detector.models.reference_scores import ReferenceScores
 from detector.models.spec import file_sha256, read_spec
-from training.fitting import network_of
 from training.networks import NETWORKS
+from training.settings import trained_network
 
 NOTEBOOK = ROOT / "notebooks" / "Model.ipynb"
 USED = ("detector", "models", "scripts", "visualizations")
@@ -138,7 +138,7 @@ def test_the_training_it_shows_is_the_projects(story):
     assert told["labels"] == [0] * 8 + [1] * 8
     assert all(difference > 0.1 for difference in told["differences"].values())
     assert [row["epoch"] for row in told["curve"]] == [1, 2, 3]
-    assert told["before"] == (shipped.training if network_of(shipped) in NETWORKS else None)
+    assert told["before"] == (shipped.training if trained_network(shipped) in NETWORKS else None)
     low, high = told["thresholds"]
     assert 0 <= low <= high <= 1 and told["written"]
     words = printed(story.outputs["calibrate"])

@@ -17,11 +17,14 @@ import numpy as np
 from detector.media.degradations import TIERS
 from detector.models.spec import FaceInput, ModelSpec, file_sha256
 from detector.pictures.detect import load_picture_detector
+from training.batches import CROP_MARGIN
 from training.calibrating import UNCALIBRATED, save_model
 from training.exporting import export
-from training.fitting import CROP_MARGIN, TrainingSettings, autoencoders_sha256, open_run, train, weights_settings
-from training.manifests import ROOT, read_manifest, replace_file, split_train_calibration
+from training.fitting import train
+from training.manifests import ROOT, read_manifest, split_train_calibration
+from training.runs import open_run, replace_file
 from training.scoring import score
+from training.settings import TrainingSettings, autoencoders_sha256, weights_settings
 from training.tables import (
     SWAPS,
     UNDEGRADED,

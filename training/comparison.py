@@ -21,9 +21,10 @@ from training.ablation import check_run_names, train_into, write_figures
 from training.benchmarks import take_turns
 from training.calibrating import calibrate
 from training.exporting import export
-from training.fitting import RECONSTRUCT, SELF_BLEND, TrainingSettings, autoencoders_sha256, weights_settings
-from training.manifests import ROOT, read_manifest, replace_file, split_train_calibration
+from training.manifests import ROOT, read_manifest, split_train_calibration
+from training.runs import replace_file
 from training.scoring import read_split, score
+from training.settings import RECONSTRUCT, SELF_BLEND, TrainingSettings, autoencoders_sha256, weights_settings
 from training.tables import (
     UNDEGRADED,
     VISUALIZATIONS,

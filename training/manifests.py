@@ -1,8 +1,8 @@
-"""Lists of labelled pictures: reading, writing, cutting by group, and the faces in them.
+"""Lists of labelled pictures: reading, writing, splitting by group, and the faces in them.
 
 A manifest is a CSV file with the columns path, label (1 = fake), source, generator, group and split; paths are
-relative to it. Everything that shares a `group` (the copies of one picture, the frames of one video) stays on one
-side of every cut.
+relative to it. Examples that share a `group` (the copies of one picture, the frames of one video) stay in one part
+of every split.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -21,14 +22,15 @@ from tqdm import tqdm
 from detector.media.images import read_image
 from detector.pictures.faces import FaceFinder, crop_square, finder_settings, whole_square
 from detector.results import DetectorError
+from training.runs import replace_file
 
 ROOT = Path(__file__).resolve().parents[1]
 MANIFEST_COLUMNS = ("path", "label", "source", "generator", "group", "split")
 CACHE = ROOT / ".cache"
+FACE_CACHE = "faces.npz"  # in CACHE
 CALIBRATION_PROPORTION = 0.1  # of the training groups
-CALIBRATION_SEED = (
-    1  # fixed: a run that starts from another run's weights must be tuned on what neither has learned from
-)
+# Fixed: a run that starts from another run's weights needs calibration pictures that neither has learned from.
+CALIBRATION_SEED = 1
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,12 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class LocatedFace:
-    """The largest face of an example: `box` (4,), `landmarks` (5, 2) or None when the whole picture is taken."""
+    """The largest face of an example.
+
+    Attributes:
+        box: (4,) float32 x, y, w, h in pixels; the whole picture if no face was found.
+        landmarks: (5, 2) float32 x and y in pixels, or None if no face was found.
+    """
 
     box: np.ndarray
     landmarks: np.ndarray | None
@@ -55,11 +62,11 @@ def read_manifest(path: Path) -> list[Example]:
     """Read a manifest.
 
     Raises:
-        SystemExit: it is missing, a column or a value is, or a label is not 0 or 1; with a sentence.
+        SystemExit: the file, a column or a value is missing, a label is not 0 or 1, or a group has two splits.
     """
     if not path.is_file():
         raise SystemExit(f"There is no manifest {path}. Make one with: python scripts/generate_synthetic_data.py")
-    with open(path, newline="", encoding="utf-8-sig") as file:  # a spreadsheet puts a mark in front
+    with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
         rows = list(csv.DictReader(file))
     if not rows or not set(MANIFEST_COLUMNS) <= set(rows[0]):
         raise SystemExit(f"The manifest {path} is empty or lacks one of the columns {', '.join(MANIFEST_COLUMNS)}.")
@@ -78,7 +85,7 @@ def read_manifest(path: Path) -> list[Example]:
 
 
 def write_manifest(path: Path, examples: Iterable[Example]) -> None:
-    """Write a manifest in one go: a reader sees the old one or the new one."""
+    """Write a manifest atomically: a reader sees the old file or the new one."""
 
     def write(part: Path) -> None:
         with open(part, "w", newline="", encoding="utf-8") as file:
@@ -91,29 +98,17 @@ def write_manifest(path: Path, examples: Iterable[Example]) -> None:
     replace_file(path, write)
 
 
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name and move it into place, so that no stop leaves half of it.
+def split_by_group(examples: list[Example], proportion: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """Split examples in two by group: about `proportion` of the groups go to the second part.
 
-    Args:
-        path: where the file belongs.
-        write: writes it to the path it is given, which keeps the suffix.
-    """
-    part = path.with_name(f"part-{path.name}")
-    write(part)
-    part.replace(path)
-
-
-def split_by_group(examples: list[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """Cut examples in two by group: about `share` of the groups go to the second part.
-
-    Which side a group falls on depends on its name and the seed alone, so adding pictures moves no other ones, but
-    for the one group a label that is moved where a side would be left without that label.
+    The part of a group depends on its name and the seed alone, so added pictures move no others. The exception is one
+    group per label, which is moved if a part would lack that label.
 
     Raises:
         SystemExit: a label has fewer than two groups.
     """
     draws = {example.group: _draw(example.group, seed) for example in examples}
-    second = {group for group, draw in draws.items() if draw < share}
+    second = {group for group, draw in draws.items() if draw < proportion}
     labelled = [{example.group for example in examples if example.label == label} for label in (0, 1)]
     for groups, others, kind in zip(labelled, labelled[::-1], ("real", "fake"), strict=True):
         if len(groups) < 2:
@@ -124,58 +119,63 @@ def split_by_group(examples: list[Example], share: float, seed: int) -> tuple[li
         # Moving a group that holds both labels could leave the other label on one side only.
         movable = groups - others or groups
         if not groups & second:
-            second.add(min(movable, key=draws.get))
+            second.add(min(movable, key=lambda group: draws[group]))
         if groups <= second:
-            second.discard(max(movable, key=draws.get))
+            second.discard(max(movable, key=lambda group: draws[group]))
     return [e for e in examples if e.group not in second], [e for e in examples if e.group in second]
 
 
 def split_train_calibration(examples: list[Example]) -> tuple[list[Example], list[Example]]:
-    """Cut the train split of a manifest into what networks learn from (fit) and what settings are chosen on (tune)."""
+    """Split a manifest's `train` examples into those networks learn from and those that select settings."""
     return split_by_group(
         [example for example in examples if example.split == "train"], CALIBRATION_PROPORTION, CALIBRATION_SEED
     )
 
 
 def locate_faces(examples: list[Example], *, threads: int = 2) -> list[LocatedFace]:
-    """Find the largest face of every example, remembering the answers between runs.
+    """Find the largest face of every example, and cache the results between runs.
 
-    Pictures that cannot be read stop the run: a training set with holes is a mistake to be seen.
+    Raises:
+        SystemExit: a picture cannot be read; a training set must be complete.
     """
-    CACHE.mkdir(exist_ok=True)
-    cache = CACHE / "faces.npz"
-    known = _read_cache(cache)
+    known = _read_cache()
     keys = [_file_key(example.path) for example in examples]
-
-    def locate(index: int) -> np.ndarray:
-        try:
-            image = read_image(examples[index].path)
-        except DetectorError as error:
-            raise SystemExit(f"{examples[index].path}: {error}") from error
-        faces = finder.find_faces(image)
-        if not faces:
-            height, width = image.shape[:2]
-            return np.array([0, 0, width, height], np.float32)
-        return np.concatenate([faces[0].box, faces[0].landmarks.ravel()])
-
     missing = [index for index, key in enumerate(keys) if key not in known]
     if missing:
         finder = FaceFinder(threads=1)
         try:
             with ThreadPoolExecutor(threads) as pool:
-                rows = tqdm(pool.map(locate, missing), total=len(missing), desc="finding faces", unit="picture")
-                for index, row in zip(missing, rows, strict=True):
-                    known[keys[index]] = row
-        finally:  # a run that is stopped keeps what it has found
-            replace_file(cache, lambda part: np.savez(part, **known))
-    return [LocatedFace(known[key][:4], known[key][4:].reshape(5, 2) if known[key].size > 4 else None) for key in keys]
+                found = pool.map(lambda index: _find_largest(examples[index].path, finder), missing)
+                rows = tqdm(found, total=len(missing), desc="finding faces", unit="picture")
+                for index, face in zip(missing, rows, strict=True):
+                    known[keys[index]] = face
+        finally:  # an interrupted run keeps what it has found
+            _write_cache(known)
+    return [known[key] for key in keys]
+
+
+def remember_faces(faces: Mapping[Path, LocatedFace]) -> None:
+    """Add the faces of pictures to the cache of `locate_faces`, so that they are not searched again.
+
+    Entries that are there already stay.
+
+    Args:
+        faces: the largest face of each picture, in that picture's pixels.
+    """
+    if faces:
+        _write_cache({_file_key(path): face for path, face in faces.items()} | _read_cache())
 
 
 def face_square(face: LocatedFace, margin: float, width_px: int, height_px: int) -> tuple[int, int, int, int]:
-    """Return the square the network is shown of an example, as `Detector.detect` would cut it."""
+    """Return the square of an example that the network sees, as `Detector.detect` cuts it."""
     if face.landmarks is None:
         return whole_square(width_px, height_px)
     return crop_square(face.box, margin, width_px, height_px)
+
+
+def format_path(path: Path) -> str:
+    """Return a path quoted for a message, since a name may hold control characters."""
+    return repr(str(path))
 
 
 def _draw(group: str, seed: int) -> float:
@@ -183,14 +183,39 @@ def _draw(group: str, seed: int) -> float:
     return int.from_bytes(hashlib.sha256(f"{seed}:{group}".encode()).digest()[:8], "big") / 2**64
 
 
+def _find_largest(path: Path, finder: FaceFinder) -> LocatedFace:
+    """Find the largest face of a picture, or take the whole picture."""
+    try:
+        image = read_image(path)
+    except DetectorError as error:
+        raise SystemExit(f"{path}: {error}") from error
+    faces = finder.find_faces(image)
+    if not faces:
+        height, width = image.shape[:2]
+        return LocatedFace(np.array([0, 0, width, height], np.float32), None)
+    return LocatedFace(faces[0].box, faces[0].landmarks)
+
+
 def _file_key(path: Path) -> str:
+    """Return the cache key of a picture: which file, and which settings of the face finder."""
     status = path.stat()
-    what = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}:{finder_settings()}"
-    return hashlib.sha256(what.encode()).hexdigest()
+    key = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}:{finder_settings()}"
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _read_cache(path: Path) -> dict[str, np.ndarray]:
+def _read_cache() -> dict[str, LocatedFace]:
+    """Read the cached faces; a row holds the box (4,) and, if a face was found, its landmarks (10,)."""
+    path = CACHE / FACE_CACHE
     if not path.is_file():
         return {}
-    with np.load(path) as cache:
-        return dict(cache)
+    with np.load(path) as rows:
+        return {key: LocatedFace(row[:4], row[4:].reshape(5, 2) if row.size > 4 else None) for key, row in rows.items()}
+
+
+def _write_cache(faces: Mapping[str, LocatedFace]) -> None:
+    CACHE.mkdir(exist_ok=True)
+    rows: dict[str, Any] = {
+        key: face.box if face.landmarks is None else np.concatenate([face.box, face.landmarks.ravel()])
+        for key, face in faces.items()
+    }
+    replace_file(CACHE / FACE_CACHE, lambda part: np.savez(part, **rows))

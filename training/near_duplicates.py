@@ -1,6 +1,8 @@
-"""Pictures that are nearly the same: telling them, joining their groups, and what parting them would be worth."""
+"""Near duplicates: detect them, merge their groups, and measure the leakage of a split that separates them."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -11,15 +13,47 @@ from tqdm import tqdm
 from detector.metrics import Estimate, bootstrap, proportion
 from detector.pictures.faces import resize
 
-HASH_SIDE = 16  # of the block of low frequencies in a perceptual hash: 256 bits, since 64 take faces for one another
-# Up to here pictures are copies. None of 400 face pictures moved more than 14 bits when it was re-saved, halved or
-# blurred (detector.media.degradations.TIERS); among 16,001, the nearest two that show different people are 26 apart.
+HASH_SIDE = 16  # of the block of low frequencies in a perceptual hash: 256 bits, since 64 confuse faces
+# Largest distance of copies. None of 400 face pictures moved more than 14 bits when re-saved, halved or blurred
+# (detector.media.degradations.TIERS); among 16,001, the nearest two of different people are 26 apart.
 NEAR_DUPLICATE_BITS = 24
 COMPARED_AT_ONCE = 2**20  # pairs of pictures, 32 MB
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """Labelled pictures whose leakage is measured.
+
+    Attributes:
+        labels: (N,) 1 = fake.
+        hashes: (N, 4) uint64, perceptual hashes.
+        groups: (N,) groups that a split should not separate.
+    """
+
+    labels: np.ndarray
+    hashes: np.ndarray
+    groups: np.ndarray
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """Accuracy of a nearest-neighbour classifier on held-out pictures, with and without leakage; each (M,) booleans.
+
+    Attributes:
+        leaks: a picture of the same group is in the training part.
+        is_measurable: both labels are among the training pictures of other groups.
+        right: the classifier is right with the leak.
+        right_without: the classifier is right without the leak.
+    """
+
+    leaks: np.ndarray
+    is_measurable: np.ndarray
+    right: np.ndarray
+    right_without: np.ndarray
+
+
 def perceptual_hash(image: np.ndarray) -> str:
-    """Hash what a picture looks like: which of its 256 lowest frequencies are stronger than their median.
+    """Hash a picture's appearance: which of its 256 lowest frequencies are stronger than their median.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -37,15 +71,15 @@ def perceptual_hash(image: np.ndarray) -> str:
 
 
 def merge_near_duplicates(hashes: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Join the groups that hold near duplicates of one another, in chains as long as they get.
+    """Merge the groups that hold near duplicates of one another, also through chains of them.
 
     Args:
         hashes: (N, 4) uint64, perceptual hashes.
-        groups: (N,) what belongs together already.
+        groups: (N,) existing groups.
 
     Returns:
-        (N,) numbers of the joined groups; (N,) whether a picture has a near duplicate in another group; and how many pairs
-        from different groups are 0, 1, 2 ... bits apart.
+        (N,) numbers of the merged groups; (N,) whether a picture has a near duplicate in another group; and the number
+        of pairs from different groups that are 0, 1, 2 ... bits apart.
     """
     groups = np.unique(groups, return_inverse=True)[1]
     joined, near = groups, np.zeros(len(groups), bool)
@@ -53,52 +87,47 @@ def merge_near_duplicates(hashes: np.ndarray, groups: np.ndarray) -> tuple[np.nd
     rows = max(1, COMPARED_AT_ONCE // len(groups))
     for start in tqdm(range(0, len(groups), rows), desc="comparing", unit="block"):
         bits = _distances(hashes[start : start + rows], hashes[start:])
-        # Each pair once: what comes later in the list, and from another group.
+        # Each pair once, and only pairs from different groups.
         foreign = np.triu(groups[start : start + rows, None] != groups[None, start:], k=1)
         pairs += np.bincount(bits[foreign], minlength=len(pairs))
-        first, second = np.nonzero(foreign & (bits <= NEAR_DUPLICATE_BITS)) + np.int64(start)
+        first, second = (start + places for places in np.nonzero(foreign & (bits <= NEAR_DUPLICATE_BITS)))
         near[first] = near[second] = True
         links = coo_array((np.ones(len(first), bool), (joined[first], joined[second])), shape=(len(near),) * 2)
         joined = connected_components(links, directed=False)[1][joined]
     return joined, near, pairs
 
 
-def measure_leakage(
-    labels: np.ndarray, hashes: np.ndarray, groups: np.ndarray, held_out: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Let a classifier that only remembers judge what is held out, once as cut and once without leak.
+def measure_leakage(pictures: Pictures, held_out: np.ndarray) -> Leakage:
+    """Classify held-out pictures by their nearest neighbour, once as split and once without leakage.
 
-    It gives a picture the label of the one with the nearest perceptual hash among those that are learned from; the
-    second time those of the picture's own group are not among them.
+    A picture gets the label of the training picture with the nearest perceptual hash. Without leakage, pictures of its
+    own group are excluded.
 
     Args:
-        labels: (N,) 1 = fake.
-        hashes: (N, 4) uint64, perceptual hashes.
-        groups: (N,) what should not have been parted.
-        held_out: (N,) booleans.
-
-    Returns:
-        Of each held-out picture (M,): whether some of its group are learned from; whether both labels are among the
-        others, without which nothing can be told; whether it was judged right with the leak; and without it.
+        pictures: N pictures.
+        held_out: (N,) booleans; the M held-out pictures are classified by the others.
     """
-    learned, judged = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    labels, groups, hashes = pictures.labels, pictures.groups, pictures.hashes
+    training, classified = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     parts = []
-    for chosen in np.array_split(judged, len(judged) * len(learned) // COMPARED_AT_ONCE + 1):
-        bits = _distances(hashes[chosen], hashes[learned])
-        own = groups[chosen, None] == groups[None, learned]
-        told = np.all([np.any(~own & (labels[learned] == label), axis=1) for label in (0, 1)], axis=0)
-        right = labels[learned[bits.argmin(axis=1)]] == labels[chosen]
-        right_without = labels[learned[np.where(own, HASH_SIDE**2 + 1, bits).argmin(axis=1)]] == labels[chosen]
-        parts.append((own.any(axis=1), told, right, right_without))
-    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+    for chosen in np.array_split(classified, len(classified) * len(training) // COMPARED_AT_ONCE + 1):
+        bits = _distances(hashes[chosen], hashes[training])
+        own = groups[chosen, None] == groups[None, training]
+        measurable = np.all([np.any(~own & (labels[training] == label), axis=1) for label in (0, 1)], axis=0)
+        right = labels[training[bits.argmin(axis=1)]] == labels[chosen]
+        right_without = labels[training[np.where(own, HASH_SIDE**2 + 1, bits).argmin(axis=1)]] == labels[chosen]
+        parts.append((own.any(axis=1), measurable, right, right_without))
+    return Leakage(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def change(before: np.ndarray, after: np.ndarray, groups: np.ndarray) -> Estimate:
-    """Estimate how much more often something holds after than before; Wilson's reach where all changed alike.
+def estimate_change(before: np.ndarray, after: np.ndarray, groups: np.ndarray) -> Estimate:
+    """Estimate how much more often something holds after than before.
+
+    The interval comes from a bootstrap over groups, or from Wilson's interval if all changed alike.
 
     Args:
         before, after: (N,) booleans.
-        groups: (N,) what belongs together.
+        groups: (N,) groups of dependent values.
     """
     changes = after.astype(int) - before
     if len(np.unique(changes)) > 1:
@@ -107,37 +136,38 @@ def change(before: np.ndarray, after: np.ndarray, groups: np.ndarray) -> Estimat
     return Estimate(value, max(-1.0, value - reach), min(1.0, value + reach), len(groups))
 
 
-def format_leakage(
-    sentence: str, labels: np.ndarray, hashes: np.ndarray, groups: np.ndarray, held_out: np.ndarray
-) -> None:
-    """Print how many held-out pictures a cut parts from their group, and how many points of accuracy that is worth.
+def print_leakage(sentence: str, pictures: Pictures, held_out: np.ndarray) -> None:
+    """Print how many held-out pictures a split separates from their group, and its effect in points of accuracy.
 
     Args:
-        sentence: what the cut does to {}, the pictures it parts.
-        labels, hashes, groups, held_out: as in `judge_leak`.
+        sentence: what the split does to {}, the number of separated pictures.
+        pictures: N pictures.
+        held_out: (N,) booleans.
     """
     if held_out.all() or not held_out.any():
         return
-    leaks, told, right, right_without = measure_leakage(labels, hashes, groups, held_out)
-    parted = _percent(proportion(leaks, groups[held_out]))
-    print(sentence.format(f"{leaks.sum():,} of {len(leaks):,} held-out pictures ({parted})"))
-    if not (leaks & told).any():
+    found = measure_leakage(pictures, held_out)
+    groups = pictures.groups[held_out]
+    separated = format_interval(proportion(found.leaks, groups))
+    print(sentence.format(f"{found.leaks.sum():,} of {len(found.leaks):,} held-out pictures ({separated})"))
+    if not (found.leaks & found.is_measurable).any():
         return
-    for chosen, which in ((leaks & told, "these"), (told, "all")):
-        own = groups[held_out][chosen]
-        with_leak, without = (_percent(proportion(column[chosen], own)) for column in (right, right_without))
-        worth = change(right_without[chosen], right[chosen], own)
+    for chosen, which in ((found.leaks & found.is_measurable, "these"), (found.is_measurable, "all")):
+        right, right_without = found.right[chosen], found.right_without[chosen]
+        with_leak, without = (format_interval(proportion(column, groups[chosen])) for column in (right, right_without))
+        gain = estimate_change(right_without, right, groups[chosen])
         print(
-            f"  Of {which} {worth.n:,}, guessing the label of the most similar picture that is learned from gets "
-            f"{with_leak} right, without the leak {without}: "
-            f"the leak is worth {100 * worth.value:+.1f} points [{100 * worth.low:+.1f} to {100 * worth.high:+.1f}]."
+            f"  Of {which} {gain.n:,}, the label of the most similar training picture is right for {with_leak}, "
+            f"without the leak for {without}: "
+            f"the leak adds {100 * gain.value:+.1f} points [{100 * gain.low:+.1f} to {100 * gain.high:+.1f}]."
         )
 
 
+def format_interval(estimate: Estimate) -> str:
+    """Return a proportion and its interval in percent."""
+    return f"{100 * estimate.value:.1f} % [{100 * estimate.low:.1f} to {100 * estimate.high:.1f}]"
+
+
 def _distances(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return how many bits differ, (N, M), between hashes (N, 4) and (M, 4) uint64."""
-    return np.bitwise_count(hashes[:, None] ^ others[None]).sum(axis=2, dtype=np.int16)
-
-
-def _percent(figure: Estimate) -> str:
-    return f"{100 * figure.value:.1f} % [{100 * figure.low:.1f} to {100 * figure.high:.1f}]"
+    """Return the number of bits that differ, (N, M), between hashes (N, 4) and (M, 4) uint64."""
+    return np.asarray(np.bitwise_count(hashes[:, None] ^ others[None]).sum(axis=2, dtype=np.int16))

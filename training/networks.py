@@ -1,4 +1,4 @@
-"""The Keras graphs: RGB in 0 to 255 in, one linear logit and, where the head allows it, its class map out."""
+"""Keras networks for faces: RGB in 0 to 255 in, one linear logit and, if the head allows it, its class map out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from detector.results import ModelError
 if TYPE_CHECKING:
     import keras
 
-# Per channel, what takes RGB in 0 to 255 to the range the published weights of an architecture were trained on.
+# Scale and offset per channel, from RGB in 0 to 255 to the range of an architecture's published weights.
 SIGNED = (1 / 127.5, -1.0)
 STANDARD = tuple(1 / (255 * std) for std in (0.229, 0.224, 0.225)), (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225)
 CENTRED = (1.0, (-123.68, -116.779, -103.939))
@@ -24,13 +24,13 @@ CENTRED = (1.0, (-123.68, -116.779, -103.939))
 
 @dataclass(frozen=True)
 class Architecture:
-    """A body out of `keras.applications`.
+    """A body from `keras.applications`.
 
     Attributes:
         application: the function that builds it.
         scaling: scale and offset of the pixels, for all channels or for each.
-        bgr: whether its ImageNet weights take the channels in that order; they are turned when they are taken over.
-        last: the layer it ends with; None keeps all of it.
+        bgr: whether its ImageNet weights expect the channels in this order; they are reversed on loading.
+        last: the layer it ends with; None keeps all layers.
         options: further arguments of the function.
     """
 
@@ -44,7 +44,7 @@ class Architecture:
 ARCHITECTURES = {
     "mobilenet": Architecture("MobileNet", last="conv_pw_12_relu"),
     "mobilenet_v2": Architecture("MobileNetV2"),
-    # Its own scaling is a Normalization layer, whose constants the export leaves as extra inputs.
+    # Its built-in scaling is a Normalization layer, whose constants the export turns into extra inputs.
     "efficientnetv2b0": Architecture("EfficientNetV2B0", STANDARD, options=(("include_preprocessing", False),)),
     "xception": Architecture("Xception"),
     "vgg19": Architecture("VGG19", CENTRED, bgr=True),
@@ -54,23 +54,25 @@ ARCHITECTURES = {
 }
 NETWORKS = ("cnn", *ARCHITECTURES)
 CNN_CHANNELS = (32, 64, 128)
-# How a decoder doubles its picture, and how many times an autoencoder with it halves and doubles.
+# Kinds of upsampling, and how many times an autoencoder of each halves and doubles the picture.
 DECODERS = {"nearest": 3, "transposed": 2, "shuffle": 3}
-AUTOENCODER_CHANNELS = 24  # of the first convolution; each halving doubles them, up to four times
+AUTOENCODER_CHANNELS = 24  # of the first convolution; each halving doubles them, up to four times as many
 CODE_CHANNELS = 2  # of the code in the middle, doubled with each halving
 
 
-def build_network(network: str, input_size_px: int, *, weights: str | Path = "none", dropout: float = 0.2):
+def build_network(
+    network: str, input_size_px: int, *, weights: str | Path = "none", dropout: float = 0.2
+) -> keras.Model:
     """Build a network with the outputs `logit` (N, 1) and, except for "cnn", `class_map` (N, h, w, 1).
 
-    The head is a 1x1 convolution to one channel and then the mean over the map, so the map says what each place
-    adds to the logit and its mean is the logit (Zhou et al., arXiv 1512.04150).
+    The head is a 1x1 convolution to one channel followed by the mean over the map. The map therefore shows what each
+    place adds to the logit, and its mean is the logit (Zhou et al., arXiv 1512.04150).
 
     Args:
-        network: a name of NETWORKS; "mobilenet" is MobileNet v1 up to its twelfth block (arXiv 1704.04861), "cnn" the
-            three convolutions and two dense layers many student projects use, which have no class map.
+        network: a name of NETWORKS; "mobilenet" is MobileNet v1 up to its twelfth block (arXiv 1704.04861), "cnn" has
+            the three convolutions and two dense layers of many student projects and no class map.
         input_size_px: side of the square input.
-        weights: "none" for random ones, "imagenet" to download them, or what `load_body` reads.
+        weights: "none" for random ones, "imagenet" to download them, or a file that `load_body` reads.
         dropout: rate before the head.
 
     Returns:
@@ -101,9 +103,9 @@ def build_network(network: str, input_size_px: int, *, weights: str | Path = "no
 
 
 def average_networks(networks: list[keras.Model]) -> keras.Model:
-    """Join networks into one whose logit, and whose class map where all have one, is the mean of theirs.
+    """Combine networks into one whose logit, and whose class map if all have one, is the mean of theirs.
 
-    Every second one sees the mirror image: the mean over two views of a face costs nothing more that way.
+    Every second network sees the mirror image, which averages two views of a face without extra cost.
 
     Raises:
         ModelError: their inputs differ in size.
@@ -117,21 +119,21 @@ def average_networks(networks: list[keras.Model]) -> keras.Model:
     members = []
     for number, network in enumerate(networks):
         member = keras.Model(network.input, network.output, name=f"member{number}")
-        members.append(_see_mirrored(member, pixels) if number % 2 else member(pixels))
+        members.append(_apply_mirrored(member, pixels) if number % 2 else member(pixels))
     outputs = {"logit": _mean([member["logit"] for member in members], "logit")}
     if all("class_map" in member for member in members):
-        # Maps of several grids are repeated to a common one, which keeps each one's mean and so the logit.
+        # Maps are repeated to a common grid, which keeps the mean of each and so the logit.
         side = math.lcm(*(member["class_map"].shape[1] for member in members))
         maps = [keras.layers.UpSampling2D(side // m["class_map"].shape[1])(m["class_map"]) for m in members]
         outputs["class_map"] = _mean(maps, "class_map")
     return keras.Model(pixels, outputs, name="ensemble")
 
 
-def build_autoencoder(decoder: str, size_px: int):
-    """Build a small autoencoder, whose reconstructions carry the traces of the way its decoder enlarges pictures.
+def build_autoencoder(decoder: str, size_px: int) -> keras.Model:
+    """Build a small autoencoder, whose reconstructions carry the traces of its decoder's upsampling.
 
     Args:
-        decoder: a name of DECODERS: "nearest" repeats pixels and convolves, as latent diffusion does; "transposed" is a
+        decoder: a name of DECODERS. "nearest" repeats pixels and convolves, as in latent diffusion; "transposed" is a
             transposed convolution, as in early GANs; "shuffle" turns channels into pixels.
         size_px: side of the square pictures, a multiple of 8.
 
@@ -143,7 +145,7 @@ def build_autoencoder(decoder: str, size_px: int):
     layers, halvings = keras.layers, DECODERS[decoder]
     widths = [min(AUTOENCODER_CHANNELS << halving, 4 * AUTOENCODER_CHANNELS) for halving in range(halvings + 1)]
 
-    def convolve(values, width: int, **options):
+    def convolve(values: Any, width: int, **options: Any) -> Any:
         return layers.Conv2D(width, 3, padding="same", activation="relu", **options)(values)
 
     pixels = keras.Input((size_px, size_px, 3), name="pixels")
@@ -164,9 +166,11 @@ def build_autoencoder(decoder: str, size_px: int):
 
 
 def load_body(body: keras.Model, path: str | Path) -> None:
-    """Load a body's .weights.h5 file, or the body of a whole model.h5 of ours, with a sentence when it does not fit.
+    """Load weights into a body.
 
-    Of a model that was joined from several it is the last one's.
+    Args:
+        body: the network without its head.
+        path: a .weights.h5 file of a body, or a model.h5 of this project; of a combined model the last member is used.
 
     Raises:
         ModelError: the file is missing or belongs to another network.
@@ -183,7 +187,7 @@ def load_body(body: keras.Model, path: str | Path) -> None:
             body.set_weights(last.get_layer("body").get_weights())
             return
         with warnings.catch_warnings():
-            # Of some layers that are missing in the file Keras only warns, and leaves them random.
+            # Keras only warns about some layers missing in the file, and leaves them random.
             warnings.simplefilter("error", UserWarning)
             body.load_weights(path)
     except (ValueError, OSError, KeyError, UserWarning) as error:
@@ -225,14 +229,14 @@ def _cnn_body(shape: tuple[int, int, int], weights: str | Path) -> keras.Model:
     return body
 
 
-def _see_mirrored(network: keras.Model, pixels) -> dict:
-    """Show a network the mirror image, and lay its class map back over the picture."""
+def _apply_mirrored(network: keras.Model, pixels: Any) -> dict[str, Any]:
+    """Apply a network to the mirror image, and mirror its class map back."""
     outputs = network(_mirror(pixels))
     return {name: _mirror(values) if len(values.shape) == 4 else values for name, values in outputs.items()}
 
 
-def _mirror(values):
-    """Reverse the columns of (N, H, W, C), by a fixed matrix: Keras loads no bare operations from HDF5."""
+def _mirror(values: Any) -> Any:
+    """Reverse the columns of (N, H, W, C) by a fixed matrix, since Keras loads only layers from HDF5."""
     import keras
 
     reverse = keras.layers.EinsumDense("nhwc,wv->nhvc", values.shape[1:], trainable=False)
@@ -241,8 +245,8 @@ def _mirror(values):
     return mirrored
 
 
-def _mean(values: list, name: str):
+def _mean(values: list[Any], name: str) -> Any:
     import keras
 
-    # Average wants two; one network is its own mean.
+    # Average needs at least two inputs.
     return keras.layers.Average(name=name)(values) if len(values) > 1 else keras.layers.Identity(name=name)(values[0])

@@ -21,7 +21,8 @@ from detector.models.reference_scores import ReferenceScores, read_reference_sco
 from detector.models.spec import file_sha256
 from detector.pictures.detect import MODEL_FILES, REFERENCE_SCORES_FILE, PictureDetector, load_picture_detector
 from detector.results import DetectorError
-from training.manifests import ROOT, Example, read_manifest, replace_file, split_train_calibration
+from training.manifests import ROOT, Example, read_manifest, split_train_calibration
+from training.runs import replace_file
 from training.tables import UNDEGRADED, VISUALIZATIONS, Row, collect_metrics, print_metrics, reference_scores_from
 
 SCORE_COLUMNS = (

@@ -22,8 +22,9 @@ from detector.media.images import encode_jpeg, read_image
 from detector.media.jpeg import read_jpeg_coding
 from detector.metrics import Estimate, auc, roc_auc
 from detector.results import ModelError
-from training.fitting import RECONSTRUCT, SELF_BLEND, BatchGenerator, TrainingSettings
+from training.batches import BatchGenerator
 from training.manifests import ROOT, Example, LocatedFace, locate_faces, read_manifest
+from training.settings import RECONSTRUCT, SELF_BLEND, TrainingSettings
 from training.tables import format_estimate, format_header, format_row
 
 # Largest accepted AUC after preprocessing. At .60, file history alone would catch 6.4 % of the fakes at 3 % false

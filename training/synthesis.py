@@ -1,4 +1,4 @@
-"""Fakes of our own making and the damage pictures take on their way; the same generator gives the same pixels."""
+"""Fakes made for training, and random degradations of pictures; the same random generator gives the same pixels."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from detector.models.sessions import Session
 from detector.pictures.faces import FaceFinder
 from detector.results import ModelError, UnreadableMedia
 
-BLEND_RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)  # how much of the source shows, from the paper
+BLEND_RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)  # opacity of the source, from the paper
 JPEG_QUALITIES = (40, 100)
 OUTLINE_POINTS = 48
 GRADIENT_CHANCE = 0.08  # of blending gradients instead of pixels
-RECONSTRUCTION_PX = 224  # side of the canvas the autoencoders rebuild
-SPECTRUM_RINGS = 64  # of frequencies, from the mean to the finest
-MAX_RING_GAIN = 4.0  # what an autoencoder lost altogether is not invented
+RECONSTRUCTION_PX = 224  # side of the autoencoders' input
+SPECTRUM_RINGS = 64  # rings of frequencies, from the mean to the finest
+MAX_RING_GAIN = 4.0  # frequencies that an autoencoder lost completely are not restored
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Area:
     """A part of a face that a fake replaces.
 
     Attributes:
-        x, y: its centre from the middle between eyes and mouth, in half widths and half heights of the face.
-        width, height: its size in those of the face.
-        chance: how often it is chosen.
+        x, y: its centre, relative to the midpoint of eyes and mouth, in half widths and half heights of the face.
+        width, height: its size relative to the face.
+        chance: its probability.
     """
 
     x: float
@@ -62,17 +62,18 @@ def self_blend(image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generato
         rng: source of all randomness.
 
     Returns:
-        The blend (H, W, 3) uint8 RGB and its mask (H, W) float32 in [0, 1]; outside the mask it is one of the views.
+        The blend (H, W, 3) uint8 RGB and its mask (H, W) float32 in [0, 1]; outside the mask the blend equals one of
+        the views.
 
     Source:
         Shiohara and Yamasaki, "Detecting Deepfakes with Self-Blended Images", arXiv 2204.08376: the altered views,
-        the small displacement, the deformed and softened mask and the blend ratios. The outline is our own, since it
-        has five landmarks instead of 81, and so are the smaller areas: mouths driven by sound, retouched eyes.
+        the small displacement, the deformed and softened mask and the blend ratios. Not from the paper: the outline,
+        from five landmarks instead of 81, and the smaller areas, for mouths driven by sound and retouched eyes.
     """
     altered = _alter(image, rng)
     source, target = (altered, image) if rng.random() < 0.5 else (image, altered)
     area = _choose_area(rng)
-    # What is moved inside a small area must move further to leave a trace.
+    # A small area needs a larger motion to leave a trace.
     zoom, turn_deg, shift = (0.05, 2.0, 0.03) if area is FACE else (0.12, 6.0, 0.05)
     face_px = max(1.0, float(np.linalg.norm(landmarks[0] - landmarks[1])) * 2.5)
     centre = landmarks.mean(axis=0)
@@ -88,25 +89,27 @@ def graft(
     """Make a composite: another person's face, or a part of it, laid over a real face and matched to it in colour.
 
     Args:
-        image, landmarks: the face that is covered, as in `self_blend`.
-        donor, donor_landmarks: the face that covers it.
+        image, landmarks: the face to cover, as in `self_blend`.
+        donor, donor_landmarks: the face to lay over it.
         rng: source of all randomness.
 
     Returns:
         The composite (H, W, 3) uint8 RGB and its mask (H, W) float32 in [0, 1].
 
     Source:
-        Li et al., "Face X-ray", arXiv 1912.13458: blends of two real faces as training fakes; the areas are our own.
+        Li et al., "Face X-ray", arXiv 1912.13458: blends of two real faces as training fakes. Not from the paper: the
+        areas.
     """
     motion = _motion_between(donor_landmarks, landmarks)
-    if motion is None:  # landmarks on one point
+    if motion is None:  # all landmarks at one point
         return self_blend(image, landmarks, rng)
-    # The warp reads single pixels; a larger donor would leave jags that no careful forger leaves.
+    # The warp reads single pixels; a larger donor would leave jagged edges that no careful forger leaves.
     scale = min(1.0, float(np.hypot(*motion[:, 0])))
     if scale < 1:
         scale = max(scale, 2 / min(donor.shape[:2]))
         donor = cv2.resize(donor, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        motion = _motion_between(donor_landmarks * scale, landmarks)
+        shrunk = _motion_between(donor_landmarks * scale, landmarks)
+        motion = motion if shrunk is None else shrunk
     source = cv2.warpAffine(donor, motion, image.shape[1::-1], borderMode=cv2.BORDER_REFLECT_101)
     mask = _area_mask(image.shape[:2], landmarks, _choose_area(rng), rng)
     inside = mask > 0.5
@@ -121,18 +124,18 @@ def graft(
 
 
 class Reconstructor:
-    """Rebuilds real faces through small autoencoders with several kinds of decoder; may be shared by threads.
+    """Rebuilds real faces through small autoencoders with several kinds of decoder; safe to share between threads.
 
     Args:
-        folder: where the reconstruct_*.onnx files of scripts/train_autoencoders.py are.
+        folder: folder of the reconstruct_*.onnx files that scripts/train_autoencoders.py writes.
 
     Raises:
-        ModelError: there are none.
+        ModelError: the folder has no such files.
 
     Source:
-        Zhang et al., arXiv 1907.06515, and Rajan et al., arXiv 2410.11835: fakes that show what the real beside them
-        shows, so that only the traces of generation tell them apart; Chen et al., arXiv 2505.14359: the frequencies
-        must be aligned too, or a detector learns the blur instead.
+        Zhang et al., arXiv 1907.06515, and Rajan et al., arXiv 2410.11835: fakes with the content of the real beside
+        them, so that the two differ only in the traces of generation; Chen et al., arXiv 2505.14359: aligned
+        frequencies, or a detector learns the blur instead.
     """
 
     def __init__(self, folder: str | Path):
@@ -153,30 +156,31 @@ class Reconstructor:
             (H, W, 3) uint8 RGB.
 
         Raises:
-            ValueError: the picture is larger; whoever shrinks it must shrink the real beside it alike.
+            ValueError: the picture is larger; it must be shrunk in the same way as the real beside it.
         """
         height, width = image.shape[:2]
         if max(height, width) > RECONSTRUCTION_PX:
             raise ValueError(f"a picture of {width} x {height} does not fit the canvas of {RECONSTRUCTION_PX} px")
-        # Mirrored up to the canvas, since the networks take one size.
+        # Mirrored to the full canvas, since the networks take one size.
         columns, rows = (_mirrored(side, RECONSTRUCTION_PX) for side in (width, height))
         canvas = image[rows][:, columns].astype(np.float32)
         session = self._sessions[rng.integers(len(self._sessions))]
         rebuilt = session.run(canvas[None])[0][0]
         rebuilt = _align_spectrum(rebuilt, canvas, strength=rng.uniform(0, 1))[:height, :width]
-        share = rng.uniform(0.5, 1.0)
-        return np.clip(np.rint(image + (rebuilt - image) * np.float32(share)), 0, 255).astype(np.uint8)
+        opacity = np.float32(rng.uniform(0.5, 1.0))
+        mixed: np.ndarray = np.clip(np.rint(image + (rebuilt - image) * opacity), 0, 255).astype(np.uint8)
+        return mixed
 
 
 def make_sample_fake(image: np.ndarray, seed: int) -> np.ndarray:
-    """Self-blend the largest face of a picture; the rest of it stays as it is or changes its tone a little.
+    """Self-blend the largest face of a picture; the rest stays as it is or changes its tone slightly.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        seed: the same seed gives the same fake.
+        seed: of all random draws.
 
     Raises:
-        UnreadableMedia: there is no face in it.
+        UnreadableMedia: the picture shows no face.
     """
     faces = FaceFinder().find_faces(image)
     if not faces:
@@ -185,15 +189,16 @@ def make_sample_fake(image: np.ndarray, seed: int) -> np.ndarray:
 
 
 def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Put a picture through a random delivery: light, scaling, blur, noise and compression, as messengers and sites do.
+    """Degrade a picture at random, as messengers and sites do: light, scaling, blur, noise and compression.
 
     Args:
         image: (H, W, 3) uint8 RGB.
+        rng: source of all randomness.
 
     Returns:
-        A picture of the same size.
+        (H, W, 3) uint8 RGB.
     """
-    # The same alterations that make self-blended views, or the network would learn them instead of the seam.
+    # Includes the alterations of self-blended views, or the network would learn these instead of the seam.
     if rng.random() < 0.4:
         image = _alter(image, rng)
     if rng.random() < 0.05:
@@ -203,11 +208,11 @@ def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.2:
         image = blur(image, rng.uniform(0.3, 1.6))
     if rng.random() < 0.2:
-        # A generator of its own: what is drawn after it must not depend on the picture's size.
+        # A separate generator, so that later draws do not depend on the picture's size.
         grain = np.random.default_rng(rng.integers(2**32)).standard_normal(image.shape, dtype=np.float32)
         noise = grain * np.float32(rng.uniform(1, 8))
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
-    # Both classes almost always end in a compression of ours, so that their own history says nothing.
+    # Both classes almost always end in this compression, so that their earlier ones carry no label.
     for chance in (0.85, 0.3):
         if rng.random() < chance:
             extension = ".webp" if rng.random() < 0.2 else ".jpg"
@@ -216,7 +221,7 @@ def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _alter(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a view of the picture with other colours and another sharpness."""
+    """Return a view of the picture with other colours and sharpness."""
     view = image.astype(np.float32) + rng.uniform(-18, 18, 3).astype(np.float32)
     view = np.clip(view, 0, 255).astype(np.uint8)
     view = adjust_light(
@@ -229,7 +234,7 @@ def _alter(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _motion_between(points: np.ndarray, targets: np.ndarray) -> np.ndarray | None:
-    """Return the shift, turn and zoom (2, 3) that brings points (K, 2) nearest to targets, if there is one."""
+    """Return the shift, rotation and zoom (2, 3) that best maps points (K, 2) to targets, or None if there is none."""
     return cv2.estimateAffinePartial2D(points.astype(np.float32), targets.astype(np.float32))[0]
 
 
@@ -240,7 +245,7 @@ def _choose_area(rng: np.random.Generator) -> Area:
 def _blend(
     source: np.ndarray, target: np.ndarray, mask: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lay `source` over `target` where the mask is, at a random ratio or, now and then, with its gradients alone."""
+    """Lay `source` over `target` inside the mask, with a random opacity or, rarely, by its gradients alone."""
     if rng.random() < GRADIENT_CHANCE and (blend := _blend_gradients(source, target, mask)) is not None:
         return blend, mask
     mask = mask * np.float32(rng.choice(BLEND_RATIOS))
@@ -249,9 +254,9 @@ def _blend(
 
 
 def _blend_gradients(source: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
-    """Blend as retouching programs do (Perez et al., "Poisson Image Editing", 2003); None when the area is too thin."""
+    """Blend gradients (Perez et al., "Poisson Image Editing", 2003); None if the area is too thin."""
     inside = (mask > 0.3).astype(np.uint8) * 255
-    inside[[0, -1]] = inside[:, [0, -1]] = 0  # the solver wants a border
+    inside[[0, -1]] = inside[:, [0, -1]] = 0  # the solver needs a border
     x, y, w, h = cv2.boundingRect(inside)
     if min(w, h) < 8:
         return None
@@ -262,14 +267,15 @@ def _blend_gradients(source: np.ndarray, target: np.ndarray, mask: np.ndarray) -
 
 
 def _area_mask(shape: tuple[int, int], landmarks: np.ndarray, area: Area, rng: np.random.Generator) -> np.ndarray:
-    """Draw a softened outline of a part of a face, (H, W) float32 in [0, 1], deformed by a few random waves."""
+    """Draw a soft mask of a part of a face, (H, W) float32 in [0, 1], deformed by a few random waves."""
     left_eye, right_eye, _, left_mouth, right_mouth = landmarks
     eyes, mouth = (left_eye + right_eye) / 2, (left_mouth + right_mouth) / 2
     across, down = (right_eye - left_eye), (mouth - eyes)
-    # A face seen from the side has its eyes close together; its outline is still about as wide as this.
-    half_width = max(np.linalg.norm(across) * 1.05, np.linalg.norm(down) * 0.8) * rng.uniform(0.75, 1.1)
-    half_height = max(np.linalg.norm(down) * 1.2, np.linalg.norm(across) * 0.9) * rng.uniform(0.75, 1.1)
-    axis_y = down / max(np.linalg.norm(down), 1e-3)
+    # In profile the eyes are close together, yet the outline stays about this wide.
+    width, height = np.linalg.norm(across), np.linalg.norm(down)
+    half_width = np.maximum(width * 1.05, height * 0.8) * rng.uniform(0.75, 1.1)
+    half_height = np.maximum(height * 1.2, width * 0.9) * rng.uniform(0.75, 1.1)
+    axis_y = down / max(height, 1e-3)
     axis_x = np.array([axis_y[1], -axis_y[0]])
     centre = (eyes + mouth) / 2 + axis_y * half_height * (area.y + rng.uniform(-0.12, 0.12))
     centre = centre + axis_x * half_width * area.x
@@ -286,18 +292,18 @@ def _area_mask(shape: tuple[int, int], landmarks: np.ndarray, area: Area, rng: n
 
     mask = np.zeros(shape, np.uint8)
     cv2.fillPoly(mask, [np.rint(outline).astype(np.int32)], 255)
-    softness_px = max(0.6, min(half_width, half_height) * rng.uniform(0.03, 0.25))
+    softness_px = max(0.6, float(np.minimum(half_width, half_height)) * rng.uniform(0.03, 0.25))
     return cv2.GaussianBlur(mask, (0, 0), softness_px).astype(np.float32) / 255
 
 
 def _mirrored(side_px: int, canvas_px: int) -> np.ndarray:
-    """Return indices (canvas_px,) that run through a side and back again until the canvas is full."""
+    """Return indices (canvas_px,) that run along a side and back until the canvas is full."""
     indices = np.arange(canvas_px) % max(1, 2 * side_px - 2)
     return np.where(indices < side_px, indices, 2 * side_px - 2 - indices)
 
 
 def _align_spectrum(rebuilt: np.ndarray, original: np.ndarray, *, strength: float) -> np.ndarray:
-    """Bring each ring of a square picture's frequencies towards the original's energy; 1 goes all the way."""
+    """Scale each ring of a square picture's frequencies towards the original's energy; strength 1 matches it."""
     side = original.shape[0]
     rows, columns = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
     rings = np.minimum((np.hypot(rows, columns) * 2 * SPECTRUM_RINGS).astype(int), SPECTRUM_RINGS - 1)

@@ -33,7 +33,8 @@ from detector.voices.features import (
     normalize_level,
 )
 from detector.voices.quality import speech_exclusion_reasons
-from training.manifests import CACHE, Example, replace_file
+from training.manifests import CACHE, Example
+from training.runs import replace_file
 from training.vocoders import RECIPE, VOCODERS, WAVEFORM_DEGRADATIONS, degrade_waveform
 from training.voice_networks import build_voice_network, describe_layers
 

@@ -24,8 +24,8 @@ from detector.voices.detect import VOICE_MODEL_FILES, VOICE_NETWORK
 from detector.voices.features import BANDS, VOICE_INPUT, cut_windows, log_spectrogram, normalize_level
 from training.calibrating import save_model
 from training.exporting import can_export, export
-from training.fitting import open_run
 from training.manifests import ROOT, Example
+from training.runs import open_run
 from training.vocoders import WAVEFORM_DEGRADATIONS
 from training.voice_features import (
     RecordingFeatures,

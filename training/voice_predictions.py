@@ -12,7 +12,7 @@ import numpy as np
 
 from detector.models.calibration import Calibration
 from training.calibrating import MAX_FALSE_ALARMS, MAX_MISSES, UNCALIBRATED
-from training.manifests import replace_file
+from training.runs import replace_file
 from training.thresholds import choose_thresholds, fit_line
 from training.vocoders import WAVEFORM_DEGRADATIONS
 

@@ -23,7 +23,8 @@ from detector.models.reference_scores import ReferenceScores
 from detector.results import Reason, Verdict
 from detector.verdicts import decide
 from detector.voices.detect import REFERENCE_SIZE_PX, VOICE_REFERENCE_SCORES_FILE, VoiceDetector, load_voice_detector
-from training.manifests import ROOT, replace_file
+from training.manifests import ROOT
+from training.runs import replace_file
 from training.vocoders import WAVEFORM_DEGRADATIONS
 from training.voice_features import STORED_VOICE, Variant, VariantCache, decode_int16
 from training.voice_manifest import FAMILY, GENERATOR, read_speech_manifest

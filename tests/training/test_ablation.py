@@ -8,7 +8,7 @@ from detector import metrics as estimates
 from detector.media.degradations import TIERS
 from scripts import ablate as command
 from training import ablation
-from training.fitting import TrainingSettings
+from training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings("", "", "cnn", "none", "", 64, epochs=1, epoch_samples=8, batch=8, self_blend=0.5, seed=1)
 

@@ -1,10 +1,11 @@
-"""A network of a student project, brought in with its own ends."""
+"""A network of a student project with its own input and output."""
 
 import numpy as np
 import pytest
 
 from detector.results import ModelError
-from training import adopting as adopt
+from scripts.adopt import main
+from training.adopting import wrap
 
 
 @pytest.fixture(scope="module")
@@ -27,31 +28,31 @@ def foreign(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("positive", "sign"), [("fake", 1), ("real", -1)])
-def test_the_logit_is_their_score_with_our_sign(foreign, positive, sign):
+def test_the_logit_is_the_foreign_score_with_the_right_sign(foreign, positive, sign):
     path, theirs = foreign
     pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.float32)
     score = np.asarray(theirs(pixels / 255))[:, 0]
-    logits = np.asarray(adopt.wrap(path, "0..1", positive)(pixels)["logit"])[:, 0]
+    logits = np.asarray(wrap(path, "0..1", positive)(pixels)["logit"])[:, 0]
     np.testing.assert_allclose(logits, sign * np.log(score / (1 - score)), atol=1e-4)
 
 
-def test_a_network_with_other_ends_is_refused(tmp_path):
+def test_a_network_of_another_shape_is_refused(tmp_path):
     import keras
 
     path = tmp_path / "classes.keras"
     keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(2)]).save(path)
-    with pytest.raises(ModelError, match="one number out"):
-        adopt.wrap(path, "0..1", "fake")
+    with pytest.raises(ModelError, match="give one number"):
+        wrap(path, "0..1", "fake")
 
 
-def test_what_is_no_network_is_refused(tmp_path):
+def test_a_file_that_is_no_network_is_refused(tmp_path):
     path = tmp_path / "notes.h5"
     path.write_text("not a network")
     with pytest.raises(ModelError, match=r"cannot load notes\.h5"):
-        adopt.wrap(path, "0..1", "fake")
+        wrap(path, "0..1", "fake")
 
 
-def test_the_persons_own_file_is_not_overwritten(foreign):
+def test_the_foreign_file_is_not_overwritten(foreign):
     path, _ = foreign
     with pytest.raises(SystemExit, match="overwrite"):
-        adopt.main([str(path), "--manifest", "m.csv", "--positive", "real", "--out", str(path)])
+        main([str(path), "--manifest", "m.csv", "--positive", "real", "--out", str(path)])

@@ -1,4 +1,5 @@
 import csv
+import os
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -10,7 +11,9 @@ from PIL import Image
 from project import ROOT
 
 from detector.media.images import read_image
-from training import augmentation as generate_synthetic_data
+from detector.pictures.faces import FaceFinder
+from scripts.generate_synthetic_data import main
+from training import augmentation, manifests
 from training.augmentation import (
     FLIP_CHANCE,
     MAX_SHEAR,
@@ -19,13 +22,11 @@ from training.augmentation import (
     ZOOM,
     draw_motion,
     hold_out,
-    main,
     make_copies,
 )
-from training.manifests import MANIFEST_COLUMNS, Example, read_manifest, split_by_group
+from training.manifests import MANIFEST_COLUMNS, Example, locate_faces, read_manifest, split_by_group
 
 FACE = (150, 10, 310, 170)  # left, top, right, bottom in the picture of the astronaut
-KINDS = {0: "real", 1: "df"}
 
 
 @pytest.fixture
@@ -64,10 +65,11 @@ def pixels(path):
     return read_image(path).astype(int)
 
 
-def test_the_command_does_what_it_says(samples, tmp_path):
+def test_the_command_writes_copies_and_a_manifest(samples, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, ROOT / "scripts" / "generate_synthetic_data.py", "--source", samples, "--out", out]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "making: 100%" in done.stderr
     with open(out / "manifest.csv", newline="") as file:
@@ -86,7 +88,7 @@ def test_the_command_does_what_it_says(samples, tmp_path):
     for label, width in ((0, 48), (1, 64)):
         assert {e.split for e in examples if e.label == label} == {"train", "val"}
         assert {e.source for e in examples if e.label == label} == {"samples"}
-        assert {e.path.parent.name for e in examples if e.label == label} == {KINDS[label]}
+        assert {e.path.parent.name for e in examples if e.label == label} == {augmentation.FOLDERS[label]}
         assert {pixels(e.path).shape[1] - width for e in examples if e.label == label} <= {0, 1, 2, 3}
     assert {f"{e.path.parent.name}/{e.path.name}" for e in examples} == set(contents(out)) - {"manifest.csv"}
 
@@ -100,7 +102,7 @@ def test_both_classes_are_stored_alike(samples, tmp_path):
     assert len(stored) == 1
 
 
-def test_what_is_held_out_is_as_it_was(samples, tmp_path):
+def test_held_out_pictures_are_not_changed(samples, tmp_path):
     originals = {path.stem: path for path in samples.rglob("*.*")}
     for example in run(samples, tmp_path / "out"):
         as_it_was = pixels(originals[example.path.name.split("-")[0]])
@@ -111,7 +113,7 @@ def test_what_is_held_out_is_as_it_was(samples, tmp_path):
         assert example.split == "train" or "original" in example.path.name
 
 
-def test_about_a_fifth_is_held_out_and_train_py_can_still_cut():
+def test_about_a_fifth_is_held_out_and_train_py_can_still_split():
     pictures = [Example(Path("x"), i % 2, "s", "g", f"{i * 7919:016x}", "") for i in range(400)]
     held_out = hold_out(pictures)
     assert 0.15 < len(held_out) / 400 < 0.25
@@ -121,7 +123,7 @@ def test_about_a_fifth_is_held_out_and_train_py_can_still_cut():
 
 
 @pytest.mark.parametrize("counts", [(1, 1), (2, 2), (2, 9), (9, 1), (3, 3), (3, 9), (4, 4), (6, 6)])
-def test_few_pictures_are_shared_out_so_that_each_step_gets_some(counts):
+def test_few_pictures_are_divided_so_that_each_step_gets_some(counts):
     labels = [label for label in (0, 1) for _ in range(counts[label])]
     for start in range(0, 2000, 20):
         pictures = [Example(Path("x"), label, "s", "g", f"{start + i:016x}", "") for i, label in enumerate(labels)]
@@ -170,7 +172,7 @@ def test_an_unchanged_file_keeps_its_time(samples, tmp_path):
     assert first == {e.path: e.path.stat().st_mtime_ns for e in run(samples, tmp_path / "out")}
 
 
-def test_stopped_anywhere_nothing_is_half_done(samples, tmp_path, monkeypatch, capsys):
+def test_an_interruption_anywhere_leaves_no_partial_result(samples, tmp_path, monkeypatch, capsys):
     out, fresh = tmp_path / "out", tmp_path / "fresh"
     old, new = ("--copies", 1, "--seed", 1), ("--copies", 1, "--seed", 2)
     run(samples, out, *old)
@@ -215,7 +217,7 @@ def test_stopped_anywhere_nothing_is_half_done(samples, tmp_path, monkeypatch, c
     assert named.count(False) > len(earlier)
 
 
-def test_what_a_killed_run_left_is_cleared_away(samples, tmp_path):
+def test_the_leftovers_of_a_killed_run_are_removed(samples, tmp_path):
     run(samples, tmp_path / "fresh")
     out = tmp_path / "out"
     (out / ".part" / "df").mkdir(parents=True)
@@ -236,7 +238,7 @@ def test_a_damaged_copy_is_repaired(samples, tmp_path):
     assert contents(tmp_path / "out") == before
 
 
-def test_earlier_settings_leave_nothing_but_what_is_not_ours_stays(samples, tmp_path):
+def test_results_of_earlier_settings_go_and_other_files_stay(samples, tmp_path):
     out = tmp_path / "out"
     run(samples, out, "--copies", 3, "--self-blend")
     (out / "real" / "mine.jpg").write_bytes(b"a file of the person's")
@@ -309,7 +311,7 @@ def test_empty_folders_get_a_sentence(samples, tmp_path, empty, exists):
     assert not (tmp_path / "out").exists()
 
 
-def test_too_few_to_hold_out_is_said(add, tmp_path, capsys):
+def test_too_few_pictures_to_hold_out_are_reported(add, tmp_path, capsys):
     for kind in ("df", "real"):
         add(f"{kind}/only.png", len(kind))
     examples = run(tmp_path / "samples", tmp_path / "out", "--copies", 2)
@@ -346,8 +348,26 @@ def test_self_blends_are_fakes_in_the_group_of_their_real_picture(add, tmp_path,
         assert 0.5 < changed < 45  # another picture of the same pose
 
 
+def test_the_face_of_a_blended_picture_is_not_searched_again(add, tmp_path, monkeypatch):
+    monkeypatch.setattr(manifests, "CACHE", tmp_path / "cache")
+    for step in range(3):
+        add(f"df/f{step}.png", 20 + step, (192, 192))
+        add(f"real/r{step}.png", step, (192, 192))
+    find_faces, searches = FaceFinder.find_faces, []
+    monkeypatch.setattr(FaceFinder, "find_faces", lambda self, image: searches.append(1) or find_faces(self, image))
+    examples = run(tmp_path / "samples", tmp_path / "out", "--copies", 1, "--self-blend")
+    reals = sum("original" in e.path.name and e.label == 0 and e.split == "train" for e in examples)
+    assert reals == len(searches) == 2
+    unmoved = [e for e in examples if "original" in e.path.name or "self-blend0" in e.path.name]
+    faces = locate_faces(unmoved)
+    assert len(unmoved) - 2 * reals == len(searches) - reals  # only pictures that were not blended
+    for example, face in zip(unmoved, faces, strict=True):
+        found = find_faces(FaceFinder(threads=1), read_image(example.path))[0]
+        np.testing.assert_allclose(face.box, found.box, atol=0.1 * found.box[2:].max())
+
+
 def test_without_the_option_nothing_is_blended(samples, tmp_path, monkeypatch):
-    monkeypatch.delattr(generate_synthetic_data, "FaceFinder")  # not even looked for
+    monkeypatch.delattr(augmentation, "FaceFinder")  # no search either
     assert {e.generator for e in run(samples, tmp_path / "out")} == {"camera", "unknown"}
 
 

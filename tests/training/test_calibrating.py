@@ -5,12 +5,13 @@ from detector.media.degradations import TIERS
 from detector.models.calibration import Calibration
 from detector.results import Verdict
 from detector.verdicts import classify, decide
-from training import calibrating as calibrate
+from training import calibrating
+from training.calibrating import UNCALIBRATED, calibrate, fit_calibration, print_calibration, write_calibrated
 from training.thresholds import choose_thresholds
 
 
 def drawn_rows(*, odd_source_shift=0.0, seed=0, pictures=400):
-    """Scores of as many reals as fakes in every delivery; the reals of one source score higher than the others."""
+    """Scores of equally many reals and fakes under every degradation; one source of reals scores higher."""
     rng, rows = np.random.default_rng(seed), []
     for index in range(pictures):
         label, source = index % 2, ("plain", "odd")[index % 8 == 0]
@@ -26,43 +27,43 @@ def rates(calibration, rows, tier, *, label, verdict, source=None):
     return np.mean([decide(row["logit"], (), calibration).verdict == verdict for row in chosen])
 
 
-def test_the_stated_rates_hold_in_every_delivery():
+def test_the_stated_rates_hold_under_every_degradation():
     rows = drawn_rows()
-    fitted = calibrate.fit_calibration(rows)
+    fitted = fit_calibration(rows)
     alarms = [rates(fitted, rows, tier, label=0, verdict=Verdict.DEEPFAKE) for tier in TIERS]
     misses = [rates(fitted, rows, tier, label=1, verdict=Verdict.REAL) for tier in TIERS]
-    assert max(alarms) == pytest.approx(calibrate.MAX_FALSE_ALARMS) and max(misses) <= calibrate.MAX_MISSES
+    assert max(alarms) == pytest.approx(calibrating.MAX_FALSE_ALARMS) and max(misses) <= calibrating.MAX_MISSES
     assert alarms[list(TIERS).index("blur1")] == max(alarms)
 
 
 def test_a_source_of_reals_that_scores_high_moves_the_threshold(monkeypatch):
     rows = drawn_rows(odd_source_shift=3.0)
-    fitted = calibrate.fit_calibration(rows)
+    fitted = fit_calibration(rows)
     worst = max(rates(fitted, rows, tier, label=0, verdict=Verdict.DEEPFAKE, source="odd") for tier in TIERS)
-    assert worst <= calibrate.MAX_SOURCE_FALSE_ALARMS
-    monkeypatch.setattr(calibrate, "MIN_SOURCE", 1000)  # too few to listen to
-    careless = calibrate.fit_calibration(rows)
+    assert worst <= calibrating.MAX_SOURCE_FALSE_ALARMS
+    monkeypatch.setattr(calibrating, "MIN_SOURCE", 1000)  # too few to use
+    careless = fit_calibration(rows)
     assert careless.threshold_fake < fitted.threshold_fake
     worst = max(rates(careless, rows, tier, label=0, verdict=Verdict.DEEPFAKE, source="odd") for tier in TIERS)
-    assert worst > calibrate.MAX_SOURCE_FALSE_ALARMS
+    assert worst > calibrating.MAX_SOURCE_FALSE_ALARMS
 
 
-def test_a_floor_opens_no_gap_that_the_rates_do_not_ask_for():
+def test_a_floor_opens_no_unneeded_gap():
     labels = np.repeat([0, 1], 100)
-    probabilities = np.concatenate([np.linspace(0, 0.3, 100), np.linspace(0.7, 1, 100)])  # told apart with room between
+    probabilities = np.concatenate([np.linspace(0, 0.3, 100), np.linspace(0.7, 1, 100)])  # separated with a margin
     low, high = choose_thresholds([(probabilities, labels)], max_false_alarms=0.03, max_misses=0.05, floor=0.65)
     assert 0.65 < low == high < 0.72
     low, high = choose_thresholds([(probabilities, labels)], max_false_alarms=0.03, max_misses=0.05, floor=0.9)
-    assert high == 0.9 and np.mean(probabilities[100:] <= low) == 0.05  # the misses that were asked for, no fewer
+    assert high == 0.9 and np.mean(probabilities[100:] <= low) == 0.05  # exactly the allowed misses
 
 
 def test_without_a_face_in_both_kinds_nothing_is_written(tmp_path, monkeypatch):
     faceless = [{**row, "reasons": "no_face" if row["label"] else ""} for row in drawn_rows(pictures=20)]
-    monkeypatch.setattr(calibrate, "export", lambda source, target: None)
-    monkeypatch.setattr(calibrate, "load_picture_detector", lambda path, threads: None)
-    monkeypatch.setattr(calibrate, "score", lambda judge, examples, folder: faceless)
-    with pytest.raises(SystemExit, match="The 20 tuning pictures cannot calibrate the model"):
-        calibrate.calibrate(tmp_path / "model.h5", list(range(20)))
+    monkeypatch.setattr(calibrating, "export", lambda source, target: None)
+    monkeypatch.setattr(calibrating, "load_picture_detector", lambda path, threads: None)
+    monkeypatch.setattr(calibrating, "score", lambda detector, examples, folder: faceless)
+    with pytest.raises(SystemExit, match="The 20 calibration pictures cannot calibrate the model"):
+        calibrate(tmp_path / "model.h5", list(range(20)))
     assert not list(tmp_path.iterdir())
 
 
@@ -71,34 +72,34 @@ def test_a_calibration_that_fails_leaves_the_old_model(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     (tmp_path / "model.h5").write_bytes(b"yesterday's")
-    monkeypatch.setattr(calibrate, "save_model", lambda path, network, spec: path.write_bytes(b"new"))
-    monkeypatch.setattr(calibrate, "calibrate", fail)
+    monkeypatch.setattr(calibrating, "save_model", lambda path, network, spec: path.write_bytes(b"new"))
+    monkeypatch.setattr(calibrating, "calibrate", fail)
     with pytest.raises(KeyboardInterrupt):
-        calibrate.write_calibrated(tmp_path / "model.h5", None, None, [])
+        write_calibrated(tmp_path / "model.h5", None, None, [])
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"yesterday's"]
 
 
 def test_the_probability_is_right_on_average():
     rows = drawn_rows(pictures=2000)
-    fitted = calibrate.fit_calibration(rows)
+    fitted = fit_calibration(rows)
     probability = fitted.probability(np.array([row["logit"] for row in rows]))
     assert probability.mean() == pytest.approx(0.5, abs=0.02)
 
 
-def test_the_deliveries_of_a_picture_are_no_more_certain_than_the_picture():
+def test_the_degradations_of_a_picture_count_as_one_picture():
     rows = [{"path": str(i), "label": i % 2, "source": "s", "delivery": tier, "logit": 4.0 * (i % 2) - 2}
             for i in range(6) for tier in TIERS]  # fmt: skip
-    assert calibrate.fit_calibration(rows).probability(2.0) < 0.85  # as for three pictures of a kind, not twelve
+    assert fit_calibration(rows).probability(2.0) < 0.85  # as for three pictures of a kind, not twelve
 
 
 def test_an_uncalibrated_model_decides_nothing():
-    probabilities = calibrate.UNCALIBRATED.probability(np.linspace(-20, 20, 9))
-    assert {classify(p, calibrate.UNCALIBRATED) for p in probabilities} == {Verdict.INCONCLUSIVE}
+    probabilities = UNCALIBRATED.probability(np.linspace(-20, 20, 9))
+    assert {classify(p, UNCALIBRATED) for p in probabilities} == {Verdict.INCONCLUSIVE}
 
 
-def test_what_the_thresholds_do_is_printed(capsys):
+def test_the_error_rates_are_printed(capsys):
     rows = drawn_rows(odd_source_shift=1.0)
-    calibrate.print_calibration(Calibration(1.0, 0.0, 0.2, 0.9), rows)
+    print_calibration(Calibration(1.0, 0.0, 0.2, 0.9), rows)
     printed = capsys.readouterr().out
     assert "real up to 0.2000, deepfake from 0.9000" in printed and all(tier in printed for tier in TIERS)
     assert "of odd)" in printed and "n 400" in printed

@@ -4,8 +4,8 @@ import pytest
 
 from scripts import compare as command
 from training import comparison
-from training.fitting import TrainingSettings
 from training.networks import NETWORKS
+from training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings("", "", "cnn", "none", "", 64, epochs=2, epoch_samples=24, batch=8, self_blend=0.5, seed=1)
 ESTIMATE = {"value": 0.5, "low": 0.25, "high": 0.75, "n": 9}

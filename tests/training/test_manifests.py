@@ -5,9 +5,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detector.pictures import faces
 from detector.pictures.faces import FaceFinder, crop_square, whole_square
 from training import manifests
-from training.manifests import Example, face_square, locate_faces, read_manifest, split_by_group, write_manifest
+from training.manifests import (
+    Example,
+    LocatedFace,
+    face_square,
+    locate_faces,
+    read_manifest,
+    remember_faces,
+    split_by_group,
+    write_manifest,
+)
 
 HEADER = "path,label,source,generator,group,split\n"
 
@@ -40,7 +50,7 @@ def test_no_group_is_split_and_both_sides_have_both_labels():
     assert cuts > 200
 
 
-def test_about_the_share_asked_for_is_cut_off_and_the_seed_decides_which():
+def test_the_second_part_has_about_the_proportion_and_the_seed_selects_it():
     examples = drawn_examples(0, groups=2000)
     _, second = split_by_group(examples, 0.1, 1)
     _, other = split_by_group(examples, 0.1, 2)
@@ -104,7 +114,7 @@ def test_a_stop_while_writing_leaves_the_old_manifest(tmp_path):
         (HEADER + "a.png,1\n", "needs a path, a group and a split"),
     ],
 )
-def test_what_is_wrong_with_a_manifest_is_said(text, seen, tmp_path):
+def test_a_faulty_manifest_ends_with_a_sentence(text, seen, tmp_path):
     if text is not None:
         (tmp_path / "manifest.csv").write_text(text)
     with pytest.raises(SystemExit, match=seen):
@@ -112,18 +122,23 @@ def test_what_is_wrong_with_a_manifest_is_said(text, seen, tmp_path):
 
 
 @pytest.fixture
-def faces_looked_for(tmp_path, monkeypatch):
-    """A cache of the test's own, and how often a face was looked for."""
+def searches(tmp_path, monkeypatch):
+    """A face cache of the test's own, and a list that counts the searches for faces."""
     monkeypatch.setattr(manifests, "CACHE", tmp_path / "cache")
-    look, looked = FaceFinder.find_faces, []
-    monkeypatch.setattr(FaceFinder, "find_faces", lambda self, image: looked.append(1) or look(self, image))
-    return looked
+    find_faces, searches = FaceFinder.find_faces, []
+    monkeypatch.setattr(FaceFinder, "find_faces", lambda self, image: searches.append(1) or find_faces(self, image))
+    return searches
 
 
-def test_faces_are_looked_for_once(astronaut, tmp_path, faces_looked_for):
+@pytest.fixture
+def portrait_example(astronaut, tmp_path):
     astronaut.save(tmp_path / "face.png")
+    return Example(tmp_path / "face.png", 0, "s", "g", "a", "train")
+
+
+def test_faces_are_searched_once(astronaut, portrait_example, tmp_path, searches):
     Image.new("RGB", (90, 60), (99, 99, 99)).save(tmp_path / "none.png")
-    examples = [Example(tmp_path / name, 0, "s", "g", name, "train") for name in ("face.png", "none.png")]
+    examples = [portrait_example, Example(tmp_path / "none.png", 0, "s", "g", "none", "train")]
     face, none = locate_faces(examples)
     expected = FaceFinder(threads=1).find_faces(np.asarray(astronaut))[0]
     np.testing.assert_array_equal(face.box, expected.box)
@@ -131,15 +146,36 @@ def test_faces_are_looked_for_once(astronaut, tmp_path, faces_looked_for):
     assert face_square(face, 1.3, 512, 512) == crop_square(expected.box, 1.3, 512, 512)
     assert none.landmarks is None and face_square(none, 1.3, 90, 60) == whole_square(90, 60)
 
-    faces_looked_for.clear()
+    searches.clear()
     again, _ = locate_faces(examples)
-    assert faces_looked_for == [] and again.box.tolist() == face.box.tolist()
+    assert searches == [] and again.box.tolist() == face.box.tolist()
     Image.new("RGB", (90, 61)).save(tmp_path / "face.png")  # another picture under the same name
     changed, _ = locate_faces(examples)
-    assert len(faces_looked_for) == 1 and changed.landmarks is None
+    assert len(searches) == 1 and changed.landmarks is None
 
 
-def test_a_picture_that_cannot_be_read_stops_the_run_and_is_named(tmp_path, faces_looked_for):
+@pytest.mark.parametrize("setting", ["MIN_DETECTION_SCORE", "COARSE_SIDE_PX", "SMALL_FACE", "OVERLAP_LIMIT"])
+def test_faces_of_another_face_finder_are_not_used(setting, portrait_example, searches, monkeypatch):
+    locate_faces([portrait_example])
+    with monkeypatch.context() as patch:
+        patch.setattr(faces, setting, getattr(faces, setting) * 2)
+        locate_faces([portrait_example])
+        assert len(searches) == 2
+    locate_faces([portrait_example])
+    assert len(searches) == 2  # both results are cached
+
+
+def test_remembered_faces_are_not_searched_and_do_not_replace_others(portrait_example, searches):
+    first, second = (LocatedFace(np.full(4, i, np.float32), np.full((5, 2), i, np.float32)) for i in (1, 2))
+    for face in (first, second):
+        remember_faces({portrait_example.path: face})
+        (located,) = locate_faces([portrait_example])
+        np.testing.assert_array_equal(located.box, first.box)
+        np.testing.assert_array_equal(located.landmarks, first.landmarks)
+    assert searches == []
+
+
+def test_an_unreadable_picture_stops_the_run_and_is_named(tmp_path, searches):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(SystemExit, match=r"broken\.png: .*cannot be decoded"):
         locate_faces([Example(tmp_path / "broken.png", 0, "s", "g", "a", "train")])

@@ -7,14 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector.media.degradations import TIERS
 from detector.media.images import read_image
-from detector.metrics import proportion
-from detector.pictures.faces import FaceFinder, crop_square, cut_square
+from detector.pictures.faces import FaceFinder, crop_faces, crop_square, cut_square
 from detector.results import UnreadableMedia
-from training import fitting as train
-from training import near_duplicates as near_duplicates
-from training import preparing as prepare_data
+from scripts.prepare_data import main
+from training import batches, manifests, preparing
 from training.manifests import (
     CALIBRATION_PROPORTION,
     CALIBRATION_SEED,
@@ -24,41 +21,18 @@ from training.manifests import (
     split_by_group,
     write_manifest,
 )
-from training.near_duplicates import (
-    NEAR_DUPLICATE_BITS,
-    change,
-    measure_leakage,
-    merge_near_duplicates,
-    perceptual_hash,
-)
-from training.preparing import choose_splits, cut_wide, main, sample_frames
-
-FACE = (150, 10, 310, 170)  # left, top, right, bottom in the picture of the astronaut
+from training.preparing import choose_splits, cut_wide
 
 
 @pytest.fixture(autouse=True)
-def looked(finder, monkeypatch):
-    """One face finder for all runs, and how often a face was looked for; OpenCV's threads are put back."""
-    threads, look, looked = cv2.getNumThreads(), FaceFinder.find_faces, []
-    monkeypatch.setattr(prepare_data, "FaceFinder", lambda threads: finder)
-    monkeypatch.setattr(FaceFinder, "find_faces", lambda self, image: looked.append(1) or look(self, image))
-    yield looked
+def searches(finder, monkeypatch, tmp_path):
+    """One face finder for all runs, a face cache of the test's own, and a list that counts the searches."""
+    threads, find_faces, searches = cv2.getNumThreads(), FaceFinder.find_faces, []
+    monkeypatch.setattr(manifests, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(preparing, "FaceFinder", lambda threads: finder)
+    monkeypatch.setattr(FaceFinder, "find_faces", lambda self, image: searches.append(1) or find_faces(self, image))
+    yield searches
     cv2.setNumThreads(threads)
-
-
-@pytest.fixture(scope="session")
-def scene(astronaut):
-    """Return a function that draws the same face before other clouds, somewhere else: (240, 320, 3) uint8 RGB."""
-
-    def draw(number):
-        rng = np.random.default_rng(number)
-        clouds = cv2.resize(rng.integers(0, 256, (6, 8, 3), np.uint8), (320, 240), interpolation=cv2.INTER_CUBIC)
-        side = int(rng.integers(90, 140))
-        left, top = rng.integers(0, (320 - side, 240 - side))
-        clouds[top : top + side, left : left + side] = np.asarray(astronaut.resize((side, side), box=FACE))
-        return clouds
-
-    return draw
 
 
 @pytest.fixture
@@ -130,18 +104,18 @@ def test_folders_become_crops_and_a_manifest(folder, finder, tmp_path, capsys):
     assert "broken.jpg': The JPEG picture cannot be decoded" in printed.err and "making: 100%" in printed.err
 
 
-def test_a_second_run_makes_only_what_is_new(folder, scene, looked, tmp_path):
+def test_a_second_run_makes_only_what_is_new(folder, scene, searches, tmp_path):
     first = run(folder, out=tmp_path / "out")
-    assert len(looked) == 11  # of twelve files one is there twice
+    assert len(searches) == 11  # of twelve files one is there twice
     before = contents(tmp_path / "out")
 
-    looked.clear()
+    searches.clear()
     run(folder, out=tmp_path / "out")
-    assert looked == [] and contents(tmp_path / "out") == before
+    assert searches == [] and contents(tmp_path / "out") == before
     first[0].path.unlink()
     save(folder / "set" / "real" / "new.png", scene(10))
     again = run(folder, out=tmp_path / "out")
-    assert len(looked) == 2 and len(again) == len(first) + 1
+    assert len(searches) == 2 and len(again) == len(first) + 1
     assert before.items() - contents(tmp_path / "out").items() == {
         (name, before[name]) for name in ("manifest.csv", ".made.json")
     }
@@ -157,12 +131,12 @@ def test_what_could_not_be_read_is_tried_again(scene, tmp_path, monkeypatch):
         return read_image(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepare_data, "read_image", read_one_kind)
+        patch.setattr(preparing, "read_image", read_one_kind)
         assert len(run(tmp_path / "in", out=tmp_path / "out")) == 1
     assert len(run(tmp_path / "in", out=tmp_path / "out")) == 2
 
 
-def test_a_face_too_small_to_be_judged_is_left_out(astronaut, scene, tmp_path, capsys):
+def test_a_face_too_small_to_analyse_is_left_out(astronaut, scene, tmp_path, capsys):
     for size, number in ((150, 0), (300, 1)):
         save(tmp_path / "in" / "real" / f"{number}.png", np.asarray(astronaut.resize((size, size))))
     assert [e.path.name[0] for e in run(tmp_path / "in", out=tmp_path / "out")] == ["1"]
@@ -179,42 +153,76 @@ def test_the_same_files_elsewhere_give_the_same(folder, tmp_path):
     assert [name for name in a if a[name] != c[name]] == ["manifest.csv"]
 
 
-def test_of_a_crop_the_network_is_shown_what_it_would_be_shown_of_the_picture():
+def test_the_network_sees_the_same_pixels_of_a_crop_as_of_its_picture():
     rng = np.random.default_rng(0)
-    reach = train.CROP_MARGIN * train.MARGIN_JITTER[1]
-    assert reach * (1 + 2 * train.SHIFT_JITTER) < prepare_data.MARGIN
+    reach = batches.CROP_MARGIN * batches.MARGIN_JITTER[1]
+    assert reach * (1 + 2 * batches.SHIFT_JITTER) < preparing.WIDE_MARGIN
     smaller = 0
     for _ in range(300):
         height, width = rng.integers(130, 400, 2)
         image = rng.integers(0, 256, (height, width, 3), np.uint8)
         w, h = rng.uniform(20, 160, 2)
         box = np.array([rng.uniform(-0.2 * w, width - 0.8 * w), rng.uniform(-0.2 * h, height - 0.8 * h), w, h])
-        left, top, side, _ = crop_square(box, prepare_data.MARGIN, width, height)
-        crop = cut_wide(image, box)
+        crop, (left, top, scale) = cut_wide(image, box)
+        assert scale == 1
         smaller += crop.shape != image.shape
-        inside = box - [max(left, 0), max(top, 0), 0, 0]
-        for margin in (1.0, train.CROP_MARGIN, reach):
+        inside = box - [left, top, 0, 0]
+        for margin in (1.0, batches.CROP_MARGIN, reach):
             of_crop = cut_square(crop, crop_square(inside, margin, crop.shape[1], crop.shape[0]))
             np.testing.assert_array_equal(of_crop, cut_square(image, crop_square(box, margin, width, height)))
     assert smaller > 150
 
 
 def test_a_huge_face_is_shrunk():
-    crop = cut_wide(np.zeros((3000, 2000, 3), np.uint8), np.array([400, 900, 1000, 1200]))
-    assert crop.shape == (prepare_data.MAX_CROP_PX,) * 2 + (3,) or max(crop.shape) == prepare_data.MAX_CROP_PX
+    crop, (left, top, scale) = cut_wide(np.zeros((3000, 2000, 3), np.uint8), np.array([400, 900, 1000, 1200]))
+    assert max(crop.shape) == preparing.MAX_WIDE_PX
+    assert scale == preparing.MAX_WIDE_PX / 2160 and (left, top) == (0, 420)
 
 
-def test_a_video_gives_a_frame_a_second_or_as_many_as_asked_for(tmp_path):
+def test_a_video_gives_a_frame_a_second_or_as_many_as_requested(tmp_path):
     greys = [np.full((64, 64, 3), 8 * i, np.uint8) + np.array([40, 0, 0], np.uint8) for i in range(25)]
     video = write_video(tmp_path / "greys.avi", greys, rate_hz=5)
-    for frames, wanted in ((None, [2, 7, 12, 17, 22]), (2, [6, 18]), (100, list(range(25)))):
-        sampled = list(sample_frames(video, frames))
-        assert [index for index, _ in sampled] == wanted
-        for index, frame in sampled:
+    for frames, wanted in ((None, [0, 5, 10, 15, 20]), (3, [0, 12, 24]), (100, list(range(25)))):
+        pictures = list(preparing._read_pictures(video, frames))
+        assert [suffix for suffix, _ in pictures] == [f"-{200 * index:08d}ms" for index in wanted]
+        for index, (_, frame) in zip(wanted, pictures, strict=True):
             np.testing.assert_allclose(frame.mean(axis=(0, 1)), [8 * index + 40, 8 * index, 8 * index], atol=4)
-    video.write_bytes(b"no video at all")
-    with pytest.raises(UnreadableMedia, match="cannot be opened"):
-        list(sample_frames(video, None))
+
+
+def test_a_file_that_is_no_video_is_skipped_with_a_sentence(tmp_path, capsys):
+    path = tmp_path / "real" / "clip.mp4"
+    path.parent.mkdir()
+    path.write_bytes(b"no video at all")
+    with pytest.raises(SystemExit, match="Nothing could be made. Skipped: 1 unreadable"):
+        run("--real", path.parent, out=tmp_path / "out")
+    assert "clip.mp4': The file" in capsys.readouterr().err
+
+
+def test_a_face_that_was_found_is_not_searched_again(scene, searches, tmp_path):
+    big = np.asarray(Image.fromarray(scene(3)).resize((1600, 1200)))  # its crop is shrunk
+    for number, image in enumerate([scene(0), scene(1), scene(2), big]):
+        save(tmp_path / "in" / ("real", "fake")[number % 2] / f"{number}.png", image)
+    write_video(tmp_path / "in" / "fake" / "clip.avi", [scene(10), scene(11)], rate_hz=1)
+    examples = run(tmp_path / "in", out=tmp_path / "out")
+    assert len(searches) == len(examples) == 6
+    faces = manifests.locate_faces(examples)
+    assert len(searches) == 6  # one search for each picture, in preparing and training together
+
+    for example, face in zip(examples, faces, strict=True):
+        (found, *_) = FaceFinder(threads=1).find_faces(read_image(example.path))
+        np.testing.assert_allclose(face.box, found.box, atol=0.12 * found.box[2:].max())
+        np.testing.assert_allclose(face.landmarks, found.landmarks, atol=0.12 * found.box[2:].max())
+
+
+def test_the_network_is_trained_on_the_squares_the_detector_would_cut(scene, finder, tmp_path):
+    for number in range(2):
+        save(tmp_path / ("mine", "theirs")[number] / "a.png", scene(number))
+    examples = run("--real", tmp_path / "mine", "--fake", tmp_path / "theirs", out=tmp_path / "out")
+    crops = batches.cut_faces(examples, manifests.locate_faces(examples), 64)
+    for number, crop in enumerate(crops):
+        box = finder.find_faces(scene(number))[0].box
+        square = crop_square(box, batches.CROP_MARGIN, 320, 240)
+        np.testing.assert_array_equal(crop, crop_faces(scene(number), [square], 64)[0])
 
 
 def test_the_frames_of_a_video_are_one_group(scene, tmp_path, capsys):
@@ -225,69 +233,11 @@ def test_the_frames_of_a_video_are_one_group(scene, tmp_path, capsys):
     examples = run(tmp_path / "clips", out=tmp_path / "out")
     assert Counter(Counter(e.group for e in examples).values()) == {3: 6}
     assert len({(e.group, e.split) for e in examples}) == 6
-    parted, apart = (line for line in capsys.readouterr().out.splitlines() if line.startswith("Cut "))
-    assert parted.startswith("Cut picture by picture, 2 of 2 held-out") and apart.startswith("Cut by group alone, 0 of")
-    assert {e.path.name.split("-")[-1] for e in examples} == {f"frame{i:06d}.png" for i in (2, 6, 10)}
-
-
-def test_delivered_pictures_are_near_copies_and_others_are_not(scene, portrait):
-    for image in (portrait, scene(1)):
-        own = int(perceptual_hash(image), 16)
-        for deliver in filter(None, TIERS.values()):
-            assert (own ^ int(perceptual_hash(deliver(image)), 16)).bit_count() <= NEAR_DUPLICATE_BITS
-    hashes = [int(perceptual_hash(scene(number)), 16) for number in range(20)]
-    assert min((a ^ b).bit_count() for i, a in enumerate(hashes) for b in hashes[:i]) > NEAR_DUPLICATE_BITS
-
-
-def test_near_copies_are_joined_in_chains(monkeypatch):
-    monkeypatch.setattr(near_duplicates, "COMPARED_AT_ONCE", 100)  # many blocks
-    rng = np.random.default_rng(0)
-    hashes = rng.integers(0, 2**64, (60, 4), np.uint64)
-    for child, parent in ((50, 3), (7, 50), (20, 21)):  # 7 is near 50 alone
-        hashes[child] = hashes[parent]
-        hashes[child, int(child == 7)] ^= np.uint64(2**20 - 1)
-    groups = np.array([f"g{i}" for i in range(60)])
-    groups[30:33] = "g30"
-    hashes[31] = hashes[32]  # of one group already
-    joined, near, pairs = merge_near_duplicates(hashes, groups)
-    members = {frozenset(np.flatnonzero(joined == number).tolist()) for number in joined}
-    assert {found for found in members if len(found) > 1} == {
-        frozenset({3, 7, 50}),
-        frozenset({20, 21}),
-        frozenset({30, 31, 32}),
-    }
-    assert np.flatnonzero(near).tolist() == [3, 7, 20, 21, 50]
-    assert pairs[: NEAR_DUPLICATE_BITS + 1].sum() == pairs[20] == 3
-    assert pairs.sum() == 60 * 59 // 2 - 3
-
-
-def test_what_a_leak_is_worth_is_measured(monkeypatch):
-    """Half of the held-out pictures have a copy to learn from; looks say nothing else about the label."""
-    monkeypatch.setattr(near_duplicates, "COMPARED_AT_ONCE", 5000)
-    rng = np.random.default_rng(0)
-    hashes, labels = rng.integers(0, 2**64, (1000, 4), np.uint64), rng.integers(0, 2, 1000)
-    groups, held_out = np.arange(1000), np.arange(1000) >= 800
-    groups[800:900] = np.arange(100)
-    hashes[800:900], labels[800:900] = hashes[:100] ^ np.uint64(3), labels[:100]
-    leaks, told, right, right_without = measure_leakage(labels, hashes, groups, held_out)
-    assert leaks.tolist() == [True] * 100 + [False] * 100 and told.all()
-    assert right[leaks].all() and 0.3 < right_without[leaks].mean() < 0.7
-    np.testing.assert_array_equal(right[~leaks], right_without[~leaks])
-    worth = change(right_without, right, groups[held_out])
-    assert worth.value == pytest.approx(right.mean() - right_without.mean()) and worth.n == 200
-    assert 0.15 < worth.low < worth.value < worth.high < 0.35
-
-    one_label_left = measure_leakage(
-        np.array([0, 1, 1]), hashes[:3], np.array([0, 1, 0]), np.array([False, False, True])
+    parted, apart = (line for line in capsys.readouterr().out.splitlines() if line.startswith("Split "))
+    assert parted.startswith("Split picture by picture, 2 of 2 held-out") and apart.startswith(
+        "Split by group alone, 0 of"
     )
-    assert [column.tolist() for column in one_label_left[:2]] == [[True], [False]]
-
-
-def test_a_change_of_none_or_all_is_not_certain():
-    same, groups = np.ones(20, bool), np.arange(20)
-    reach = proportion(np.zeros(20), groups).high
-    assert change(same, same, groups).to_dict() == {"value": 0, "low": -reach, "high": reach, "n": 20}
-    assert change(~same, same, groups).to_dict() == {"value": 1, "low": 1 - reach, "high": 1, "n": 20}
+    assert {e.path.name.split("-")[-1] for e in examples} == {f"{i:08d}ms.png" for i in (0, 1000, 2000)}
 
 
 def groups_in(examples, splits):
@@ -306,14 +256,14 @@ def test_given_splits_stay_and_new_groups_are_drawn():
     assert 0.06 < len(found["val"] & {e.group for e in new}) / 1000 < 0.14
     assert not found["val"] & found["train"]
 
-    learned = [e for e in new if e.group in found["train"]]  # train.py still finds something to tune on
+    learned = [e for e in new if e.group in found["train"]]  # train.py still gets a calibration split
     assert 0.06 < len(split_by_group(learned, CALIBRATION_PROPORTION, CALIBRATION_SEED)[1]) / len(learned) < 0.14
-    for share_asked, split in ((0, "train"), (1, "val")):
-        assert set(choose_splits(new, share_asked, 0)) == {split}
-    assert set(choose_splits(new[:3], 0.9, 0)) == {"train"}  # one fake, and it is to be learned from
+    for proportion, split in ((0, "train"), (1, "val")):
+        assert set(choose_splits(new, proportion, 0)) == {split}
+    assert set(choose_splits(new[:3], 0.9, 0)) == {"train"}  # the only fake stays in train
 
 
-def test_what_is_held_out_stays_and_its_copies_are_not_learned_from(scene, tmp_path, capsys):
+def test_held_out_pictures_stay_and_their_copies_are_dropped(scene, tmp_path, capsys):
     examples = []
     for number in range(6):
         path = save(tmp_path / f"{number}.png", scene(number))
@@ -331,7 +281,7 @@ def test_what_is_held_out_stays_and_its_copies_are_not_learned_from(scene, tmp_p
     assert (
         "1 of 2 held-out pictures (50.0 %" in printed and "skipped: 1 near duplicates of held-out pictures" in printed
     )
-    assert "gets 100.0 % [20.7 to 100.0] right" in printed
+    assert "is right for 100.0 % [20.7 to 100.0]" in printed
 
     with pytest.raises(SystemExit, match="would overwrite"):
         run(tmp_path / "manifest.csv", out=tmp_path)
@@ -340,10 +290,10 @@ def test_what_is_held_out_stays_and_its_copies_are_not_learned_from(scene, tmp_p
     assert len(anew) == 7 and len({e.split for e in anew if e.group == "a"}) == 1
 
 
-def test_nothing_to_work_with_is_said(folder, tmp_path):
+def test_unusable_inputs_end_with_a_sentence(folder, tmp_path):
     empty = tmp_path / "empty" / "real"
     empty.mkdir(parents=True)
-    with pytest.raises(SystemExit, match="no pictures and no videos"):
+    with pytest.raises(SystemExit, match="no file with a name of a picture or a video"):
         run(empty.parent, out=tmp_path / "out")
     (empty / "a.jpg").write_text("no picture")
     with pytest.raises(SystemExit, match="Nothing could be made. Skipped: 1 unreadable"):
@@ -372,4 +322,4 @@ def test_a_crop_shows_the_face_of_its_picture(scene, finder, tmp_path):
     assert [(e.label, e.source, e.split) for e in examples] == [(0, "mine", "train"), (1, "theirs", "train")]
     for number, example in enumerate(examples):
         box = finder.find_faces(scene(number))[0].box
-        np.testing.assert_array_equal(read_image(example.path), cut_wide(scene(number), box))
+        np.testing.assert_array_equal(read_image(example.path), cut_wide(scene(number), box)[0])

@@ -13,8 +13,9 @@ from detector.metrics import Estimate
 from detector.pictures.faces import resize
 from scripts import audit_shortcuts as command
 from training import manifests, shortcuts
-from training.fitting import BatchGenerator, TrainingSettings
+from training.batches import BatchGenerator
 from training.manifests import Example, LocatedFace, write_manifest
+from training.settings import TrainingSettings
 from training.shortcuts import (
     APPEARANCE_FEATURES,
     HISTORY_FEATURES,

@@ -25,9 +25,9 @@ def test_a_seed_decides_everything(picture):
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])
     assert not np.array_equal(first[0], other[0])
-    damaged = [degrade(picture, np.random.default_rng(seed)) for seed in (3, 3, 4)]
-    np.testing.assert_array_equal(damaged[0], damaged[1])
-    assert not np.array_equal(damaged[0], damaged[2])
+    degraded = [degrade(picture, np.random.default_rng(seed)) for seed in (3, 3, 4)]
+    np.testing.assert_array_equal(degraded[0], degraded[1])
+    assert not np.array_equal(degraded[0], degraded[2])
 
 
 @pytest.fixture
@@ -88,14 +88,14 @@ SHAPES = [(2, 2), (2, 97), (97, 2), (3, 5), (64, 48), (300, 300)]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_damage_keeps_the_size_whatever_it_is(shape):
+def test_degradation_keeps_the_size(shape):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (*shape, 3), np.uint8)
     changed = 0
     for seed in range(40):
-        damaged = degrade(image, np.random.default_rng(seed))
-        assert damaged.shape == image.shape and damaged.dtype == np.uint8
-        changed += not np.array_equal(damaged, image)
+        degraded = degrade(image, np.random.default_rng(seed))
+        assert degraded.shape == image.shape and degraded.dtype == np.uint8
+        changed += not np.array_equal(degraded, image)
     assert changed > 30
 
 
@@ -103,8 +103,8 @@ def test_damage_keeps_the_size_whatever_it_is(shape):
 def test_pixels_may_lie_in_memory_as_they_like(view, picture):
     for seed in range(20):
         given = picture[view]
-        damaged = degrade(given, np.random.default_rng(seed))
-        np.testing.assert_array_equal(damaged, degrade(given.copy(), np.random.default_rng(seed)))
+        degraded = degrade(given, np.random.default_rng(seed))
+        np.testing.assert_array_equal(degraded, degrade(given.copy(), np.random.default_rng(seed)))
     np.testing.assert_array_equal(blend(picture[view], 1)[0], blend(picture[view].copy(), 1)[0])
 
 
@@ -122,7 +122,7 @@ def test_recompression_keeps_the_colours_and_loses_more_at_lower_quality(extensi
     assert errors == sorted(errors) and errors[0] < 4  # a turn of red and blue would cost far more
 
 
-def test_light_moves_the_way_it_is_told(picture):
+def test_light_changes_as_requested(picture):
     np.testing.assert_allclose(adjust_light(picture, gain=1, offset=0, saturation=1), picture, atol=1)
     grey = adjust_light(picture, gain=1, offset=0, saturation=0)
     assert np.ptp(grey.astype(int), axis=2).max() <= 1
