@@ -43,7 +43,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from detector.media.images import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from detector.media.kinds import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from detector.pictures.detect import MODEL_FILES
 from detector.pipeline import Detector, load_detector
 from detector.reports.bundle import BOX_TOLERANCE_PX, LOGIT_TOLERANCE, MAX_BUNDLE_BYTES, verify_bundle

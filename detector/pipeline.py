@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.media.images import read_head, sniff
+from detector.media.images import read_head
+from detector.media.kinds import sniff
 from detector.media.videos import probe
 from detector.models.calibration import Calibration
 from detector.pictures.detect import PictureDetector, load_picture_detector

@@ -353,3 +353,7 @@ class MediaTooLarge(DetectorError):
 
 class ModelError(DetectorError):
     """A weights file is missing, foreign or does not fit."""
+
+
+class RecordError(DetectorError):
+    """A stored record is damaged or comes from a newer version."""

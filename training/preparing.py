@@ -32,7 +32,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from detector.media.images import IMAGE_SUFFIXES, encode_png, read_image
+from detector.media.images import encode_png, read_image
+from detector.media.kinds import IMAGE_SUFFIXES
 from detector.models.spec import file_sha256
 from detector.pictures.faces import FaceFinder, crop_square, finder_settings, resize
 from detector.pictures.quality import MIN_FACE_PX

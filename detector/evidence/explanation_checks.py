@@ -65,8 +65,8 @@ def measure_face_robustness(detection: PictureDetection, engine: Engine) -> Robu
 
 def robustness_sentence(stability: RobustnessResult) -> str:
     """Say what became of a verdict on the way."""
-    verdicts = Counter(delivery.verdict for delivery in stability.deliveries)
-    total, undecided = len(stability.deliveries), verdicts[Verdict.INCONCLUSIVE]
+    verdicts = Counter(delivery.verdict for delivery in stability.scores)
+    total, undecided = len(stability.scores), verdicts[Verdict.INCONCLUSIVE]
     decided = total - undecided
     if not stability.is_robust:
         return (
@@ -75,7 +75,7 @@ def robustness_sentence(stability: RobustnessResult) -> str:
         )
     if len(verdicts) == 1:
         return f"The verdict is the same in all {total} deliveries."
-    if stability.deliveries[0].verdict is Verdict.INCONCLUSIVE:
+    if stability.scores[0].verdict is Verdict.INCONCLUSIVE:
         side = "real" if verdicts[Verdict.REAL] else "a deepfake"
         return f"It stays inconclusive in {undecided} of {total} deliveries and is called {side} in {decided}."
     return f"The verdict is lost, to inconclusive, in {undecided} of {total} deliveries; it never becomes the opposite."

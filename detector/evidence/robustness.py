@@ -62,9 +62,9 @@ class DegradedScore:
 
 @dataclass(frozen=True)
 class RobustnessResult:
-    """What became of a verdict on the way: `deliveries` in the order of DELIVERIES, the picture as it is first."""
+    """What became of a verdict on the way: `scores` in the order of DELIVERIES, the picture as it is first."""
 
-    deliveries: tuple[DegradedScore, ...]
+    scores: tuple[DegradedScore, ...]
 
     @property
     def is_robust(self) -> bool:
@@ -72,7 +72,7 @@ class RobustnessResult:
 
         A verdict that is merely lost, real or deepfake to inconclusive, is the thresholds doing their work.
         """
-        return not {Verdict.REAL, Verdict.DEEPFAKE} <= {delivery.verdict for delivery in self.deliveries}
+        return not {Verdict.REAL, Verdict.DEEPFAKE} <= {score.verdict for score in self.scores}
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
@@ -82,13 +82,13 @@ class RobustnessResult:
     @property
     def spread(self) -> float:
         """How far the logits lie apart."""
-        logits = [delivery.logit for delivery in self.deliveries]
+        logits = [score.logit for score in self.scores]
         return max(logits) - min(logits)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {
-            "deliveries": [delivery.to_dict() for delivery in self.deliveries],
+            "deliveries": [score.to_dict() for score in self.scores],
             "is_robust": self.is_robust,
             "spread": self.spread,
         }

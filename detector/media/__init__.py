@@ -1,13 +1,13 @@
-"""Read and write pictures, and identify media types; `videos` reads containers."""
+"""Read pictures, videos and sound, and identify media types."""
 
-from detector.media.images import (
+from detector.media.images import encode_jpeg, encode_png, read_image
+from detector.media.kinds import (
     AUDIO_SUFFIXES,
     HEAD_BYTES,
     IMAGE_SUFFIXES,
+    MEDIA,
     VIDEO_SUFFIXES,
-    encode_jpeg,
-    encode_png,
-    read_image,
+    Medium,
     sniff,
 )
 
@@ -15,7 +15,9 @@ __all__ = [
     "AUDIO_SUFFIXES",
     "HEAD_BYTES",
     "IMAGE_SUFFIXES",
+    "MEDIA",
     "VIDEO_SUFFIXES",
+    "Medium",
     "encode_jpeg",
     "encode_png",
     "read_image",

@@ -22,6 +22,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, WebPImagePlugin
 
+from detector.media.kinds import HEAD_BYTES, MEDIA, sniff
 from detector.results import MediaTooLarge, UnreadableMedia
 
 MAX_PIXELS = 50_000_000  # width x height; Pillow keeps 4 bytes of each, so about 200 MB while decoding
@@ -29,10 +30,6 @@ MAX_SIDE_PX = 32_000  # OpenCV warps no picture whose side does not fit in 15 bi
 MIN_SIDE_PX = 32  # under this not even a tight face crop tells anything
 MAX_FILE_BYTES = 4 * MAX_PIXELS  # room for the largest picture stored without compression
 MAX_JPEG_SCANS = 100  # a progressive JPEG has about 10; each costs a pass over the whole picture
-HEAD_BYTES = 4096  # how far `sniff` looks
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"})
-VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".3gp", ".mov", ".qt", ".webm", ".mkv", ".avi"})
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".m4b", ".mka"})
 
 _PILLOW_FORMATS = {
     "image/jpeg": "JPEG",
@@ -42,62 +39,6 @@ _PILLOW_FORMATS = {
     "image/bmp": "BMP",
     "image/tiff": TiffImagePlugin.TiffImageFile.format,
 }
-_PICTURES = "JPEG, PNG, WebP, GIF, BMP and TIFF pictures"
-_READABLE = f"{_PICTURES}, MP4, MOV, WebM, MKV and AVI videos, and WAV, FLAC, MP3, OGG and M4A sound"
-
-# (offset, magic, media type or, for what is not read, a name with its article); the first match counts
-_SIGNATURES = (
-    (0, b"\xff\xd8\xff", "image/jpeg"),
-    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
-    (8, b"WEBPVP8", "image/webp"),
-    (0, b"GIF87a", "image/gif"),
-    (0, b"GIF89a", "image/gif"),
-    (0, b"II*\0", "image/tiff"),
-    (0, b"MM\0*", "image/tiff"),
-    (0, b"II+\0", "image/tiff"),
-    (0, b"MM\0+", "image/tiff"),
-    (4, b"ftypavif", "an AVIF picture"),
-    (4, b"ftypavis", "an AVIF picture"),
-    *((4, b"ftyp" + brand, "a HEIC picture") for brand in (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1")),
-    (4, b"ftypcrx ", "a raw camera picture"),
-    *((4, b"ftyp" + brand, "audio/mp4") for brand in (b"M4A ", b"M4B ", b"F4A ")),
-    (4, b"ftypqt  ", "video/quicktime"),
-    (4, b"ftyp", "video/mp4"),
-    (0, b"FLV\x01", "an FLV video"),
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a Windows Media file"),
-    (0, b"\x00\x00\x01\xba", "an MPEG-1 or MPEG-2 video"),
-    (0, b"\x00\x00\x01\xb3", "an MPEG-1 or MPEG-2 video"),
-    *((0, b"ID3" + version, "audio/mpeg") for version in (b"\2", b"\3", b"\4")),
-    (0, b"fLaC", "audio/flac"),
-    (28, b"\x80theora", "an Ogg video"),
-    (0, b"OggS", "audio/ogg"),
-    (0, b"#!AMR", "an AMR audio file"),
-    (8, b"AIF", "an AIFF audio file"),
-    *((0, b"\xff" + second, "an AAC audio file") for second in (b"\xf1", b"\xf9")),
-    *((0, b"\xff" + second, "audio/mpeg") for second in (b"\xfb", b"\xfa", b"\xf3", b"\xf2", b"\xe3", b"\xe2")),
-    (0, b"%PDF", "a PDF document"),
-    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document"),
-    (30, b"[Content_Types].xml", "an Office document"),
-    (30, b"mimetypeapplication/vnd.oasis", "an Office document"),
-    (0, b"PK\x03\x04", "a ZIP archive"),
-    (0, b"PK\x05\x06", "a ZIP archive"),
-    (0, b"\x1f\x8b", "a gzip archive"),
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    (0, b"Rar!\x1a\x07", "a RAR archive"),
-    (0, b"8BPS", "a Photoshop document"),
-    (0, b"\xff\x0a", "a JPEG XL picture"),
-    (0, b"\x00\x00\x00\x0cJXL ", "a JPEG XL picture"),
-    (0, b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture"),
-    (0, b"\x00\x00\x01\x00", "an icon"),
-    (0, b"\x7fELF", "a program"),
-    (0, b"MZ", "a program"),
-)
-_RIFF_TYPES = {b"AVI ": "video/x-msvideo", b"WAVE": "audio/wav"}
-_QUICKTIME_BOXES = {b"moov", b"mdat", b"wide", b"free", b"skip"}  # one of them comes first where no type is stated
-_MATROSKA = b"\x1a\x45\xdf\xa3"
-_WEBM_TYPE = b"\x42\x82\x84webm"  # the DocType of a Matroska file's first element
-_BMP_HEADER_BYTES = {12, 16, 40, 52, 56, 64, 108, 124}  # "BM" alone could begin a word
-
 _JPEG_MARKER = re.compile(rb"\xff+[^\x00\x01\xff\xd0-\xd8]")  # one that begins a segment with a length, or the end
 _JPEG_SEQUENTIAL = {0xC0, 0xC1, 0xC3, 0xC9}  # frames whose scans cost their own bytes
 
@@ -116,60 +57,6 @@ DECODING_ERRORS = (
     *(OSError, SyntaxError, ValueError),
     *(EOFError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error, zlib.error),
 )
-
-
-def sniff(data: bytes) -> str:
-    """Tell the media type from the bytes alone; a file's name is never looked at.
-
-    Args:
-        data: the file, or at least its first `HEAD_BYTES`.
-
-    Returns:
-        For pictures image/jpeg, image/png, image/webp, image/gif, image/bmp or image/tiff; for videos video/mp4,
-        video/quicktime, video/webm, video/x-matroska or video/x-msvideo, which may hold nothing but sound; for sound
-        audio/wav, audio/flac, audio/mpeg, audio/ogg or audio/mp4.
-
-    Raises:
-        UnreadableMedia: for every other kind, naming the one that was seen.
-    """
-    if not data:
-        raise UnreadableMedia("The file is empty (0 bytes).")
-    head = bytes(data[:HEAD_BYTES])
-    seen = _identify(head)
-    if "/" in seen:
-        return seen
-    raise UnreadableMedia(f"The file is {seen}; only {_READABLE} are read.")
-
-
-def _identify(head: bytes) -> str:
-    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADER_BYTES:
-        return "image/bmp"
-    if head[:4] == b"RIFF" and head[8:12] in _RIFF_TYPES:
-        return _RIFF_TYPES[head[8:12]]
-    if head[4:8] in _QUICKTIME_BOXES and head[0] < ord(" "):  # the size in front; or it is a word in a text
-        return "video/quicktime"
-    if head.startswith(_MATROSKA):
-        return "video/webm" if _WEBM_TYPE in head[:64] else "video/x-matroska"
-    for offset, magic, seen in _SIGNATURES:
-        if head.startswith(magic, offset):
-            return seen
-    return _identify_text(head) or "of an unknown kind"
-
-
-def _identify_text(head: bytes) -> str | None:
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        text = head.decode("utf-16", errors="replace")
-    else:
-        text = head.decode("utf-8-sig", errors="replace")
-    # a character may be cut at the end of the head, so a few that do not decode are forgiven
-    if text.count("\ufffd") > len(text) / 100 + 1 or any(c < " " and c not in "\t\n\v\f\r\x1b" for c in text):
-        return None
-    text = text.lstrip().lower()
-    if not text.startswith("<"):
-        return "plain text"
-    if "<svg" in text:
-        return "an SVG drawing"
-    return "an XML document" if text.startswith("<?xml") and "<html" not in text else "an HTML page"
 
 
 def read_image(source: str | Path | bytes) -> np.ndarray:
@@ -191,8 +78,9 @@ def read_image(source: str | Path | bytes) -> np.ndarray:
     data = source if isinstance(source, bytes) else _read_file(source)
     media_type = sniff(data)
     if media_type not in _PILLOW_FORMATS:
-        kind = "a video" if media_type.startswith("video/") else "sound"
-        raise UnreadableMedia(f"The file is {kind} ({media_type}), not a picture; here only {_PICTURES} are read.")
+        item = MEDIA[media_type.partition("/")[0]].item
+        formats = MEDIA["image"].formats
+        raise UnreadableMedia(f"The file is a {item} ({media_type}), not a picture; here only {formats} are read.")
     name = _PILLOW_FORMATS[media_type]
     if name == "JPEG" and (scans := _count_progressive_scans(data)) > MAX_JPEG_SCANS:
         raise MediaTooLarge(f"The JPEG picture has {scans:,} scans; at most {MAX_JPEG_SCANS} are read.")

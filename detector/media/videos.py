@@ -26,7 +26,8 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from detector.media.images import HEAD_BYTES, open_file, sniff
+from detector.media.images import open_file
+from detector.media.kinds import HEAD_BYTES, sniff
 from detector.results import MediaTooLarge, UnreadableMedia
 
 MAX_FRAMES = 3600  # an hour at one a second; of longer videos the frames lie further apart

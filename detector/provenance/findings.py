@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from detector.media.images import sniff
 from detector.media.jpeg import JpegCoding, read_jpeg_coding
+from detector.media.kinds import sniff
 from detector.provenance.credentials import Credentials, Trust, read_credentials
 from detector.provenance.exif_thumbnail import thumbnail_similarity
 from detector.provenance.metadata import FileText, Metadata, read_metadata

@@ -187,7 +187,7 @@ def _record(evidence: Evidence) -> dict[str, Any]:
     source = {key: provenance.pop(key) for key in ("sha256", "size_bytes", "media_type")}
     squares = [face.crop_box for face in faces] or [whole_square(detection.width_px, detection.height_px)]
     stability = evidence.stability
-    deliveries = {} if stability is None else {"deliveries": [one.to_dict() for one in stability.deliveries]}
+    deliveries = {} if stability is None else {"deliveries": [one.to_dict() for one in stability.scores]}
     return {
         "version": __version__,
         "input": source,

@@ -331,7 +331,7 @@ def _delivery_section(stability: RobustnessResult) -> Section:
             DEGRADATION_LABELS.get(delivery.name, delivery.name),
             f"{format_probability(delivery.probability)}, {delivery.verdict} (logit {delivery.logit:.4f})",
         )
-        for delivery in stability.deliveries
+        for delivery in stability.scores
     ]
     return Section("The same picture, delivered otherwise", paragraphs=lines, facts=tuple(facts))
 
