@@ -142,7 +142,7 @@ def test_a_forbidden_import_is_seen(path, source, allowed):
 @pytest.mark.parametrize(
     "code",
     [
-        "import app; from webapp.analyses import warm_up; warm_up(app.app)",
+        "import app; from webapp.detector_thread import warm_up; warm_up(app.app)",
         "import detector, numpy; detector.load_detector().detect(numpy.zeros((64, 64, 3), numpy.uint8))",
         "import runpy\ntry: runpy.run_module('detector', run_name='__main__')\nexcept SystemExit: pass",
     ],

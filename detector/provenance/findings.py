@@ -232,7 +232,14 @@ class Provenance:
         return {**asdict(self), "findings": [finding.to_dict() for finding in self.findings]}
 
 
-def read_provenance(data: bytes, *, image: np.ndarray | None = None, trust_anchors: str | None = None) -> Provenance:
+def read_provenance(
+    data: bytes,
+    *,
+    image: np.ndarray | None = None,
+    trust_anchors: str | None = None,
+    media_type: str | None = None,
+    sha256: str | None = None,
+) -> Provenance:
     """Read what a file says of its own origin; nothing is fetched from a network, and broken notes break nothing.
 
     EXIF, XMP and texts are read from JPEG, PNG, WebP and TIFF files, Content Credentials (C2PA) from every kind.
@@ -243,11 +250,13 @@ def read_provenance(data: bytes, *, image: np.ndarray | None = None, trust_ancho
             out.
         trust_anchors: certificates (PEM) of those whose signatures are to be trusted; None when there is no such
             list, and every signer is unknown.
+        media_type: the result of `sniff`; None sniffs the file.
+        sha256: the file's hash in hexadecimal; None computes it.
 
     Raises:
         UnreadableMedia: the file is of a kind that is not read at all.
     """
-    media_type = sniff(data)
+    media_type = media_type or sniff(data)
     metadata = read_metadata(data, media_type)
     notes = metadata or Metadata({}, {}, False, (), b"", ())
     damaged = list(notes.damaged)
@@ -274,7 +283,7 @@ def read_provenance(data: bytes, *, image: np.ndarray | None = None, trust_ancho
         fact = "The file carries no metadata: no EXIF, no XMP, no text and no Content Credentials."
         origin.append(Finding(FindingKind.NO_METADATA, fact))
     return Provenance(
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=sha256 or hashlib.sha256(data).hexdigest(),
         size_bytes=len(data),
         media_type=media_type,
         exif=notes.exif,
