@@ -94,9 +94,7 @@ class Setting:
 
 SETTINGS = (
     Setting("INSTANCE_PATH", "instance", "folder for all data of the server, relative to `app.py`", _text),
-    Setting(
-        "SECRET_KEY", "", "signs the session cookie; empty: generated and stored in the instance folder", _secret
-    ),
+    Setting("SECRET_KEY", "", "signs the session cookie; empty: generated and stored in the instance folder", _secret),
     Setting("DATABASE_URL", "", "database of the results; empty: SQLite in the instance folder", _database_url),
     Setting("STORAGE_URL", "", "folder or fsspec address of the stored files; empty: in the instance folder", _text),
     Setting("MAX_UPLOAD_MB", "20", "largest accepted picture in megabytes (1,000,000 bytes)", _whole_number(1, 200)),
@@ -110,9 +108,7 @@ SETTINGS = (
         _choice(EMBEDDED, OFF),
     ),
     Setting("THREADS", "0", "inference threads of a worker; 0: one for each core", _whole_number(0, 1024)),
-    Setting(
-        "COOKIE_SECURE", "false", "true: cookies over https only, even if a proxy ends https", _switch
-    ),
+    Setting("COOKIE_SECURE", "false", "true: cookies over https only, even if a proxy ends https", _switch),
 )
 
 
