@@ -17,9 +17,7 @@ import numpy as np
 from cattrs import BaseValidationError, Converter, transform_error
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from detector.evidence.explanation_checks import robustness_sentence
-from detector.evidence.explanations import DeletionCheck, Explanation, Region
-from detector.evidence.robustness import RobustnessResult
+from detector.evidence import DeletionCheck, Explanation, Region, RobustnessResult, robustness_sentence
 from detector.provenance.findings import Finding, Provenance
 from detector.results import (
     Detection,
@@ -34,7 +32,7 @@ from detector.results import (
 RECORD_VERSION = 2
 HEATMAP_DIGITS = 4
 MAX_REPORTED_ERRORS = 3
-MAX_HEATMAP_VALUES = 1024  # larger heat maps, such as LIME's of every pixel, belong into a picture beside the record
+MAX_HEATMAP_VALUES = 1024  # larger heat maps, such as LIME's of every pixel, belong in a picture beside the record
 DETECTION_CLASSES: dict[str, type[Detection]] = {
     kind.media: kind for kind in (PictureDetection, VideoDetection, VoiceDetection)
 }
@@ -137,21 +135,10 @@ def upgrade(record: Mapping[str, Any]) -> dict[str, Any]:
     with _damage_reported():
         if "stability" in record:
             stability = record["stability"]
-            changed["robustness"] = None if stability is None else upgrade_robustness(stability["deliveries"])
+            changed["robustness"] = None if stability is None else _upgrade_robustness(stability["deliveries"])
         if "explanation" in record:
             changed["explanations"] = _upgrade_explanations(record)
     return {"record_version": RECORD_VERSION, **changed}
-
-
-def upgrade_robustness(deliveries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the "deliveries" of version 1 as the "robustness" of the present version.
-
-    Raises:
-        RecordError: a score is damaged.
-    """
-    with _damage_reported():
-        values: dict[str, Any] = to_values(_converter.structure({"scores": deliveries}, RobustnessResult))
-    return values
 
 
 def evidence_to_record(
@@ -225,6 +212,11 @@ def _damage_reported() -> Iterator[None]:
 _EVIDENCE_KEYS_OF_VERSION_1 = ("explanation", "examination", "stability")
 
 
+def _upgrade_robustness(deliveries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = to_values(_converter.structure({"scores": deliveries}, RobustnessResult))
+    return values
+
+
 def _upgrade_explanations(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     class_map = record["explanation"]
     if not class_map:
@@ -233,9 +225,16 @@ def _upgrade_explanations(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     explanations = [{**class_map, "heatmap": heatmaps[0], "check": None}]
     if "examination" in record:
         checks = record["examination"]
-        explanations[0]["check"] = checks["check"]
-        explanations.append({**checks["lime"], "heatmap": None, "size_px": class_map["size_px"]})
+        lime = checks["lime"]
+        explanations[0]["check"] = _upgrade_check(checks["check"])
+        size_px = class_map["size_px"]
+        explanations.append({**lime, "heatmap": None, "size_px": size_px, "check": _upgrade_check(lime["check"])})
     return explanations
+
+
+def _upgrade_check(check: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = to_values(_converter.structure(check, DeletionCheck))  # with the present sentence
+    return values
 
 
 # hooks for cattrs
@@ -264,7 +263,7 @@ def _derive_detection(detection: Detection) -> dict[str, Any]:
     return values
 
 
-# What a record holds beside the fields, or in place of them. Fields with arrays are left out unless they stand here.
+# Values that a record holds beside or instead of the fields. Fields with arrays are left out unless listed here.
 _DERIVED_VALUES: dict[type, Callable[[Any], dict[str, Any]]] = {
     **dict.fromkeys(DETECTION_CLASSES.values(), _derive_detection),
     Face: _derive_face,
@@ -306,7 +305,9 @@ def _make_converter() -> Converter:
     converter = Converter(unstruct_collection_overrides={tuple: list})
     converter.register_unstructure_hook_factory(is_dataclass, _make_unstructure_hook)
     converter.register_unstructure_hook(StrEnum, str)
-    converter.register_structure_hook_func(lambda kind: kind in (int, float, str, bool), _structure_exactly)
+    for kind in (int, float, str, bool):
+        converter.register_structure_hook(kind, _structure_exactly)
+    converter.register_structure_hook(StrEnum, lambda value, kind: kind(value))
     converter.register_structure_hook(np.ndarray, _structure_array)
     restore_frame = make_dict_structure_fn(TrackFrame, converter)
     restore_voice = make_dict_structure_fn(VoiceDetection, converter)

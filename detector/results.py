@@ -1,14 +1,17 @@
-"""What the detector returns and what it raises: frozen results and a small family of errors."""
+"""Detections and the errors of this package; every result is frozen.
+
+`detector.record` turns detections into JSON values and back.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-# Of the steps in which scores are counted: about even in log-odds, so that both ends, where most scores lie, are seen.
+# Histogram bin edges, roughly uniform in log-odds to resolve both ends, where most scores lie.
 HISTOGRAM_BIN_EDGES = (
     0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5,
     0.65, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1,
@@ -16,14 +19,15 @@ HISTOGRAM_BIN_EDGES = (
 
 
 class Verdict(StrEnum):
-    """The three answers a person can get."""
+    """The three possible verdicts."""
 
     REAL = "real"
     DEEPFAKE = "deepfake"
     INCONCLUSIVE = "inconclusive"
 
 
-ERROR_CLASS_BY_VERDICT = {  # which kinds of held-out pictures tell how easily such a verdict is wrong
+# The classes of held-out files whose error rates belong to a verdict.
+ERROR_CLASS_BY_VERDICT = {
     Verdict.REAL: ("fake",),
     Verdict.DEEPFAKE: ("real",),
     Verdict.INCONCLUSIVE: ("real", "fake"),
@@ -31,7 +35,7 @@ ERROR_CLASS_BY_VERDICT = {  # which kinds of held-out pictures tell how easily s
 
 
 class Reason(StrEnum):
-    """Why a verdict was withheld."""
+    """Why a verdict is inconclusive."""
 
     NO_FACE = "no_face"
     TOO_SMALL = "too_small"
@@ -50,21 +54,20 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One face of a picture and what the network made of it.
+    """One face of a picture and its score.
 
     Attributes:
-        box: (x, y, w, h) in pixels of the upright original picture; a face at the edge may reach over it.
-        landmarks: (5, 2) float32, x and y in pixels of the original: the eye on the left of the picture, the
-            eye on the right, nose tip, the mouth corner on the left, the one on the right.
-            None when the whole picture was taken for a face.
-        detection_score: the face finder's confidence in [0, 1]; None when the whole picture was taken.
-        crop_box: (x, y, w, h) in pixels of the original: the square the network saw, which may reach over the
-            picture's edge.
+        box: (x, y, w, h) in pixels of the upright original picture; may extend past the edge.
+        landmarks: (5, 2) float32, x and y in pixels of the original: left eye, right eye, nose tip, left and right
+            mouth corner; left and right as seen in the picture. None when the whole picture was used.
+        detection_score: the face finder's confidence in [0, 1]; None when the whole picture was used.
+        crop_box: (x, y, w, h) in pixels of the original: the network's input square; may extend past the edge.
         logit: raw network output, positive means fake.
         probability: calibrated P(fake) in [0, 1].
-        reasons: why this face is scored but not judged; empty for one that is.
-        heatmap: (h, w) float32 in [0, 1] over `crop_box`, 1 = speaks for a fake, .5 = neutral; None for a
-            network without a class map.
+        reasons: why this face is excluded from the verdict; empty if it is used.
+        heatmap: (h, w) float32 in [0, 1] over `crop_box`, 1 = evidence of a fake, .5 = neutral; None for a network
+            without a class map.
+        crop: (S, S, 3) uint8 RGB, the network's input; None in a detection restored from a record.
     """
 
     box: tuple[int, int, int, int]
@@ -75,36 +78,25 @@ class Face:
     probability: float
     reasons: tuple[Reason, ...] = ()
     heatmap: np.ndarray | None = field(default=None, repr=False)
+    crop: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def size_px(self) -> int:
         """The longer side of the box."""
         return max(self.box[2:])
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, without the heat map."""
-        return {
-            "box": list(self.box),
-            "landmarks": None if self.landmarks is None else np.round(self.landmarks.astype(float), 1).tolist(),
-            "detection_score": self.detection_score,
-            "crop_box": list(self.crop_box),
-            "logit": self.logit,
-            "probability": self.probability,
-            "reasons": [str(reason) for reason in self.reasons],
-        }
-
 
 @dataclass(frozen=True)
 class ErrorRate:
-    """How often held-out pictures of one kind, with a face of the same size, scored at least as wrongly.
+    """How often held-out files of one class, with a face of the same size, had a score at least as wrong.
 
     Attributes:
-        kind: "real": the share of the reals that scored as high or higher; "fake": of the fakes that scored as low or
-            lower.
-        n: how many of this kind and size were held out.
-        share, low, high: the share and its 95 % interval.
-        min_px, max_px: the size: longer side of the face box; `max_px` is the first that is too large, None for no end.
-        histogram: how many of the n scored in each step of HISTOGRAM_BIN_EDGES.
+        kind: the class. "real": the proportion of reals that scored as high or higher; "fake": the proportion of
+            fakes that scored as low or lower.
+        n: number of held-out files of this class and size.
+        share, low, high: the proportion and its 95 % interval.
+        min_px, max_px: range of sizes, by the longer side of the face box. `max_px` is excluded; None means no limit.
+        histogram: number of the n scores in each bin of HISTOGRAM_BIN_EDGES.
     """
 
     kind: str
@@ -116,25 +108,21 @@ class ErrorRate:
     max_px: int | None
     histogram: tuple[int, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {**asdict(self), "histogram": list(self.histogram)}
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Detection:
-    """The verdict on one file; each medium adds what its verdict rests on.
+    """The verdict on one file; the subclass of each medium adds its details.
 
     Attributes:
         media: "image", "video" or "audio".
         verdict: real, deepfake or inconclusive.
         probability: calibrated P(fake) in [0, 1].
-        logit: the fused network output behind it.
+        logit: the fused network output, positive means fake.
         reasons: why the verdict is inconclusive; empty otherwise.
-        elapsed_ms: from bytes to verdict.
-        model_sha256: of the .h5 file the logit comes from, whichever engine ran.
-        error_rates: of held-out reals and of held-out fakes like this one, how many scored so; empty where nothing
-            was judged or the model was not measured.
+        elapsed_ms: time from bytes to verdict.
+        model_sha256: SHA-256 of the network's .h5 file, for both engines.
+        error_rates: for held-out reals and held-out fakes like this file; empty if the file was not classified or the
+            model has no reference scores.
     """
 
     media: ClassVar[str]
@@ -146,29 +134,16 @@ class Detection:
     model_sha256: str
     error_rates: tuple[ErrorRate, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, without pixels, sound and heat maps."""
-        return {
-            "media": self.media,
-            "verdict": str(self.verdict),
-            "probability": self.probability,
-            "logit": self.logit,
-            "reasons": [str(reason) for reason in self.reasons],
-            "error_rates": [rate.to_dict() for rate in self.error_rates],
-            "elapsed_ms": round(self.elapsed_ms, 1),
-            "model_sha256": self.model_sha256,
-        }
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PictureDetection(Detection):
-    """The verdict on one picture: that on its most suspicious face.
+    """The verdict on one picture, which is the verdict on its most suspicious face.
 
     Attributes:
-        faces: every face that was found, the most suspicious first, those that are not judged last; empty when none
-            was found, and then `logit` is that of the whole picture.
+        faces: all faces, the most suspicious first, excluded faces last. If there is none, `logit` is the score of the
+            whole picture.
         width_px, height_px: size of the upright original.
-        image: (H, W, 3) uint8 RGB, the upright picture that was judged; not part of `to_dict`.
+        image: (H, W, 3) uint8 RGB, the upright picture; not part of a record.
     """
 
     media = "image"
@@ -177,21 +152,13 @@ class PictureDetection(Detection):
     height_px: int
     image: np.ndarray = field(repr=False)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            **super().to_dict(),
-            "faces": [face.to_dict() for face in self.faces],
-            "width_px": self.width_px,
-            "height_px": self.height_px,
-        }
-
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of time and what the voice network made of it.
+    """A segment of a recording and its score.
 
     Attributes:
-        start_s, end_s: from the beginning of the recording.
+        start_s, end_s: seconds from the beginning of the recording.
         logit: raw network output, positive means fake.
         probability: calibrated P(fake) in [0, 1].
     """
@@ -201,22 +168,18 @@ class Segment:
     logit: float
     probability: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class VoiceDetection(Detection):
-    """The verdict on one recording of speech: the mean over its windows.
+    """The verdict on one recording of speech, from the mean score of its windows.
 
     Attributes:
-        segments: the windows that were judged, in the order of time.
-        duration_s: of the whole recording.
-        spectrogram: (bands, T) float32 in [0, 1], a mel spectrogram to be looked at, low frequencies first; not part
-            of `to_dict`.
-        heatmap: (T',) or (bands', T') float32 in [0, 1] over the same time, 1 = speaks for a fake, .5 = neutral; None
-            when nothing was judged. Not part of `to_dict`.
+        segments: the scored windows in the order of time.
+        duration_s: length of the whole recording.
+        spectrogram: (bands, T) float32 in [0, 1], a mel spectrogram to display, low frequencies first; not part of a
+            record.
+        heatmap: (T',) or (bands', T') float32 in [0, 1] over the same time, 1 = evidence of a fake, .5 = neutral; None
+            if no window was scored. Not part of a record.
     """
 
     media = "audio"
@@ -225,28 +188,20 @@ class VoiceDetection(Detection):
     spectrogram: np.ndarray | None = field(default=None, repr=False)
     heatmap: np.ndarray | None = field(default=None, repr=False)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            **super().to_dict(),
-            "segments": [segment.to_dict() for segment in self.segments],
-            "duration_s": self.duration_s,
-            "has_spectrogram": self.spectrogram is not None,
-        }
-
 
 @dataclass(frozen=True, eq=False)
 class TrackFrame:
-    """One face in one frame.
+    """One face in one sampled frame.
 
     Attributes:
-        timestamp_s: of the frame, from the beginning of the video.
-        frame_index: counted over the frames that were looked at, from 0.
+        timestamp_s: seconds from the beginning of the video.
+        frame_index: index among the sampled frames, from 0.
         box: (x, y, w, h) in pixels of the upright frame.
         logit: raw network output, positive means fake.
-        probability: calibrated P(fake) in [0, 1] by the video's calibration.
-        verdict: of this frame alone.
-        crop: (S, S, 3) uint8 RGB, what the network saw; kept for the strongest frames of a track only. Not part of
-            `to_dict`.
+        probability: calibrated P(fake) in [0, 1], by the video's calibration.
+        verdict: the verdict on this frame alone.
+        crop: (S, S, 3) uint8 RGB, the network's input; kept only for the strongest frames of a track. Not part of a
+            record.
         heatmap: (h, w) float32 in [0, 1] over the crop, kept with it.
     """
 
@@ -259,18 +214,6 @@ class TrackFrame:
     crop: np.ndarray | None = field(default=None, repr=False)
     heatmap: np.ndarray | None = field(default=None, repr=False)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, without pixels."""
-        return {
-            "timestamp_s": round(self.timestamp_s, 3),
-            "frame_index": self.frame_index,
-            "box": list(self.box),
-            "logit": self.logit,
-            "probability": self.probability,
-            "verdict": str(self.verdict),
-            "has_crop": self.crop is not None,
-        }
-
 
 @dataclass(frozen=True, eq=False)
 class Track:
@@ -280,8 +223,8 @@ class Track:
         frames: in the order of time.
         logit: robust mean over the frames.
         probability: calibrated P(fake) in [0, 1].
-        verdict: by the thresholds on that probability; inconclusive with `reasons` where there are too few frames.
-        votes: share of the frames for each verdict; they sum to 1.
+        verdict: by the thresholds on that probability; inconclusive with `reasons` if there are too few frames.
+        votes: proportion of frames for each verdict; they sum to 1.
         reasons: why the verdict is inconclusive; empty otherwise.
     """
 
@@ -292,29 +235,18 @@ class Track:
     votes: dict[Verdict, float]
     reasons: tuple[Reason, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, without pixels."""
-        return {
-            "frames": [frame.to_dict() for frame in self.frames],
-            "logit": self.logit,
-            "probability": self.probability,
-            "verdict": str(self.verdict),
-            "votes": {str(verdict): share for verdict, share in self.votes.items()},
-            "reasons": [str(reason) for reason in self.reasons],
-        }
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class VideoDetection(Detection):
-    """The verdict on one video: that on its most suspicious face with enough frames.
+    """The verdict on one video, which is the verdict on its most suspicious face with enough frames.
 
     Attributes:
         tracks: the faces, the most suspicious first; those with too few frames last.
         width_px, height_px: size of the upright frames.
-        duration_s: of the video; where the file does not say, the time of the last frame.
-        frames_seen: how many frames were looked at.
-        shot_changes_s: where one shot ends and another begins.
-        sound: the verdict on its audio track; None when it has none.
+        duration_s: length of the video; the time of the last frame if the file does not state one.
+        frames_seen: number of sampled frames.
+        shot_changes_s: times at which a new shot begins.
+        sound: the verdict on the audio track; None if there is none.
     """
 
     media = "video"
@@ -326,34 +258,22 @@ class VideoDetection(Detection):
     shot_changes_s: tuple[float, ...] = ()
     sound: VoiceDetection | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            **super().to_dict(),
-            "tracks": [track.to_dict() for track in self.tracks],
-            "width_px": self.width_px,
-            "height_px": self.height_px,
-            "duration_s": self.duration_s,
-            "frames_seen": self.frames_seen,
-            "shot_changes_s": list(self.shot_changes_s),
-            "sound": None if self.sound is None else self.sound.to_dict(),
-        }
-
 
 class DetectorError(Exception):
-    """Root of what this package raises; the message is a sentence for the person."""
+    """Base of all errors of this package; the message is a sentence for the person."""
 
 
 class UnreadableMedia(DetectorError):
-    """The bytes are empty, damaged or of a kind the detector does not read."""
+    """The bytes are empty, damaged or of an unsupported format."""
 
 
 class MediaTooLarge(DetectorError):
-    """The file or the picture inside it is over a limit."""
+    """The file, or the picture inside it, exceeds a limit."""
 
 
 class ModelError(DetectorError):
-    """A weights file is missing, foreign or does not fit."""
+    """A weights file is missing, not made by this project, or incompatible."""
 
 
 class RecordError(DetectorError):
-    """A stored record is damaged or comes from a newer version."""
+    """A stored record is damaged, or newer than this version of the detector."""

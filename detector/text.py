@@ -1,4 +1,4 @@
-"""Numbers, sizes and times as text, and text of unknown origin made safe to show."""
+"""Format numbers, sizes and times as text, and make text of unknown origin safe to display."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-MAX_TEXT_CHARACTERS = 2_000  # that are shown of a text of unknown origin
+MAX_TEXT_CHARACTERS = 2_000  # displayed of a text of unknown origin
 
 
 def format_percent(share: float) -> str:
-    """Return a share in [0, 1] as a percentage with one decimal."""
+    """Return a proportion in [0, 1] as a percentage with one decimal."""
     return f"{share:.1%}"
 
 
 def format_probability(share: float) -> str:
-    """Return a probability in [0, 1] as a percentage, finer towards the ends and never 0% or 100%."""
+    """Return a probability in [0, 1] as a percentage, with more digits near both ends and never 0% or 100%."""
     if share < 0.001:
         return "under 0.1%"
     if share > 0.999:
@@ -25,7 +25,12 @@ def format_probability(share: float) -> str:
 
 
 def format_estimate(measured: Mapping[str, Any] | float, *, share: bool = True) -> str:
-    """Return a measured value, with its 95% interval if it has one: "3.1% (2.2% to 4.3%)" or "0.912"."""
+    """Return a measured value with its 95% interval, if it has one: "3.1% (2.2% to 4.3%)" or "0.912".
+
+    Args:
+        measured: the value, or a mapping with "value" and, if known, "low" and "high".
+        share: whether the value is a proportion in [0, 1], to be shown as a percentage.
+    """
     if not isinstance(measured, Mapping):
         return format_percent(measured) if share else f"{measured:.3f}"
     text = format_estimate(measured["value"], share=share)
@@ -36,7 +41,7 @@ def format_estimate(measured: Mapping[str, Any] | float, *, share: bool = True) 
 
 
 def format_count(number: int) -> str:
-    """Return a number with its thousands set apart."""
+    """Return a number with commas between thousands."""
     return f"{number:,}"
 
 
@@ -53,7 +58,7 @@ def format_datetime(when: datetime) -> str:
 
 
 def sanitize_text(text: str) -> str:
-    """Return a text of unknown origin fit to be shown: one line, no control or invisible characters, not too long."""
+    """Return a text of unknown origin as one line without control or invisible characters, shortened if too long."""
     kept = text[: 2 * MAX_TEXT_CHARACTERS]
     kept = "".join(" " if c.isspace() else c for c in kept if c.isspace() or unicodedata.category(c)[0] != "C")
     kept = " ".join(kept.split())

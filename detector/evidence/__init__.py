@@ -7,7 +7,13 @@ from detector.evidence.explanation_checks import (
     measure_face_robustness,
     robustness_sentence,
 )
-from detector.evidence.explanations import DeletionCheck, run_deletion_check
+from detector.evidence.explanations import (
+    EXPLANATION_METHODS,
+    DeletionCheck,
+    Explanation,
+    Region,
+    run_deletion_check,
+)
 from detector.evidence.robustness import DegradedScore, RobustnessResult
 from detector.models.heatmaps import colour_heatmap
 
@@ -15,6 +21,9 @@ __all__ = [
     "DEGRADATION_LABELS",
     "DegradedScore",
     "DeletionCheck",
+    "EXPLANATION_METHODS",
+    "Explanation",
+    "Region",
     "colour_heatmap",
     "RobustnessResult",
     "explain_face",

@@ -1,6 +1,6 @@
 """Verdicts in words, reports as HTML and PDF, and evidence bundles."""
 
-from detector.reports.bundle import build_bundle, verify_bundle
+from detector.reports.bundle import build_bundle
 from detector.reports.phrases import (
     CLASS_NAMES,
     TAIL_PHRASES,
@@ -9,12 +9,12 @@ from detector.reports.phrases import (
     headline,
     reason_sentence,
 )
-from detector.reports.report import Evidence, FaceMap
+from detector.reports.report import Evidence
+from detector.reports.verification import verify_bundle
 
 __all__ = [
     "CLASS_NAMES",
     "Evidence",
-    "FaceMap",
     "TAIL_PHRASES",
     "build_bundle",
     "error_rate_sentence",

@@ -1,4 +1,4 @@
-"""Verdicts, reasons and numbers in plain words, for reports and pages alike."""
+"""Verdicts, reasons and error rates in plain words, for reports and pages alike."""
 
 from __future__ import annotations
 
@@ -8,54 +8,67 @@ from typing import Any
 from detector.results import Reason, Verdict
 from detector.text import format_count, format_estimate, format_percent
 
+# By medium.
 MEDIUM_NOUNS = {"image": "Image", "video": "Video", "audio": "Voice"}
+CLASS_NAMES = {
+    "image": {"real": "real pictures", "fake": "deepfakes"},
+    "audio": {"real": "real recordings", "fake": "fake recordings"},
+}
+COHORT_PHRASES = {"image": " with a face of this size", "audio": ""}  # which held-out files a rate counts
+
 HEADLINES = {
     Verdict.REAL: "This is a Real {}!",
     Verdict.DEEPFAKE: "This is a Deepfake {}!",
     Verdict.INCONCLUSIVE: "Inconclusive",
 }
 REASONS = {
-    Reason.NO_FACE: "No face was found, and the detector has learned from faces only. The whole picture was scored, "
-    "but that score decides nothing.",
-    Reason.TOO_SMALL: "The face is too small in this picture: too few pixels are left to tell a real one from a fake. "
-    "Try a larger copy.",
-    Reason.TOO_BLURRED: "The face is too blurred: the fine detail that tells a real one from a fake is gone. "
+    Reason.NO_FACE: "No face was found, and the detector was trained on faces only. The score of the whole picture "
+    "decides nothing.",
+    Reason.TOO_SMALL: "The face is too small in this picture: it has too few pixels to distinguish a real one from a "
+    "fake. Try a larger copy.",
+    Reason.TOO_BLURRED: "The face is too blurred: the fine detail that distinguishes a real one from a fake is gone. "
     "Try a sharper copy.",
-    Reason.TOO_DARK: "The face is too dark to be judged. Try a brighter copy.",
-    Reason.TOO_MANY_FACES: "There are so many faces that one of them scores high by chance. "
-    "Cut out the person you mean.",
-    Reason.DRAWING: "This looks like a drawing or a painting; the detector has learned from photographs only.",
+    Reason.TOO_DARK: "The face is too dark to be checked. Try a brighter copy.",
+    Reason.TOO_MANY_FACES: "There are so many faces that one of them scores high by chance. Crop the picture to the "
+    "person you mean.",
+    Reason.DRAWING: "This looks like a drawing or a painting; the detector was trained on photographs only.",
     Reason.BETWEEN_THRESHOLDS: "The score lies between the two thresholds, where the model is wrong too often to "
     "decide.",
-    Reason.UNSTABLE: "The verdict changes when the same picture is saved again, so it would say more of the file "
-    "than of the face.",
-    Reason.TOO_FEW_FRAMES: "No face is in view long enough to be judged over several frames.",
-    Reason.TOO_SHORT: "There is too little speech to be judged; a few seconds are needed.",
+    Reason.UNSTABLE: "The verdict changes when the same picture is saved again, so it depends on the file more than on "
+    "the face.",
+    Reason.TOO_FEW_FRAMES: "No face is visible long enough to be checked in several frames.",
+    Reason.TOO_SHORT: "There is too little speech; a few seconds are needed.",
     Reason.SILENT: "There is no sound in this recording.",
-    Reason.NOISY: "The voice is drowned in noise or music.",
+    Reason.NOISY: "Noise or music covers the voice.",
     Reason.NO_SPEECH: "No speech was found in this recording.",
 }
-CLASS_NAMES = {
-    "image": {"real": "real pictures", "fake": "deepfakes"},
-    "audio": {"real": "real recordings", "fake": "fake recordings"},
-}
-COHORT_PHRASES = {"image": " with a face of this size", "audio": ""}  # which of the held-out ones are told of
-TAIL_PHRASES = {"real": "this high or higher", "fake": "this low or lower"}  # what it takes to be as wrong
+TAIL_PHRASES = {"real": "this high or higher", "fake": "this low or lower"}  # a score at least as wrong, by class
+METHOD_NAMES = {"class_map": "Class activation map", "grad_cam": "Grad-CAM", "lime": "LIME"}
 
 
 def headline(verdict: str, media: str = "image") -> str:
-    """Return the words a verdict is announced with."""
+    """Return the headline of a verdict."""
     return HEADLINES[Verdict(verdict)].format(MEDIUM_NOUNS[media])
 
 
 def reason_sentence(reason: str) -> str:
-    """Return why a verdict was withheld, as a sentence."""
+    """Return a reason for an inconclusive verdict as a sentence."""
     return REASONS[Reason(reason)]
 
 
+def method_name(method: str) -> str:
+    """Return the name of an explanation method, such as "LIME" for "lime"."""
+    return METHOD_NAMES.get(method, method)
+
+
 def error_rate_sentence(rate: Mapping[str, Any], media: str = "image") -> str:
-    """Return an error rate, a mapping as `ErrorRate.to_dict` makes it, as a sentence:
-    "Of 1,204 held-out real pictures with a face of this size, 2.1% (1.4% to 3.1%) scored this high or higher."
+    """Return an error rate as a sentence.
+
+    Example: "Of 1,204 held-out real pictures with a face of this size, 2.1% (1.4% to 3.1%) scored this high or higher."
+
+    Args:
+        rate: the fields of an `ErrorRate`, as a record holds them.
+        media: "image" or "audio".
     """
     kind, share = rate["kind"], format_estimate({**rate, "value": rate["share"]})
     if rate["share"] == 0:
@@ -65,7 +78,7 @@ def error_rate_sentence(rate: Mapping[str, Any], media: str = "image") -> str:
 
 
 def format_face_sizes(rate: Mapping[str, Any]) -> str:
-    """Return which faces an error rate is about, such as "96 to 159 pixels"."""
+    """Return the face sizes that an error rate covers, such as "96 to 159 pixels"."""
     smallest, too_large = rate["min_px"], rate["max_px"]
     if too_large is None:
         return f"{smallest} pixels or more" if smallest else "any number of pixels"

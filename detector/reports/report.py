@@ -1,82 +1,46 @@
-"""The report on one judged picture: one neutral structure, rendered as HTML and as PDF, so that both say the same."""
+"""The report on one picture: a neutral structure of words and pictures, for HTML and PDF alike."""
 
 from __future__ import annotations
 
 import base64
-import io
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from datetime import datetime
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from detector.evidence.explanation_checks import DEGRADATION_LABELS, robustness_sentence
-from detector.evidence.explanations import DeletionCheck
-from detector.evidence.robustness import RobustnessResult
-from detector.media.images import encode_jpeg
+from detector.evidence import DEGRADATION_LABELS, DeletionCheck, RobustnessResult, robustness_sentence
+from detector.media import encode_jpeg
 from detector.models.heatmaps import colour_heatmap
 from detector.models.spec import ModelSpec
 from detector.pictures.faces import finder_settings
 from detector.provenance.findings import Provenance
-from detector.reports.phrases import error_rate_sentence, format_face_sizes, headline, reason_sentence
+from detector.record import CheckedExplanation
+from detector.reports.phrases import error_rate_sentence, format_face_sizes, headline, method_name, reason_sentence
 from detector.results import ERROR_CLASS_BY_VERDICT, Face, PictureDetection, Verdict
 from detector.text import format_bytes, format_count, format_datetime, format_percent, format_probability, sanitize_text
 
-TEMPLATE = "report.html"  # beside this file
 PICTURE_SIDE_PX = 1000  # longer side of the pictures in a report
-COLOURS = {Verdict.REAL: (13, 122, 82), Verdict.DEEPFAKE: (187, 42, 53), Verdict.INCONCLUSIVE: (138, 90, 0)}
 BOX_COLOUR = (52, 80, 196)
-PDF_ENCODING = "windows-1252"  # all that a PDF's own fonts can write; they need no font file
-PDF_PICTURE_MM = 80  # height at most, so that two fit on a page below the headline
-# A PDF states when it was made; without a time of its own it gets this one, so that equal reports are equal bytes.
-NO_TIME = datetime(1980, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, eq=False)
-class FaceMap:
-    """What is to be said of one explanation of one face's score.
-
-    Attributes:
-        title: what it is, such as "LIME".
-        face: which of `PictureDetection.faces`, from 0.
-        heatmap: (h, w) float32 in [0, 1] over the face's crop box, 1 = speaks for a fake, .5 = neutral; None for the
-            class activation map, which the face itself holds.
-        sentence: the same in words; empty for none.
-        check: whether the score rests on what it marks; None when that was not tried.
-    """
-
-    title: str
-    face: int
-    heatmap: np.ndarray | None
-    sentence: str = ""
-    check: DeletionCheck | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, without the heat map."""
-        check = None if self.check is None else self.check.to_dict()
-        return {"title": self.title, "face": self.face, "sentence": self.sentence, "check": check}
 
 
 @dataclass(frozen=True)
 class ReportPicture:
-    """A JPEG file with what it shows in words."""
+    """A JPEG file with its caption."""
 
     jpeg: bytes
     caption: str
 
     @property
     def data_uri(self) -> str:
-        """The picture as an address that holds it."""
+        """The picture as a data URI."""
         return f"data:image/jpeg;base64,{base64.b64encode(self.jpeg).decode()}"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A sentence that stands out, and what follows from it."""
+    """A sentence in bold, and the lines below."""
 
     title: str
     lines: tuple[str, ...] = ()
@@ -84,7 +48,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report under a heading of its own, in this order; what is empty does not appear."""
+    """A part of a report under its own heading, in this order; empty parts are left out."""
 
     title: str
     paragraphs: tuple[str, ...] = ()
@@ -95,13 +59,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """A report before it is HTML or PDF.
+    """A report before it is rendered.
 
     Attributes:
-        verdict: which colour the headline has.
-        headline, paragraphs: what comes first.
-        sections: the rest.
-        checked_at: when the picture was judged; None leaves it out.
+        verdict: sets the colour of the headline.
+        headline, paragraphs: the summary.
+        sections: the details.
+        checked_at: when the picture was analysed; None leaves it out.
     """
 
     verdict: Verdict
@@ -113,18 +77,18 @@ class Report:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Evidence:
-    """All there is to say of one judged picture.
+    """Everything known about one analysed picture.
 
     Attributes:
-        data: its file.
-        detection: the verdict on it.
-        provenance: what the file says of its origin.
-        spec: of the network that judged it.
-        engine: which one ran it, "onnx" or "keras".
-        filename: as its sender calls it; only ever shown.
-        checked_at: when it was judged; None leaves it out.
-        maps: explanations, beside the heat maps of the faces.
-        stability: what the delivery test found; None when it was not made.
+        data: the bytes of its file.
+        detection: the verdict.
+        provenance: what the file states about its origin.
+        spec: of the network behind the verdict.
+        engine: which engine ran the network, "onnx" or "keras".
+        filename: the sender's name for the file; only displayed.
+        checked_at: when the picture was analysed; None leaves it out.
+        explanations: of the first face, the class map first.
+        robustness: result of the robustness test; None if it was not run.
         sections: further parts of the report.
     """
 
@@ -135,16 +99,16 @@ class Evidence:
     engine: str = "onnx"
     filename: str | None = None
     checked_at: datetime | None = None
-    maps: tuple[FaceMap, ...] = ()
-    stability: RobustnessResult | None = None
+    explanations: tuple[CheckedExplanation, ...] = ()
+    robustness: RobustnessResult | None = None
     sections: tuple[Section, ...] = ()
 
 
 def make_report(evidence: Evidence, *, version: str) -> Report:
-    """Put into words and pictures what is known of a judged picture.
+    """Put the evidence on a picture into words and pictures.
 
     Args:
-        evidence: what is known.
+        evidence: what is known about the picture.
         version: of this package.
     """
     detection = evidence.detection
@@ -155,91 +119,28 @@ def make_report(evidence: Evidence, *, version: str) -> Report:
         sections=(
             _picture_section(evidence),
             *([_face_section(detection)] if detection.faces else []),
-            *([_explanation_section(evidence.maps)] if evidence.maps else []),
-            *([_delivery_section(evidence.stability)] if evidence.stability else []),
+            *([_explanation_section(evidence.explanations)] if evidence.explanations else []),
+            *([_robustness_section(evidence.robustness)] if evidence.robustness else []),
             *evidence.sections,
             _origin_section(evidence.provenance),
             _method_section(evidence, version),
-            _check_section(evidence),
+            _verification_section(evidence),
         ),
         checked_at=evidence.checked_at,
     )
 
 
-def render_html(report: Report) -> str:
-    """Render a report as one HTML page that needs no other file and runs no script."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # only reports pay for its start
-
-    folder = FileSystemLoader(Path(__file__).parent)
-    templates = Environment(
-        loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    colour = "#{:02x}{:02x}{:02x}".format(*COLOURS[report.verdict])
-    return templates.get_template(TEMPLATE).render(report=report, colour=colour)
-
-
-def render_pdf(report: Report) -> bytes:
-    """Render a report as PDF; a letter its fonts do not have is written as its number, such as \\u4f60."""
-    from fpdf import FPDF  # only reports pay for its start, which takes as long as the network's
-
-    pdf = FPDF(format="A4")
-    pdf.core_fonts_encoding = PDF_ENCODING
-    pdf.set_title(_typeset(report.headline))
-    pdf.set_lang("en")
-    pdf.set_creation_date(report.checked_at or NO_TIME)
-    pdf.set_margin(18)
-    pdf.set_auto_page_break(True, margin=18)
-    pdf.add_page()
-
-    def write(text: str, size_pt: int, *, style: str = "", colour: tuple[int, int, int] = (23, 32, 46)) -> None:
-        pdf.set_font("Helvetica", style, size_pt)
-        pdf.set_text_color(*colour)
-        pdf.multi_cell(0, size_pt * 0.5, _typeset(text), align="L", new_x="LMARGIN", new_y="NEXT")
-        pdf.ln(1)
-
-    write(report.headline, 24, style="B", colour=COLOURS[report.verdict])
-    for paragraph in report.paragraphs:
-        write(paragraph, 11)
-    for section in report.sections:
-        pdf.ln(4)
-        write(section.title, 15, style="B")
-        for paragraph in section.paragraphs:
-            write(paragraph, 11)
-        for picture in section.pictures:
-            with Image.open(io.BytesIO(picture.jpeg)) as image:
-                height_mm = min(PDF_PICTURE_MM, pdf.epw * image.height / image.width)
-            if pdf.will_page_break(height_mm + 10):
-                pdf.add_page()
-            pdf.image(io.BytesIO(picture.jpeg), h=height_mm, alt_text=_typeset(picture.caption))
-            pdf.ln(1)
-            write(picture.caption, 9, colour=(86, 96, 114))
-        for name, value in section.facts:
-            write(name, 9, colour=(86, 96, 114))
-            write(value, 11)
-        for entry in section.entries:
-            write(entry.title, 11, style="B")
-            for line in entry.lines:
-                write(line, 10)
-    return bytes(pdf.output())
-
-
-def _typeset(text: str) -> str:
-    """Return a text with every letter that a PDF's own fonts lack written as its number."""
-    composed = unicodedata.normalize("NFC", text)
-    return composed.encode(PDF_ENCODING, errors="backslashreplace").decode(PDF_ENCODING)
-
-
 def _summary(detection: PictureDetection) -> Iterator[str]:
     yield f"The probability that it is a deepfake is {format_probability(detection.probability)}."
-    yield "That is as if half of all such pictures were deepfakes; where few are, it is less."
+    yield "This assumes that half of such pictures are fake. If fakes are rarer, the true probability is lower."
     yield from (reason_sentence(reason) for reason in detection.reasons)
-    rates = [rate.to_dict() for rate in detection.error_rates if rate.kind in ERROR_CLASS_BY_VERDICT[detection.verdict]]
+    rates = [vars(rate) for rate in detection.error_rates if rate.kind in ERROR_CLASS_BY_VERDICT[detection.verdict]]
     yield from (error_rate_sentence(rate) for rate in rates)
     if rates:
         size = format_face_sizes(rates[0])
         yield (
             f"This size is a face of {size}; a range in brackets is the 95% interval. "
-            "The model has not learned from held-out pictures."
+            "The model was not trained on held-out pictures."
         )
     else:
         yield "How often such a verdict is wrong has not been measured for this picture."
@@ -247,30 +148,30 @@ def _summary(detection: PictureDetection) -> Iterator[str]:
 
 
 def _picture_section(evidence: Evidence) -> Section:
-    detection = evidence.detection
-    boxes = [(str(number), face.box) for number, face in enumerate(detection.faces, 1)]
-    pictures = [ReportPicture(_draw(detection.image, boxes, []), _boxes_sentence(detection))]
-    heat = [(face.heatmap, face.crop_box) for face in detection.faces if face.heatmap is not None]
-    if heat:
-        caption = (
-            "The class activation map: warm colours mark what spoke for a fake; where nothing did, there is no colour."
-        )
-        pictures.append(ReportPicture(_draw(detection.image, boxes=boxes, heat=heat), caption))
-    for extra in evidence.maps:
-        if extra.heatmap is None:
-            continue
-        face = detection.faces[extra.face]
-        jpeg = _draw(detection.image, [(str(extra.face + 1), face.box)], [(extra.heatmap, face.crop_box)])
-        pictures.append(ReportPicture(jpeg, f"{extra.title}, face {extra.face + 1}. {extra.sentence}".rstrip()))
-    provenance = evidence.provenance
+    detection, provenance = evidence.detection, evidence.provenance
     facts = [
         ("Name", sanitize_text(evidence.filename or "") or "not stated"),
-        ("Kind and size", f"{provenance.media_type}, {format_bytes(provenance.size_bytes)}"),
+        ("Format and size", f"{provenance.media_type}, {format_bytes(provenance.size_bytes)}"),
         ("Dimensions", f"{format_count(detection.width_px)} × {format_count(detection.height_px)} pixels"),
     ]
     if evidence.checked_at:
         facts.append(("Checked on", format_datetime(evidence.checked_at)))
-    return Section("The picture", pictures=tuple(pictures), facts=tuple(facts))
+    return Section("The picture", pictures=tuple(_draw_pictures(evidence)), facts=tuple(facts))
+
+
+def _draw_pictures(evidence: Evidence) -> Iterator[ReportPicture]:
+    image, faces = evidence.detection.image, evidence.detection.faces
+    boxes = [(str(number), face.box) for number, face in enumerate(faces, 1)]
+    yield ReportPicture(_draw(image, boxes, []), _boxes_sentence(evidence.detection))
+    heat = [(face.heatmap, face.crop_box) for face in faces if face.heatmap is not None]
+    if heat:
+        caption = "The class activation map: warm colours mark evidence of a fake; no colour means none was found."
+        yield ReportPicture(_draw(image, boxes, heat), caption)
+    for explanation in evidence.explanations:
+        if explanation.method == "class_map" or explanation.heatmap is None:  # the faces' own maps are drawn above
+            continue
+        jpeg = _draw(image, boxes[:1], [(explanation.heatmap, faces[0].crop_box)])
+        yield ReportPicture(jpeg, f"{method_name(explanation.method)}, face 1. {explanation.sentence}".rstrip())
 
 
 def _boxes_sentence(detection: PictureDetection) -> str:
@@ -282,35 +183,35 @@ def _boxes_sentence(detection: PictureDetection) -> str:
 
 
 def _face_section(detection: PictureDetection) -> Section:
-    facts = [(f"Face {number}", _face_words(face)) for number, face in enumerate(detection.faces, 1)]
+    facts = [(f"Face {number}", _describe_face(face)) for number, face in enumerate(detection.faces, 1)]
     return Section("The face" if len(facts) == 1 else "The faces, the most suspicious first", facts=tuple(facts))
 
 
-def _face_words(face: Face) -> str:
+def _describe_face(face: Face) -> str:
     x, y, w, h = face.box
     left, top, side, _ = face.crop_box
     words = [
         f"probability of being fake {format_probability(face.probability)} (logit {face.logit:.4f})",
         f"left {x}, top {y}, {w} × {h} pixels",
-        f"the network saw the square at left {left}, top {top}, side {side} pixels",
+        f"the network's input is the square at left {left}, top {top}, side {side} pixels",
     ]
     if face.detection_score is not None:
         words.insert(1, f"face finder's confidence {format_percent(face.detection_score)}")
-    words += [f"not judged: {reason_sentence(reason)}" for reason in face.reasons]
+    words += [f"not used for the verdict: {reason_sentence(reason)}" for reason in face.reasons]
     return "; ".join(words)
 
 
-def _explanation_section(maps: tuple[FaceMap, ...]) -> Section:
+def _explanation_section(explanations: tuple[CheckedExplanation, ...]) -> Section:
     entries = []
-    for found in maps:
-        lines = (found.sentence, *_check_lines(found.check))
-        entries.append(Entry(f"{found.title}, face {found.face + 1}", tuple(filter(None, lines))))
-    return Section("What the score rests on", entries=tuple(entries))
+    for explanation in explanations:
+        lines = (explanation.sentence, *_describe_check(explanation.check))
+        entries.append(Entry(f"{method_name(explanation.method)}, face 1", tuple(filter(None, lines))))
+    return Section("What the score is based on", entries=tuple(entries))
 
 
-def _check_lines(check: DeletionCheck | None) -> Iterator[str]:
+def _describe_check(check: DeletionCheck | None) -> Iterator[str]:
     if check is None:
-        yield "Whether the score rests on what this map marks was not tried."
+        yield "Whether the score depends on the marked areas was not tested."
         return
     yield check.sentence
     for share, marked, elsewhere in zip(check.shares, check.logits, check.random_logits, strict=True):
@@ -320,20 +221,20 @@ def _check_lines(check: DeletionCheck | None) -> Iterator[str]:
             yield f"Nothing removed: logit {marked:.2f}."
 
 
-def _delivery_section(stability: RobustnessResult) -> Section:
+def _robustness_section(robustness: RobustnessResult) -> Section:
     lines = (
-        robustness_sentence(stability),
-        "The face was scored again as it would look after each kind of damage. This has no part in the verdict: on "
-        "pictures with a known truth it told wrong verdicts no better than the distance to the threshold does.",
+        robustness_sentence(robustness),
+        "The face was scored again after each kind of degradation. This is not used for the verdict: on pictures with "
+        "known labels, it detected wrong verdicts no better than the distance to the threshold does.",
     )
     facts = [
         (
-            DEGRADATION_LABELS.get(delivery.name, delivery.name),
-            f"{format_probability(delivery.probability)}, {delivery.verdict} (logit {delivery.logit:.4f})",
+            DEGRADATION_LABELS.get(score.name, score.name),
+            f"{format_probability(score.probability)}, {score.verdict} (logit {score.logit:.4f})",
         )
-        for delivery in stability.scores
+        for score in robustness.scores
     ]
-    return Section("The same picture, delivered otherwise", paragraphs=lines, facts=tuple(facts))
+    return Section("Degraded copies of the picture", paragraphs=lines, facts=tuple(facts))
 
 
 def _origin_section(provenance: Provenance) -> Section:
@@ -342,7 +243,7 @@ def _origin_section(provenance: Provenance) -> Section:
         for finding in provenance.findings
     ]
     entries += [Entry(f"Text “{text.name}”", (text.text,)) for text in provenance.texts]
-    intro = "This stands beside the pixels: nothing of it went into the score."
+    intro = "Information stored in the file. It is not used for the score, and anyone can edit it."
     return Section("Where the file comes from", paragraphs=(intro,), entries=tuple(entries))
 
 
@@ -360,14 +261,14 @@ def _method_section(evidence: Evidence, version: str) -> Section:
         ("SHA-256 of the model", evidence.detection.model_sha256),
         ("Version of the detector", version),
     )
-    return Section("How the verdict came about", facts=facts)
+    return Section("How the verdict was computed", facts=facts)
 
 
-def _check_section(evidence: Evidence) -> Section:
+def _verification_section(evidence: Evidence) -> Section:
     lines = (
-        "“python -m detector verify BUNDLE.zip” judges the original again and says whether it comes to the same, or "
-        "what differs. It goes by detection.json: compare what it prints with this report.",
-        "Nothing here is signed: whether the bundle is the one that was made, only its maker can tell, by its SHA-256.",
+        "“python -m detector verify BUNDLE.zip” analyses the original again and prints “same” or the differences. It "
+        "reads detection.json, so compare its output with this report.",
+        "The bundle is not signed. Only its maker can confirm, by its SHA-256, that it is unchanged.",
     )
     facts = (("SHA-256 of the file", evidence.provenance.sha256),)
     return Section("How to check this", paragraphs=lines, facts=facts)
@@ -378,7 +279,7 @@ def _draw(
     boxes: list[tuple[str, tuple[int, int, int, int]]],
     heat: list[tuple[np.ndarray, tuple[int, int, int, int]]],
 ) -> bytes:
-    """Return the picture as JPEG, small enough for a report, with heat over it and a box around each face."""
+    """Return the picture as JPEG, small enough for a report, with heat maps and numbered face boxes."""
     picture = Image.fromarray(image)
     picture.thumbnail((PICTURE_SIDE_PX, PICTURE_SIDE_PX), Image.Resampling.LANCZOS)
     scale = picture.width / image.shape[1]

@@ -1,0 +1,274 @@
+"""Verification of an evidence bundle: the original is analysed again, and the differences are listed.
+
+Bundles come from strangers: nothing is unpacked onto the disk, sizes are limited before anything is read, and names
+inside are only compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from detector.evidence import measure_face_robustness
+from detector.media.images import MAX_FILE_BYTES
+from detector.pictures.detect import PictureDetector
+from detector.provenance.findings import read_provenance
+from detector.record import RECORD_VERSION
+from detector.reports.bundle import ORIGINAL_NAMES, RECORD_NAME, reproducible_values
+from detector.reports.report import Evidence
+from detector.results import MediaTooLarge, PictureDetection, UnreadableMedia
+
+MAX_MEMBERS = 500  # a picture with 64 faces and two maps for each has 135
+MAX_DIRECTORY_BYTES = 100_000  # the list of members
+MAX_BUNDLE_BYTES = MAX_FILE_BYTES + 100_000_000  # packed or unpacked: the largest original and all the rest
+MAX_DIGITS = 20  # of a whole number in a record
+
+# Differences between two runs that count as the same. On 220 pictures of split=train (20 of each source and label), one
+# and two threads gave equal bits. A processor limited to SSE 4.1 (by OPENCV_CPU_DISABLE and ONEDNN_MAX_CPU_ISA) gave
+# equal crops and boxes, logits at most 9e-6 apart and heat 8e-6; Keras, on 55 pictures, logits 6e-6 and maps 4e-5.
+# Rounding one value of a crop in 10,000 to the next level, as another decoder might, moves the logit by 3e-3: that
+# has to be reported.
+LOGIT_TOLERANCE = 1e-3
+BOX_TOLERANCE_PX = 1
+TOLERANCES = {
+    "logit": LOGIT_TOLERANCE,
+    **dict.fromkeys(("probability", "detection_score", "heatmaps"), 1e-3),
+    **dict.fromkeys(("box", "crop_box", "squares", "landmarks"), BOX_TOLERANCE_PX),
+    **dict.fromkeys(("share", "low", "high"), 0.01),  # a probability rounded the other way counts one more
+}
+LABELS = {
+    "version": "version of the detector",
+    "input.sha256": "SHA-256 of the original",
+    "input.size_bytes": "size of the original in bytes",
+    "model.sha256": "SHA-256 of the model",
+    "detection.verdict": "verdict",
+    "detection.probability": "probability",
+    "detection.logit": "logit",
+}
+MAX_QUOTED_CHARACTERS = 80  # of a value that differs
+
+_END, _WIDE_LOCATOR = (
+    b"PK\5\6",
+    b"PK\6\7",
+)  # signatures of the last 22 bytes of a ZIP archive, and of the ZIP64 record before
+_END_BYTES, _LOCATOR_BYTES = 22, 20
+_ZIP_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError),
+    *(EOFError, OSError, ValueError, LookupError, OverflowError),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Verification:
+    """The result of analysing a bundle's original again.
+
+    Attributes:
+        differences: a sentence for everything that differs from the bundle; empty if all is the same.
+        detection: the new verdict; None if the original cannot be read any more.
+    """
+
+    differences: tuple[str, ...]
+    detection: PictureDetection | None
+
+
+def verify_bundle(bundle: bytes, detector: PictureDetector, *, original: bytes | None = None) -> Verification:
+    """Analyse a bundle's original again and compare all values with those in the bundle.
+
+    Args:
+        bundle: a ZIP archive that `build_bundle` or an older version of the detector made, or is said to have made.
+        detector: analyses the original.
+        original: the file, for a bundle without it; if given, it replaces the one inside.
+
+    Raises:
+        UnreadableMedia: not a bundle, damaged, of an unknown version, or without an original.
+        MediaTooLarge: the bundle would unpack to more than any bundle holds.
+    """
+    with _open(bundle) as archive:
+        record, version = _read_record(archive)
+        differences = _compare_files(archive, record["files"])
+        if original is None:
+            inside = [name for name in archive.namelist() if name in ORIGINAL_NAMES]
+            if len(inside) != 1:
+                raise UnreadableMedia("The bundle does not hold the original; give it with --file.")
+            original = _read(archive, inside[0])
+    claimed = _upgrade_bundle_record(record, version)
+    try:
+        detection = detector.detect(original)
+    except (UnreadableMedia, MediaTooLarge) as error:
+        sha256 = claimed["input"].get("sha256") if isinstance(claimed.get("input"), dict) else None
+        differences += _compare(sha256, hashlib.sha256(original).hexdigest(), "input.sha256")
+        return Verification((*differences, f"The original cannot be analysed: {error}"), None)
+    evidence = Evidence(
+        data=original,
+        detection=detection,
+        provenance=read_provenance(original, image=detection.image),
+        spec=detector.engine.spec,
+        robustness=measure_face_robustness(detection, detector.engine) if "robustness_scores" in claimed else None,
+    )
+    found = json.loads(json.dumps(reproducible_values(evidence)))
+    if version == 1:
+        found = _without_wording(found)
+    return Verification((*differences, *_compare(claimed, found)), detection)
+
+
+def _record_version(record: Mapping[str, Any]) -> int:
+    """Return the version of a bundle's record; in version 1 it stood under "bundle_version"."""
+    version = record.get("record_version", record.get("bundle_version"))
+    if type(version) is not int or not 1 <= version <= RECORD_VERSION:
+        raise UnreadableMedia(
+            f"{RECORD_NAME} in the bundle is of an unknown version; this version of the detector reads versions 1 to "
+            f"{RECORD_VERSION}."
+        )
+    return version
+
+
+def _upgrade_bundle_record(record: Mapping[str, Any], version: int) -> dict[str, Any]:
+    """Return the values that a second run has to reproduce, with the keys of the present version."""
+    claimed = {key: value for key, value in record.items() if key not in ("bundle_version", "about", "files")}
+    if version > 1:
+        return claimed
+    if "deliveries" in claimed:
+        claimed["robustness_scores"] = claimed.pop("deliveries")
+    return _without_wording({**claimed, "record_version": RECORD_VERSION})
+
+
+def _without_wording(values: dict[str, Any]) -> dict[str, Any]:
+    """Reduce findings to their kinds: their sentences were written anew after version 1, their values were not."""
+    provenance = values.get("provenance")
+    if not isinstance(provenance, dict) or not isinstance(provenance.get("findings"), list):
+        return values
+    kinds = [{"kind": found.get("kind")} if isinstance(found, dict) else found for found in provenance["findings"]]
+    return {**values, "provenance": {**provenance, "findings": kinds}}
+
+
+def _open(bundle: bytes) -> zipfile.ZipFile:
+    """Open a bundle after checking its end, so that a list of millions of members is never built."""
+    if len(bundle) > MAX_BUNDLE_BYTES:
+        raise MediaTooLarge(f"The bundle has {len(bundle):,} bytes; at most {MAX_BUNDLE_BYTES:,} are read.")
+    end = bundle[-_END_BYTES:]
+    if len(end) < _END_BYTES or not end.startswith(_END):
+        raise UnreadableMedia("The file is not an evidence bundle: it does not end as its ZIP archives do.")
+    count, directory_bytes = struct.unpack_from("<HI", end, 10)
+    is_wide = bundle[-_END_BYTES - _LOCATOR_BYTES :].startswith(_WIDE_LOCATOR)
+    if count > MAX_MEMBERS or directory_bytes > MAX_DIRECTORY_BYTES or is_wide:
+        raise MediaTooLarge(f"The bundle's list of files is too long; at most {MAX_MEMBERS} are read.")
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(bundle))
+    except _ZIP_ERRORS as error:
+        raise UnreadableMedia("The bundle is damaged: its list of files cannot be read.") from error
+    members = archive.infolist()
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > MAX_BUNDLE_BYTES:
+        raise MediaTooLarge(f"The bundle would unpack to {unpacked:,} bytes; at most {MAX_BUNDLE_BYTES:,} are read.")
+    if len({member.filename for member in members}) < len(members):
+        raise UnreadableMedia("The bundle holds two files of the same name, so the detector did not write it.")
+    return archive
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return a member; no more is unpacked than its stated size, and `_open` has limited the sum of those."""
+    member = archive.getinfo(name)
+    try:
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without a limit
+            raise ValueError(f"compressed by method {member.compress_type}")
+        with archive.open(member) as file:
+            return file.read(member.file_size)
+    except _ZIP_ERRORS as error:
+        raise UnreadableMedia(
+            f"{_quote(name)} in the bundle is damaged, encrypted or packed by an unsupported method."
+        ) from error
+
+
+def _read_record(archive: zipfile.ZipFile) -> tuple[dict[str, Any], int]:
+    """Return the record and its version."""
+    if RECORD_NAME not in archive.namelist():
+        raise UnreadableMedia(f"The archive is not an evidence bundle: {RECORD_NAME} is missing.")
+    try:
+        record = json.loads(_read(archive, RECORD_NAME), parse_int=_read_whole, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableMedia(f"{RECORD_NAME} in the bundle cannot be read as JSON.") from error
+    version = _record_version(record if isinstance(record, dict) else {})
+    if not isinstance(record.get("files"), dict) or not isinstance(record.get("about"), dict):
+        raise UnreadableMedia(f"{RECORD_NAME} in the bundle does not list the bundle's files.")
+    return record, version
+
+
+def _read_whole(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")  # Python's reader would accept NaN and Infinity
+
+
+def _compare_files(archive: zipfile.ZipFile, hashes: dict[str, Any]) -> list[str]:
+    found = {name for name in archive.namelist() if name != RECORD_NAME and name not in ORIGINAL_NAMES}
+    missing = [f"{_quote(name)} is missing from the bundle." for name in sorted(hashes.keys() - found)]
+    added = [f"{_quote(name)} was not put into the bundle when it was made." for name in sorted(found - hashes.keys())]
+    altered = [
+        f"{_quote(name)} is not the file that was put into the bundle: its SHA-256 differs."
+        for name in sorted(found & hashes.keys())
+        if hashlib.sha256(_read(archive, name)).hexdigest() != hashes[name]
+    ]
+    return missing + added + altered
+
+
+def _compare(recorded: Any, found: Any, path: str = "", tolerance: float = 0.0) -> list[str]:
+    """Compare two JSON values and return a sentence for each difference beyond TOLERANCES.
+
+    Args:
+        recorded: from the bundle, so it may be anything.
+        found: from the new run.
+        path: of the values in the record, such as "detection.faces[0].logit".
+        tolerance: for numbers at this path.
+    """
+    sentences = []
+    if isinstance(recorded, dict) and isinstance(found, dict):
+        for key in dict.fromkeys((*found, *recorded)):
+            pair = recorded.get(key, _MISSING), found.get(key, _MISSING)
+            sentences += _compare(*pair, f"{path}.{key}" if path else key, TOLERANCES.get(key, 0.0))
+        return sentences
+    is_list = isinstance(recorded, list) and isinstance(found, list) and len(recorded) == len(found)
+    if is_list and not all(map(_is_number, found)):
+        for index, pair in enumerate(zip(recorded, found, strict=True)):
+            sentences += _compare(*pair, f"{path}[{index}]", tolerance)
+        return sentences
+    pairs = zip(recorded, found, strict=True) if is_list else [(recorded, found)]
+    if all(_is_same(one, other, tolerance) for one, other in pairs):
+        return []
+    name = LABELS.get(path) or (path if _PLAIN_PATH.fullmatch(path) else _quote(path))
+    return [f"{name}: {_quote(recorded)} in the bundle, {_quote(found)} now."]
+
+
+_MISSING = object()
+_PLAIN_PATH = re.compile(r"[a-z0-9_.\[\]]{1,100}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_same(recorded: Any, found: Any, tolerance: float) -> bool:
+    if _is_number(recorded) and _is_number(found):
+        return bool(abs(recorded - found) <= tolerance)
+    return type(recorded) is type(found) and bool(recorded == found)
+
+
+def _quote(value: Any) -> str:
+    """Return a value of unknown origin as one short printable line."""
+    if value is _MISSING:
+        return "nothing"
+    if isinstance(value, dict) or (isinstance(value, list) and not all(map(_is_number, value))):
+        return f"({len(value)} entries)"
+    text = json.dumps(value)
+    return text if len(text) <= MAX_QUOTED_CHARACTERS else f"{text[:MAX_QUOTED_CHARACTERS]} …"
