@@ -12,7 +12,7 @@ from detector import Detector
 from detector.models import Engine
 from detector.record import CheckedExplanation, evidence_to_record, to_record
 from detector.results import PictureDetection
-from webapp.page_files import CROP, draw_page_files
+from webapp.page_files import CROP, draw_page_files, encode_png
 from webapp.uploads import FileFacts
 
 
@@ -57,7 +57,7 @@ def analyse(
         data = source if isinstance(source, bytes) else source.read_bytes()
         record |= collect_evidence(detection, data, loaded.pictures.engine, facts=facts)
         if record["explanations"]:
-            files[CROP] = detector.media.encode_png(detector.evidence.face_crop(detection, loaded.pictures.engine))
+            files[CROP] = encode_png(detector.evidence.face_crop(detection, loaded.pictures.engine))
     columns = {
         "media": detection.media,
         "verdict": str(detection.verdict),

@@ -15,14 +15,13 @@ import detector
 from detector import Detector, DetectorError, record
 from detector.models import Engine
 from detector.record import CheckedExplanation
-from detector.reports import Evidence, FaceMap
+from detector.reports import Evidence
 from detector.results import PictureDetection
 from webapp import analyses, uploads
 from webapp.models import Analysis, db
-from webapp.page_files import LIME, LIME_VALUES
+from webapp.page_files import LIME, LIME_VALUES, encode_png
 
 Answer = TypeVar("Answer")
-REPORT_TITLES = {"class_map": "Class activation map", "lime": "LIME"}
 
 _one_at_a_time = threading.Lock()  # a test uses every core, and a second request for it waits for the first
 
@@ -88,8 +87,8 @@ def build_evidence_bundle(analysis: Analysis, *, include_original: bool = True) 
             spec=engine.spec,
             filename=analysis.filename,
             checked_at=analysis.created_at,
-            maps=tuple(map(_face_map, recorded.explanations)),
-            stability=recorded.robustness,
+            explanations=recorded.explanations,
+            robustness=recorded.robustness,
         )
         bundle: bytes = detector.reports.build_bundle(evidence, include_original=include_original)
         return bundle
@@ -140,8 +139,8 @@ def _check_explanations(
     ]
     grey = np.rint(255 * found.heatmap).astype(np.uint8)
     files = {
-        LIME: detector.media.encode_png(detector.evidence.colour_heatmap(found.heatmap)),
-        LIME_VALUES: detector.media.encode_png(np.dstack([grey] * 3)),
+        LIME: encode_png(detector.evidence.colour_heatmap(found.heatmap)),
+        LIME_VALUES: encode_png(np.dstack([grey] * 3)),
     }
     return {"explanations": record.to_values(checked)}, files
 
@@ -151,13 +150,6 @@ def _test_robustness(
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     measured = detector.evidence.measure_face_robustness(detection, engine)
     return {"robustness": None if measured is None else record.to_values(measured)}, {}
-
-
-def _face_map(explanation: CheckedExplanation) -> FaceMap:
-    # The report takes the class map of a face from the face itself.
-    heatmap = None if explanation.method == "class_map" else explanation.heatmap
-    title = REPORT_TITLES.get(explanation.method, explanation.method)
-    return FaceMap(title, 0, heatmap, explanation.sentence, explanation.check)
 
 
 def _read_upload(analysis: Analysis) -> bytes:

