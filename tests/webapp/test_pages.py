@@ -16,12 +16,12 @@ from werkzeug.datastructures import FileStorage
 
 from detector.evidence import explanations
 from detector.models.reference_scores import ReferenceScores
-from detector.reports.bundle import verify_bundle
+from detector.reports import verify_bundle
 from detector.results import HISTOGRAM_BIN_EDGES
 from webapp import evidence
+from webapp.drawings import histogram_position
 from webapp.headers import SECURITY_HEADERS
 from webapp.models import Analysis, Upload, db
-from webapp.pages import score_step
 
 
 def saved(picture, format="JPEG", **options):
@@ -76,7 +76,7 @@ def test_an_upload_leads_to_its_verdict(client, force_verdict, face_jpeg, real_d
     assert f"{face.probability:.0%} fake" in page or f"{face.probability:.1%} fake" in page
     x, y, w, h = face.box
     assert f'class="box" x="{x}" y="{y}" width="{w}" height="{h}"' in page
-    assert f'href="{response.location}/faces/0/heatmap"' in page and 'viewBox="0 0 512 512"' in page
+    assert f'href="{response.location}/files/heatmap-0.png"' in page and 'viewBox="0 0 512 512"' in page
     assert ("lies between the two thresholds" in page) is (verdict == "inconclusive")
     assert "me.jpg" in page and re.search(r"Processing time</dt><dd>\d+ ms|Processing time</dt><dd>\d\.\d s", page)
     assert "has not been measured" in page or "held-out" in page
@@ -97,7 +97,7 @@ def held_out(monkeypatch, real_detector):
         split="val",
         model_sha256=real_detector.pictures.engine.model_sha256,
     )
-    monkeypatch.setattr(real_detector.pictures, "held_out", table)
+    monkeypatch.setattr(real_detector.pictures, "reference_scores", table)
 
 
 def words_of(page):
@@ -139,7 +139,7 @@ def test_a_picture_shows_where_the_score_lies_among_held_out_ones(
     assert bars["fake"] == [("", "0"), ('class="counted" ', "0"), ("", f"{steps - 1}")]
     heights = [float(height) for height in re.findall(r'height="([\d.]+)"/>', drawing)]
     assert heights[0] == 46 and heights[1] == pytest.approx(46 * 0.1 / 0.9, abs=0.01)  # 270 and 30 of 300
-    place = score_step(real_detector.detect(face_jpeg).probability)
+    place = histogram_position(real_detector.detect(face_jpeg).probability)
     assert f'class="marker" x="{round(100 * place / steps, 2)}%"' in drawing
     assert "Real pictures this high or higher: 10.0%" in drawing and "Deepfakes this low or lower: 25.0%" in drawing
 
@@ -167,20 +167,13 @@ def test_with_a_table_of_one_kind_only_that_one_is_told(
     assert (REALS in page) is ("This size is a face" in page) is said and "histograms" not in page
 
 
-def test_places_among_the_steps_of_scores():
-    assert [score_step(edge) for edge in HISTOGRAM_BIN_EDGES] == pytest.approx(range(len(HISTOGRAM_BIN_EDGES)))
-    assert score_step(0.03) == pytest.approx(5 + 1 / 3) and score_step(0.9995) == pytest.approx(
-        len(HISTOGRAM_BIN_EDGES) - 1.5
-    )
-
-
 @pytest.mark.parametrize(
     ("address", "kind", "magic"),
     [
-        ("/crop", "image/png", b"\x89PNG"),
-        ("/picture", "image/jpeg", b"\xff\xd8\xff"),
-        ("/thumbnail", "image/jpeg", b"\xff\xd8\xff"),
-        ("/faces/0/heatmap", "image/png", b"\x89PNG"),
+        ("/files/crop.png", "image/png", b"\x89PNG"),
+        ("/files/picture.jpg", "image/jpeg", b"\xff\xd8\xff"),
+        ("/files/thumbnail.jpg", "image/jpeg", b"\xff\xd8\xff"),
+        ("/files/heatmap-0.png", "image/png", b"\x89PNG"),
     ],
 )
 def test_derived_pictures_are_private_and_of_the_right_kind(client, face_jpeg, address, kind, magic):
@@ -196,7 +189,7 @@ def test_the_picture_is_upright(client, astronaut):
     exif[0x0112] = 6
     location = client.upload(saved(turned, exif=exif)).location
     assert 'viewBox="0 0 512 300"' in client.get(location).text
-    assert Image.open(io.BytesIO(client.get(f"{location}/picture").data)).size == (512, 300)
+    assert Image.open(io.BytesIO(client.get(f"{location}/files/picture.jpg").data)).size == (512, 300)
 
 
 def test_several_faces_are_told_apart(client, astronaut):
@@ -205,7 +198,7 @@ def test_several_faces_are_told_apart(client, astronaut):
     two.paste(astronaut.resize((400, 400)), (560, 60))
     page = client.get(client.upload(saved(two)).location).text
     picture = re.search(r'<svg class="picture".*?</svg>', page, re.S)[0]
-    assert picture.count('class="box"') == 2 and picture.count('/heatmap"') == 2
+    assert picture.count('class="box"') == 2 and picture.count("/files/heatmap-") == 2
     assert "2 faces were found" in page and "most suspicious face, number 1" in page
     scores = re.findall(r'class="score">(.*?)<', page)
     labels = re.findall(r">(\d) · (.*?)</text>", page)
@@ -215,7 +208,7 @@ def test_several_faces_are_told_apart(client, astronaut):
 def test_a_picture_without_a_face_is_inconclusive_and_says_so(client):
     page = client.get(client.upload(saved(Image.new("RGB", (300, 200), "teal"))).location).text
     assert "<h1>Inconclusive</h1>" in page and "No face was found" in page
-    assert 'class="box"' not in page and '/heatmap"' not in page
+    assert 'class="box"' not in page and "/files/heatmap-" not in page
     assert 'id="explanation"' not in page and 'id="deliveries"' not in page and 'id="provenance"' in page
 
 
@@ -234,7 +227,7 @@ def test_the_fake_sample_is_made_once_and_differs_only_around_the_face(client, a
     make = detector.make_sample_fake
     monkeypatch.setattr(detector, "make_sample_fake", lambda *arguments: made.append(1) or make(*arguments))
     location = [client.submit("/samples/fake").location for _ in range(2)][1]
-    shown = np.asarray(Image.open(io.BytesIO(client.get(f"{location}/picture").data)), int)
+    shown = np.asarray(Image.open(io.BytesIO(client.get(f"{location}/files/picture.jpg").data)), int)
     difference = np.abs(shown - np.asarray(astronaut, int)).mean(axis=2)
     assert made == [1]
     assert difference[90:150, 190:260].mean() > 3 * difference[300:].mean()
@@ -251,10 +244,18 @@ def test_a_stranger_sees_and_deletes_nothing(client, app, face_jpeg):
     stranger = app.test_client()
     stranger.upload(face_jpeg)
     unknown = stranger.get("/analyses/nosuchresultanywhere00")
-    for address in ("", "/picture", "/thumbnail", "/faces/0/heatmap", "/crop", "/lime", "/evidence.zip"):
+    for address in (
+        "",
+        "/files/picture.jpg",
+        "/files/thumbnail.jpg",
+        "/files/heatmap-0.png",
+        "/files/crop.png",
+        "/files/lime.png",
+        "/evidence.zip",
+    ):
         refused = stranger.get(location + address)
         assert (refused.status_code, refused.text) == (404, unknown.text)
-    for action in ("examination", "delete"):
+    for action in ("explanation-checks", "robustness", "delete"):
         assert stranger.submit(f"{location}/{action}").status_code == 404
     assert client.get(location).status_code == 200
 
@@ -264,7 +265,7 @@ def test_deleting_takes_the_result_and_its_files(client, app, face_jpeg, stored_
     response = client.submit(f"{location}/delete")
     assert (response.status_code, response.location) == (303, "/")
     assert "have been deleted" in client.get("/").text
-    assert [client.get(location + rest).status_code for rest in ("", "/picture")] == [404, 404]
+    assert [client.get(location + rest).status_code for rest in ("", "/files/picture.jpg")] == [404, 404]
     assert client.submit(f"{location}/delete").status_code == 404
     assert kept_rows(app) == (0, 0) and stored_files() == []
 
@@ -278,8 +279,8 @@ def hasty(monkeypatch):
     monkeypatch.setattr("detector.evidence.explanations.LIME_SAMPLES", 8)
     monkeypatch.setattr("detector.evidence.explanations.RANDOM_DELETIONS", 1)
     asked = []
-    explain = explanations.METHODS["lime"]
-    monkeypatch.setitem(explanations.METHODS, "lime", lambda *inputs: asked.append(1) or explain(*inputs))
+    explain = explanations.EXPLANATION_METHODS["lime"]
+    monkeypatch.setitem(explanations.EXPLANATION_METHODS, "lime", lambda *inputs: asked.append(1) or explain(*inputs))
     return asked
 
 
@@ -297,12 +298,12 @@ def test_a_page_shows_the_evidence(client, app, face_jpeg):
     page, result = client.get(location).text, kept_result(app)
     explanation = section(page, "explanation")
     regions = result["explanation"]["regions"]
-    assert result["explanation"]["sentence"] in explanation and f'href="{location}/crop"' in explanation
+    assert result["explanation"]["sentence"] in explanation and f'href="{location}/files/crop.png"' in explanation
     assert regions and explanation.count('class="box"') == len(regions)
     x, y, w, h = regions[0]["box"]
     assert f'class="box" x="{x}" y="{y}" width="{w}" height="{h}"' in explanation
     assert f">{regions[0]['share']:.0%}<" in explanation
-    assert f'action="{location}/examination"' in explanation and "/lime" not in explanation
+    assert f'action="{location}/explanation-checks"' in explanation and "/files/lime.png" not in explanation
     deliveries = section(page, "deliveries")
     assert result["stability"]["sentence"] in deliveries and deliveries.count("<circle") == 10
     probability = result["stability"]["deliveries"][3]["probability"]
@@ -329,7 +330,7 @@ def test_integrity_and_trust_are_two_facts(client, astronaut, changed, state):
     page = client.get(client.upload(bytes(signed)).location)
     assert page.status_code == 200
     provenance = section(page.text, "provenance")
-    assert re.findall('<p class="state [a-z]+">(.*?)</p>', provenance) == [state, "Not looked up"]
+    assert re.findall('<p class="state [a-z]+">(.*?)</p>', provenance) == [state, "Not checked"]
 
 
 def test_a_face_that_is_not_judged_says_why(client, astronaut):
@@ -337,21 +338,21 @@ def test_a_face_that_is_not_judged_says_why(client, astronaut):
     two.paste(astronaut, (0, 0))
     two.paste(astronaut.resize((90, 90)), (700, 200))
     faces = section(client.get(client.upload(saved(two, "PNG")).location).text, "faces")
-    assert faces.count("Not judged.") == 1 and "too small in this picture" in faces
+    assert faces.count("Excluded.") == 1 and "too small in this picture" in faces
 
 
 def test_an_explanation_is_checked_once(client, app, face_jpeg, hasty, stored_files):
     location = client.upload(face_jpeg).location
     for _ in range(2):
-        response = client.submit(f"{location}/examination")
+        response = client.submit(f"{location}/explanation-checks")
         assert (response.status_code, response.location) == (303, f"{location}#explanation")
     assert len(hasty) == 1
     examined = kept_result(app)["examination"]
     explanation = section(client.get(location).text, "explanation")
     for said in (examined["check"]["sentence"], examined["lime"]["sentence"], examined["lime"]["check"]["sentence"]):
         assert said in explanation
-    assert explanation.count("<polyline") == 4 and "/examination" not in explanation
-    assert client.get(f"{location}/lime").data.startswith(b"\x89PNG")
+    assert explanation.count("<polyline") == 4 and "/explanation-checks" not in explanation
+    assert client.get(f"{location}/files/lime.png").data.startswith(b"\x89PNG")
     client.submit(f"{location}/delete")
     assert stored_files() == []
 
@@ -370,7 +371,7 @@ def test_two_presses_at_once_do_the_work_once(client, app, face_jpeg, hasty):
         thread.start()
     for thread in presses:
         thread.join()
-    assert len(hasty) == 1 and "/lime" in client.get(location).text
+    assert len(hasty) == 1 and "/files/lime.png" in client.get(location).text
 
 
 def test_a_picture_deleted_meanwhile_is_not_examined(client, app, face_jpeg, hasty, stored_files):
@@ -385,7 +386,7 @@ def test_a_picture_deleted_meanwhile_is_not_examined(client, app, face_jpeg, has
 @pytest.mark.parametrize("matters", [True, False])
 def test_a_map_that_does_not_matter_is_told(client, app, face_jpeg, hasty, matters):
     location = client.upload(face_jpeg).location
-    client.submit(f"{location}/examination")
+    client.submit(f"{location}/explanation-checks")
     with app.app_context():
         analysis = db.session.query(Analysis).one()
         examined = analysis.result["examination"]
@@ -395,7 +396,7 @@ def test_a_map_that_does_not_matter_is_told(client, app, face_jpeg, hasty, matte
         }
         db.session.commit()
     badges = re.findall('<span class="badge (?:matters|idle)">(.*?)</span>', client.get(location).text)
-    assert badges[0] == ("The score rests on it" if matters else "This map explains little")
+    assert badges[0] == ("The score depends on it" if matters else "This map explains little")
 
 
 def members(response):
@@ -407,7 +408,7 @@ def members(response):
 def test_the_bundle_of_a_page_verifies(client, app, face_jpeg, hasty, picture_detector, examined):
     location = client.upload(face_jpeg, "me.jpg").location
     if examined:
-        client.submit(f"{location}/examination")
+        client.submit(f"{location}/explanation-checks")
     response = client.get(f"{location}/evidence.zip")
     assert response.mimetype == "application/zip" and "private" in response.headers["Cache-Control"]
     assert re.fullmatch(r"attachment; filename=evidence-[0-9a-f]{8}\.zip", response.headers["Content-Disposition"])
@@ -436,7 +437,7 @@ def test_a_picture_judged_by_another_model_gets_no_further_evidence(client, app,
         analysis.result = {**analysis.result, "model_sha256": "0" * 64}
         db.session.commit()
     assert client.get(location).status_code == 200
-    for response in (client.get(f"{location}/evidence.zip"), client.submit(f"{location}/examination")):
+    for response in (client.get(f"{location}/evidence.zip"), client.submit(f"{location}/explanation-checks")):
         assert response.status_code == 400 and "judged by an earlier model" in problem(response)
 
 
@@ -454,13 +455,20 @@ def test_a_result_of_an_earlier_version_is_still_shown(client, app, face_jpeg):
     assert page.status_code == 200 and 'class="box"' in page.text
     assert not re.search('id="(explanation|deliveries|provenance|bundle)"', page.text)
     assert client.get(f"{location}/evidence.zip").status_code == 404
-    assert client.submit(f"{location}/examination").status_code == 303 and "examination" not in kept_result(app)
+    assert client.submit(f"{location}/explanation-checks").status_code == 303 and "examination" not in kept_result(app)
 
 
 def test_looking_at_pages_does_no_work(client, app, face_jpeg, monkeypatch):
     location = client.upload(face_jpeg).location
     monkeypatch.setitem(app.extensions, "detector", None)
-    for address in ("/", "/performance", "/healthz", location, f"{location}/picture", f"{location}/faces/0/heatmap"):
+    for address in (
+        "/",
+        "/performance",
+        "/healthz",
+        location,
+        f"{location}/files/picture.jpg",
+        f"{location}/files/heatmap-0.png",
+    ):
         assert client.get(address).status_code == 200
 
 
@@ -539,24 +547,26 @@ def test_a_form_without_a_file_says_what_to_do(client, fields):
 
 
 @pytest.mark.parametrize("token", [None, "", "made-up", "of somebody else"])
-@pytest.mark.parametrize("address", ["/analyses", "/samples/real", "/analyses/x/delete", "/analyses/x/examination"])
+@pytest.mark.parametrize(
+    "address", ["/analyses", "/samples/real", "/analyses/x/delete", "/analyses/x/explanation-checks"]
+)
 def test_a_form_without_our_token_is_refused(client, app, token, address):
     if token == "of somebody else":
         token = re.search(r'name="csrf_token" value="([^"]+)"', app.test_client().get("/").text)[1]
     client.get("/")
     response = client.post(address, data={"csrf_token": token} if token is not None else {})
-    assert response.status_code == 400 and "too old or came from elsewhere" in problem(response)
+    assert response.status_code == 400 and "has expired or is from another site" in problem(response)
 
 
 @pytest.mark.parametrize(
     ("method", "address", "status", "words"),
     [
-        ("GET", "/nowhere", 404, "There is nothing here"),
+        ("GET", "/nowhere", 404, "Page not found"),
         ("GET", "/analyses", 405, "only receives forms"),
         ("GET", "/samples/real", 405, "only receives forms"),
-        ("GET", "/visualizations/secret.png", 404, "There is nothing here"),
-        ("GET", "/visualizations/..%2f..%2fmodel.png", 404, "There is nothing here"),
-        ("GET", "/static/../app.py", 404, "There is nothing here"),
+        ("GET", "/visualizations/secret.png", 404, "Page not found"),
+        ("GET", "/visualizations/..%2f..%2fmodel.png", 404, "Page not found"),
+        ("GET", "/static/../app.py", 404, "Page not found"),
     ],
 )
 def test_dead_ends_lead_back(client, method, address, status, words):
@@ -569,7 +579,7 @@ def test_an_unknown_sample_does_not_exist(client):
 
 
 def test_a_missing_model_is_said_without_a_traceback(client, app, face_jpeg, monkeypatch):
-    from webapp.analyses import DetectorThread
+    from webapp.detector_thread import DetectorThread
 
     monkeypatch.setattr("detector.pictures.detect.MODEL_FILES", {"onnx": "missing.onnx"})
     app.extensions["detector"] = DetectorThread()
@@ -580,7 +590,7 @@ def test_a_missing_model_is_said_without_a_traceback(client, app, face_jpeg, mon
 def test_our_own_mistakes_show_no_traceback(client, monkeypatch):
     monkeypatch.setattr("webapp.pages.read_metrics", lambda folder: 1 / 0)
     response = client.get("/performance")
-    assert response.status_code == 500 and "Something went wrong on our side" in response.text
+    assert response.status_code == 500 and "Something went wrong on the server" in response.text
     assert "ZeroDivisionError" not in response.text and "Content-Security-Policy" in response.headers
 
 
@@ -589,7 +599,15 @@ def test_our_own_mistakes_show_no_traceback(client, monkeypatch):
 
 def test_every_answer_carries_the_security_headers(client, face_jpeg):
     location = client.upload(face_jpeg).location
-    for address in ("/", location, f"{location}/picture", "/performance", "/nowhere", "/static/style.css", "/healthz"):
+    for address in (
+        "/",
+        location,
+        f"{location}/files/picture.jpg",
+        "/performance",
+        "/nowhere",
+        "/static/style.css",
+        "/healthz",
+    ):
         headers = client.get(address).headers
         assert {name: headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
         assert ("no-store" in headers["Cache-Control"]) is not address.startswith("/static")

@@ -82,7 +82,7 @@ def figures(app, tmp_path):
         (Verdict.REAL, "Of 1,145 held-out deepfakes, 5.7% were wrongly called real (95% interval 4.7% to 6.7%)."),
         (
             Verdict.INCONCLUSIVE,
-            "Of 2,345 held-out pictures, 16.3% were left undecided like this one (95% interval 15.3% to 17.3%).",
+            "Of 2,345 held-out pictures, 16.3% were inconclusive like this one (95% interval 15.3% to 17.3%).",
         ),
     ],
 )
@@ -133,9 +133,9 @@ def test_the_performance_page_shows_how_voices_are_told_apart(client, figures):
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [
-        (Verdict.DEEPFAKE, "Of 244 real recordings of voices it had not heard, 3.7% were wrongly called a deepfake"),
-        (Verdict.REAL, "Of 221 fakes by generators it had not heard, 5.0% were wrongly called real"),
-        (Verdict.INCONCLUSIVE, "Of 465 recordings of voices it had not heard, 50.8% were left undecided"),
+        (Verdict.DEEPFAKE, "Of 244 real recordings of unseen speakers, 3.7% were wrongly called a deepfake"),
+        (Verdict.REAL, "Of 221 fakes by unseen generators, 5.0% were wrongly called real"),
+        (Verdict.INCONCLUSIVE, "Of 465 recordings of unseen speakers, 50.8% were inconclusive"),
     ],
 )
 def test_a_voice_has_figures_of_its_own(verdict, words):
