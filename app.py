@@ -3,8 +3,8 @@
 import sys
 
 from webapp import create_app
-from webapp.analyses import warm_up
 from webapp.config import StartupError
+from webapp.detector_thread import warm_up
 
 try:
     app = create_app()

@@ -1,4 +1,4 @@
-"""Pictures, the real detector and the real application; whatever a test writes goes into its own folder."""
+"""Pictures, the real detector and the real application; every test writes into a folder of its own."""
 
 import copy
 import io
@@ -24,14 +24,14 @@ from werkzeug.test import encode_multipart
 from detector import load_detector
 from detector.pictures.faces import FaceFinder
 from webapp import create_app
-from webapp.analyses import DetectorThread
+from webapp.detector_thread import DetectorThread
 from webapp.models import db
 
 START_S = 60  # a busy machine starts slowly
 
 
 class Browser(FlaskClient):
-    """A visitor that sends forms the way a browser does: with the token of the page it has just seen."""
+    """A visitor that sends forms like a browser, with the token of the start page."""
 
     def open(self, *arguments, **options):
         return super().open(*arguments, **{"buffered": True, **options})  # so that files are closed at once
@@ -81,7 +81,7 @@ def picture_detector(real_detector):
 
 @pytest.fixture(scope="session")
 def start_server():
-    """Return a context manager: gunicorn as it ships, in a folder of its own; it gives the address and the log."""
+    """Return a context manager that runs gunicorn in a folder of its own and gives the address and the log."""
 
     @contextmanager
     def start(folder, **settings):
@@ -107,7 +107,7 @@ def start_server():
 
 @pytest.fixture
 def make_app(tmp_path, real_detector):
-    """Return `create_app` with the real detector and an instance folder of the test's own; it starts no process."""
+    """Return `create_app` with the real detector and a temporary instance folder; it starts no process."""
     made = []
 
     def make(**settings):
@@ -135,14 +135,14 @@ def client(app):
 
 @pytest.fixture
 def stored_files(app):
-    """Return a function that lists what lies in the storage."""
+    """Return a function that lists the files in the storage."""
     folder = Path(app.instance_path) / "storage"
     return lambda: sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 @pytest.fixture
 def force_verdict(app, real_detector):
-    """Return a function that moves the two thresholds so that any picture with a face gets the verdict asked for."""
+    """Return a function that moves the two thresholds so that any picture with a face gets the given verdict."""
 
     def move(verdict):
         low, high = {"real": (1, 1), "deepfake": (0, 0), "inconclusive": (0, 1)}[verdict]

@@ -17,7 +17,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="The browser test
 expect = playwright.expect
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-JUDGING_MS = 120_000  # a busy machine judges slowly
+ANALYSIS_MS = 120_000  # a busy machine is slow
 VERDICT = re.compile("This is a (Real|Deepfake) [A-Z][a-z]+!|Inconclusive")
 
 pytestmark = [
@@ -51,19 +51,19 @@ def chromium():
 
 @contextmanager
 def opened(chromium, address, **options):
-    """Open the start page for a new visitor; afterwards the browser must have had nothing to complain about."""
-    complaints = []
+    """Open the start page for a new visitor; afterwards check that the browser reported no error."""
+    errors = []
     context = chromium.new_context(base_url=address, **options)
     context.add_init_script(
         "addEventListener('securitypolicyviolation', (e) => console.error('policy: ' + e.violatedDirective))"
     )
     page = context.new_page()
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto("/")
     yield page
     context.close()
-    assert [text for text in complaints if "the server responded with a status of 4" not in text] == []
+    assert [text for text in errors if "the server responded with a status of 4" not in text] == []
 
 
 @pytest.fixture(params=[True, False], ids=["with script", "without script"])
@@ -125,13 +125,13 @@ def test_upload_result_and_deletion(page, face_file):
 
 
 @needs_voice_model
-def test_a_video_is_judged_while_its_page_waits(page, clip_file):
+def test_a_video_is_analysed_while_its_page_waits(page, clip_file):
     check(page, clip_file)
     expect(page.get_by_role("progressbar")).to_be_visible()
     result = page.url
     page.goto("/")  # closing the page stops nothing
     page.get_by_role("link", name="trip.webm").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT, timeout=JUDGING_MS)
+    expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT, timeout=ANALYSIS_MS)
     assert page.url == result
 
     face = page.get_by_role("article").first
@@ -151,7 +151,7 @@ def test_a_video_is_judged_while_its_page_waits(page, clip_file):
 @needs_voice_model
 def test_a_moment_of_a_video_is_reached_by_key_and_by_mouse(scripted, clip_file):
     check(scripted, clip_file)
-    expect(scripted.get_by_role("heading", level=1)).to_have_text(VERDICT, timeout=JUDGING_MS)
+    expect(scripted.get_by_role("heading", level=1)).to_have_text(VERDICT, timeout=ANALYSIS_MS)
     player = scripted.locator("#player")
     moment = scripted.locator(".moments a").last
     moment.focus()
@@ -168,13 +168,13 @@ def test_a_moment_of_a_video_is_reached_by_key_and_by_mouse(scripted, clip_file)
 
 
 @needs_voice_model
-def test_a_recording_is_judged_and_can_be_seen(page, sound_file):
+def test_a_recording_is_analysed_and_displayed(page, sound_file):
     check(page, sound_file)
-    expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT, timeout=JUDGING_MS)
+    expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT, timeout=ANALYSIS_MS)
     for picture in page.locator(".spectrogram img").all():
         assert page.request.get(picture.get_attribute("src")).ok
     expect(page.get_by_role("img", name="Spectrogram: time from left to right")).to_be_visible()
-    expect(page.get_by_role("img", name=re.compile(r"Scores of \d+ stretches"))).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile(r"Scores of \d+ segments"))).to_be_visible()
     page.get_by_label("Heat map").uncheck()
     expect(page.locator(".spectrogram .heat")).to_be_hidden()
     page.set_viewport_size({"width": 320, "height": 640})
@@ -189,20 +189,20 @@ def test_a_job_is_cancelled_and_begun_again(page, clip_file):
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Cancelled")
     page.get_by_role("button", name="Try again").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT, timeout=JUDGING_MS)
+    expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT, timeout=ANALYSIS_MS)
 
 
-def test_a_video_that_cannot_be_judged_says_why(page, tmp_path, clip_file):
+def test_a_video_that_cannot_be_analysed_says_why(page, tmp_path, clip_file):
     (tmp_path / "broken.webm").write_bytes(clip_file.read_bytes()[:60])
     check(page, tmp_path / "broken.webm")
-    expect(page.get_by_role("alert")).to_contain_text("damaged or cut off", timeout=JUDGING_MS)
+    expect(page.get_by_role("alert")).to_contain_text("damaged or cut off", timeout=ANALYSIS_MS)
     page.get_by_role("button", name="Delete the video").click()
     expect(page.get_by_role("status").first).to_contain_text("deleted")
 
 
-def test_evidence_for_a_picture_is_seen_checked_and_taken_along(page, face_file, picture_detector):
+def test_evidence_for_a_picture_is_shown_checked_and_downloaded(page, face_file, picture_detector):
     check(page, face_file)
-    for name in ("What the score rests on", "Does the verdict last?", "What the file says of its origin"):
+    for name in ("Explanation of the score", "Is the verdict stable?", "Origin of the file"):
         expect(page.get_by_role("heading", name=name)).to_be_visible()
     page.get_by_role("button", name="Check the explanation").click()
     expect(page.get_by_text("LIME, a second opinion")).to_be_visible(timeout=60_000)
@@ -212,14 +212,48 @@ def test_evidence_for_a_picture_is_seen_checked_and_taken_along(page, face_file,
     assert verify_bundle(Path(download.value.path()).read_bytes(), picture_detector).differences == ()
 
 
-@pytest.mark.parametrize(("button", "truth"), [("Try a real portrait", "NASA"), ("Try a fake of it", "our own making")])
+def test_robustness_is_tested_by_a_button_without_script(chromium, address, face_file):
+    with opened(chromium, address, java_script_enabled=False) as page:
+        check(page, face_file)
+        page.get_by_role("button", name="Test the robustness").click()
+        expect(page).to_have_url(re.compile("#robustness$"))
+        expect(page.locator("svg.robustness circle")).to_have_count(10)
+        expect(page.get_by_role("button", name="Test the robustness")).to_have_count(0)
+
+
+def test_robustness_is_tested_when_its_section_comes_into_view(scripted, face_file):
+    requests = []
+    scripted.on("request", lambda request: requests.append(request.url) if request.method == "POST" else None)
+    check(scripted, face_file)
+    expect(scripted.get_by_role("heading", level=1)).to_have_text(VERDICT)
+    assert not [url for url in requests if url.endswith("/robustness")]
+    scripted.locator("#robustness").scroll_into_view_if_needed()
+    expect(scripted.locator("svg.robustness circle")).to_have_count(10, timeout=60_000)
+    assert len([url for url in requests if url.endswith("/robustness")]) == 1
+    scripted.reload()  # the scores are stored
+    expect(scripted.locator("svg.robustness circle")).to_have_count(10)
+
+
+def test_a_failed_robustness_test_leaves_the_button(scripted, face_file):
+    scripted.route("**/robustness", lambda route: route.fulfill(status=418, body="busy"))
+    check(scripted, face_file)
+    scripted.locator("#robustness").scroll_into_view_if_needed()
+    expect(scripted.locator("#robustness-progress")).to_have_text("The test could not be run. Please try again.")
+    scripted.unroute("**/robustness")
+    scripted.get_by_role("button", name="Test the robustness").click()
+    expect(scripted.locator("svg.robustness circle")).to_have_count(10, timeout=60_000)
+
+
+@pytest.mark.parametrize(
+    ("button", "truth"), [("Try a real portrait", "NASA"), ("Try a fake of it", "made for this project")]
+)
 def test_samples(page, button, truth):
     page.get_by_role("button", name=button).click()
     expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT)
     expect(page.locator("header.verdict")).to_contain_text(truth)
 
 
-def test_an_error_is_told_and_the_form_stays(page, tmp_path, face_file):
+def test_an_error_is_shown_and_the_form_stays(page, tmp_path, face_file):
     (tmp_path / "notes.jpg").write_text("no picture at all")
     check(page, tmp_path / "notes.jpg")
     expect(page.get_by_role("alert")).to_contain_text("The file is plain text")
@@ -228,7 +262,7 @@ def test_an_error_is_told_and_the_form_stays(page, tmp_path, face_file):
     expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT)
 
 
-def test_the_heat_map_can_be_taken_away(page, face_file):
+def test_the_heat_map_can_be_hidden(page, face_file):
     check(page, face_file)
     heat = page.locator("svg .heat").first
     expect(heat).to_be_visible()
@@ -300,7 +334,7 @@ def test_a_picture_can_be_dropped_or_pasted(scripted, face_jpeg, gesture):
 
 
 def test_the_keyboard_is_enough(scripted, face_file):
-    scripted.on("filechooser", lambda chooser: None)  # from here on, or the key may come before the browser is told
+    scripted.on("filechooser", lambda chooser: None)  # from here on, or the key may come before the browser listens
     scripted.keyboard.press("Tab")
     expect(scripted.get_by_role("link", name="Skip to the content")).to_be_focused()
     scripted.keyboard.press("Enter")

@@ -1,4 +1,4 @@
-"""The web application: upload a picture, get an honest verdict."""
+"""The web application: upload a file, get a verdict with its evidence."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from flask import Flask
 from flask_wtf import CSRFProtect
 
 from detector import Detector
-from webapp.analyses import MEGABYTE, DetectorThread
+from webapp.analyses import MEGABYTE
 from webapp.config import load_settings
+from webapp.detector_thread import DetectorThread
 from webapp.errors import register_errors
 from webapp.headers import SessionCookie, add_security_headers
 from webapp.instance import load_or_create_secret_key, prepare_instance_folder, startup_lock
@@ -30,8 +31,8 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
     """Build the application.
 
     Args:
-        settings: what shall count instead of the environment, by the names in `config.SETTINGS`.
-        detector: one that is loaded already; None loads the shipped one at the first picture.
+        settings: values that replace those of the environment, by the names in `config.SETTINGS`.
+        detector: a loaded detector; None loads the shipped one for the first upload.
 
     Raises:
         StartupError: a setting cannot be used.
@@ -54,7 +55,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
         SESSION_COOKIE_SECURE=values["COOKIE_SECURE"],
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_HTTPONLY=True,
-        WTF_CSRF_TIME_LIMIT=None,  # as long as the session: a page may lie open over lunch
+        WTF_CSRF_TIME_LIMIT=None,  # as long as the session, because a page may stay open for hours
         VISUALIZATIONS=PROJECT / "visualizations",
     )
     app.session_interface = SessionCookie()

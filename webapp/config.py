@@ -1,4 +1,4 @@
-"""Every setting in one table: the defaults, the help and the README's rows all come from it."""
+"""All settings in one table, from which the defaults, the help and the README's table are made."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sqlalchemy.exc import ArgumentError
 
 PREFIX = "DEEPFAKE_"
 MIN_SECRET_CHARACTERS = 16
-EMBEDDED, OFF = "embedded", "off"  # who judges videos and recordings
+EMBEDDED, OFF = "embedded", "off"  # where videos and recordings are analysed
 
 
 class StartupError(Exception):
-    """The server cannot start like this; the message is a sentence for whoever starts it."""
+    """The server cannot start; the message is a sentence for the administrator."""
 
 
 def _text(text: str) -> str:
@@ -33,7 +33,7 @@ def _secret(text: str) -> str:
 def _database_url(text: str) -> str:
     try:
         return text and make_url(text).render_as_string(hide_password=False)
-    except ArgumentError as error:  # the text itself may hold a password and is not repeated
+    except ArgumentError as error:  # the text may contain a password, so it is not repeated
         raise ValueError("must be a database address such as postgresql+psycopg://user@host/name") from error
 
 
@@ -81,9 +81,9 @@ class Setting:
 
     Attributes:
         name: key in `app.config`, and with `PREFIX` the environment variable.
-        default: the text that counts when the variable is unset or empty.
-        help: what it does, for the README.
-        type: text to value; raises ValueError with the end of a sentence that begins with the setting's name.
+        default: the text that is used when the variable is unset or empty.
+        help: its meaning, for the README.
+        type: parses the text; raises ValueError with the end of a sentence that begins with the setting's name.
     """
 
     name: str
@@ -93,36 +93,36 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("INSTANCE_PATH", "instance", "folder for everything the server keeps, relative to `app.py`", _text),
-    Setting("SECRET_KEY", "", "signs the session cookie; empty: made once and kept in the instance folder", _secret),
-    Setting("DATABASE_URL", "", "where the results are kept; empty: SQLite in the instance folder", _database_url),
-    Setting("STORAGE_URL", "", "folder or fsspec address for the pictures; empty: in the instance folder", _text),
+    Setting("INSTANCE_PATH", "instance", "folder for all data of the server, relative to `app.py`", _text),
+    Setting("SECRET_KEY", "", "signs the session cookie; empty: generated and stored in the instance folder", _secret),
+    Setting("DATABASE_URL", "", "database of the results; empty: SQLite in the instance folder", _database_url),
+    Setting("STORAGE_URL", "", "folder or fsspec address of the stored files; empty: in the instance folder", _text),
     Setting("MAX_UPLOAD_MB", "20", "largest accepted picture in megabytes (1,000,000 bytes)", _whole_number(1, 200)),
     Setting("MAX_RECORDING_MB", "200", "largest accepted video or recording in megabytes", _whole_number(1, 20_000)),
-    Setting("EVERY_S", "1", "seconds between the frames of a video that are looked at", _number(0.04, 60)),
+    Setting("EVERY_S", "1", "seconds between the sampled frames of a video", _number(0.04, 60)),
     Setting(
         "JOBS",
         EMBEDDED,
-        "`embedded`: the server judges videos and recordings itself, in a process beside it; "
-        "`off`: whoever runs `python -m webapp.worker` does",
+        "`embedded`: the server starts a process that analyses videos and recordings; "
+        "`off`: start it yourself with `python -m webapp.worker`",
         _choice(EMBEDDED, OFF),
     ),
-    Setting("THREADS", "0", "threads a worker judges a picture with; 0: as many as cores", _whole_number(0, 1024)),
-    Setting("COOKIE_SECURE", "false", "true: cookies over https only, even when a proxy hides the https", _switch),
+    Setting("THREADS", "0", "inference threads of a worker; 0: one for each core", _whole_number(0, 1024)),
+    Setting("COOKIE_SECURE", "false", "true: cookies over https only, even if a proxy ends https", _switch),
 )
 
 
 def load_settings(
     overrides: Mapping[str, Any] | None = None, environment: Mapping[str, str] = os.environ
 ) -> dict[str, Any]:
-    """Read every setting: from `overrides`, else from the environment, else its default.
+    """Read every setting from `overrides`, else from the environment, else its default.
 
     Args:
-        overrides: setting names without the prefix to values.
-        environment: variables with the prefix to texts.
+        overrides: setting names without the prefix, to values.
+        environment: variable names with the prefix to texts.
 
     Raises:
-        StartupError: an unknown name in `overrides`, or a value that does not fit.
+        StartupError: an unknown name in `overrides`, or an invalid value.
     """
     overrides = dict(overrides or {})
     values = {}

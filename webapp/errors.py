@@ -1,4 +1,4 @@
-"""Every error becomes a page here, with a sentence for the person and never a traceback."""
+"""Turn every error into a page with a sentence and no traceback."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from detector import DetectorError, MediaTooLarge, ModelError, UnreadableMedia
 from webapp.analyses import UnsupportedMedia
 from webapp.pages import upload_page
 
-# the first that fits counts
+# the first match counts
 STATUSES = ((UnsupportedMedia, 415), (UnreadableMedia, 400), (MediaTooLarge, 413), (ModelError, 503))
 PAGES = {
-    400: ("That request was not understood", "Go back to the start and try again."),
+    400: ("The server did not understand this request", "Go back to the start page and try again."),
     404: (
-        "There is nothing here",
+        "Page not found",
         "The page does not exist, the result was deleted, or it belongs to another browser session.",
     ),
-    405: ("This address is not for visiting", "It only receives forms. Go back to the start and try again."),
-    500: ("Something went wrong on our side", "Please try again."),
+    405: ("This page cannot be opened directly", "It only receives forms. Go back to the start page and try again."),
+    500: ("Something went wrong on the server", "Please try again."),
 }
 
 
 def register_errors(app: Flask) -> None:
-    """Answer errors with pages."""
+    """Register the error pages."""
     app.register_error_handler(DetectorError, show_detector_error)
     app.register_error_handler(RequestEntityTooLarge, show_too_large)
     app.register_error_handler(CSRFError, show_expired_form)
@@ -33,24 +33,24 @@ def register_errors(app: Flask) -> None:
 
 
 def show_detector_error(error: DetectorError) -> tuple[str, int]:
-    """Say what is wrong with the picture, beside a form to try another."""
+    """Show what is wrong with the file, beside the form for another one."""
     return upload_page(error=str(error)), next((status for kind, status in STATUSES if isinstance(error, kind)), 400)
 
 
 def show_too_large(error: RequestEntityTooLarge) -> tuple[str, int]:
-    """Refuse a request whose declared size is over the limit."""
+    """Refuse a request that is over the size limit."""
     limit_mb = max(current_app.config["MAX_UPLOAD_MB"], current_app.config["MAX_RECORDING_MB"])
     return upload_page(error=f"The file is too large; at most {limit_mb} MB are accepted."), 413
 
 
 def show_expired_form(error: CSRFError) -> tuple[str, int]:
-    """Refuse a form that this browser session was not given."""
-    return upload_page(error="This form was too old or came from elsewhere. Please send it again from this page."), 400
+    """Refuse a form that does not belong to this browser session."""
+    return upload_page(error="This form has expired or is from another site. Please send it again from here."), 400
 
 
 def show_http_error(error: HTTPException) -> Response:
-    """Show what the status means, with the headers it asks for (such as Allow)."""
-    title, sentence = PAGES.get(error.code, (error.name, error.description))
+    """Show what the status means, with the headers it requires (such as Allow)."""
+    title, sentence = PAGES.get(error.code or 500, (error.name, error.description or ""))
     response = error.get_response()
     response.data = render_template("error.html", code=error.code, title=title, sentence=sentence)
     response.content_type = "text/html; charset=utf-8"

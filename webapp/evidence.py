@@ -1,166 +1,157 @@
-"""What is to be had beside a picture's verdict: a check of its explanation, and everything as one file."""
+"""Evidence that a visitor requests for a picture's verdict: further tests, and everything as one file."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 from flask import current_app
 
 import detector
-from detector import Detector, DetectorError, Verdict
-from detector.evidence import DegradedScore, DeletionCheck, RobustnessResult
+from detector import Detector, DetectorError, record
+from detector.models import Engine
+from detector.record import CheckedExplanation
 from detector.reports import Evidence
-from detector.results import ErrorRate, Face, PictureDetection, Reason
-from webapp import analyses
-from webapp.artifacts import LIME, LIME_HEAT
+from detector.results import PictureDetection
+from webapp import analyses, uploads
 from webapp.models import Analysis, db
+from webapp.page_files import LIME, LIME_VALUES, encode_png
 
-_examining = threading.Lock()  # one at a time: it takes every core, and a second press waits for the first
+Answer = TypeVar("Answer")
+
+_one_at_a_time = threading.Lock()  # a test uses every core, and a second request for it waits for the first
 
 
 class AnalysedByAnotherModel(DetectorError):
-    """The model has been replaced since, so nothing can be added to this verdict."""
+    """The model has been replaced since the analysis, so no evidence can be added."""
 
 
-def can_check_explanation(analysis: Analysis) -> bool:
-    """Tell whether there is an explanation that was not checked yet."""
-    return bool(analysis.result.get("explanation")) and "examination" not in analysis.result
+def can_check_explanation(result: Mapping[str, Any]) -> bool:
+    """Return whether a picture's record has an explanation that has not been checked."""
+    explanations = result.get("explanations", [])
+    return bool(explanations) and explanations[0]["check"] is None
+
+
+def can_test_robustness(result: Mapping[str, Any]) -> bool:
+    """Return whether a picture's record has a face to test, and no result of the test.
+
+    Records of the first versions have no evidence at all, and none is added to them.
+    """
+    is_scored = set(result.get("reasons", ())) <= {"between_thresholds"}
+    return "provenance" in result and is_scored and result.get("robustness") is None
 
 
 def run_explanation_checks(analysis: Analysis) -> None:
-    """Try whether a picture's score rests on what its map marks, ask LIME as well, and keep both; only once.
+    """Check the explanation of a picture's score, explain the score by LIME too, and store both; only once.
 
     Raises:
-        FileNotFoundError: the upload was deleted meanwhile.
-        JudgedByAnotherModel: by one that is not there any more.
+        FileNotFoundError: the upload has been deleted.
+        AnalysedByAnotherModel: the model of the verdict is no longer loaded.
     """
-    with _examining:
-        # The press before may have been for the same picture, and in another tab it may have been deleted.
-        kept = db.session.get(Analysis, analysis.id, populate_existing=True)
-        if kept is None or not can_check_explanation(kept):
-            return
-        data = _read_upload(analysis)
-        result = analysis.result
-        found, files = _call(result, lambda loaded: _examine(_restore(result, data), loaded.pictures.engine))
-        analyses.extend(analysis.id, {"examination": found}, files)
+    _extend_once(analysis, can_check_explanation, _check_explanations)
+
+
+def run_robustness_test(analysis: Analysis) -> None:
+    """Score degraded copies of a picture's first face and store the scores; only once.
+
+    Raises:
+        FileNotFoundError: the upload has been deleted.
+        AnalysedByAnotherModel: the model of the verdict is no longer loaded.
+    """
+    _extend_once(analysis, can_test_robustness, _test_robustness)
 
 
 def build_evidence_bundle(analysis: Analysis, *, include_original: bool = True) -> bytes:
-    """Make the evidence bundle of a picture from its file and from what is kept of its verdict; nothing is judged.
+    """Build the evidence bundle of a picture from its file and its record; nothing is analysed again.
 
     Raises:
-        FileNotFoundError: the upload was deleted meanwhile.
-        JudgedByAnotherModel: by one that is not there any more.
+        FileNotFoundError: the upload has been deleted.
+        AnalysedByAnotherModel: the model of the verdict is no longer loaded.
     """
-    data, result = _read_upload(analysis), analysis.result
-    lime = None
-    if "examination" in result:
-        with analyses.open_file(analysis, LIME_HEAT) as file:
-            lime = detector.media.read_image(file.read())[..., 0].astype(np.float32) / 255
+    data, result = _read_upload(analysis), analysis.record
+    heatmaps = {}
+    if any(explanation["method"] == "lime" for explanation in result.get("explanations", ())):
+        with analyses.open_file(analysis, LIME_VALUES) as file:
+            heatmaps["lime"] = detector.media.read_image(file.read())[..., 0].astype(np.float32) / 255
 
-    def make(loaded: Detector) -> bytes:
-        detection = _restore(result, data)
+    def build(detection: PictureDetection, engine: Engine) -> bytes:
+        recorded = record.restore_evidence(result, heatmaps=heatmaps)
         evidence = Evidence(
             data=data,
             detection=detection,
-            provenance=detector.provenance.read_provenance(data, image=detection.image),
-            spec=loaded.pictures.engine.spec,
+            provenance=detector.provenance.read_provenance(data, image=detection.image, sha256=analysis.upload_sha256),
+            spec=engine.spec,
             filename=analysis.filename,
             checked_at=analysis.created_at,
-            maps=tuple(_maps(result, lime)),
-            stability=_stability(result),
+            explanations=recorded.explanations,
+            robustness=recorded.robustness,
         )
-        return detector.reports.build_bundle(evidence, include_original=include_original)
+        bundle: bytes = detector.reports.build_bundle(evidence, include_original=include_original)
+        return bundle
 
-    return _call(result, make)
+    return _call(result, data, build)
 
 
-def _call(result: dict[str, Any], work: Any) -> Any:
-    """Do work on the detector's thread, where one picture's pixels exist at a time, if it still is the same model."""
+def _extend_once(
+    analysis: Analysis,
+    is_needed: Callable[[Mapping[str, Any]], bool],
+    work: Callable[[dict[str, Any], PictureDetection, Engine], tuple[dict[str, Any], dict[str, bytes]]],
+) -> None:
+    """Add the entries and files that `work` returns to an analysis, if they are still needed."""
+    with _one_at_a_time:
+        # An earlier request may have been for the same picture, or it may have been deleted in another tab.
+        stored = db.session.get(Analysis, analysis.id, populate_existing=True)
+        if stored is None or not is_needed(stored.record):
+            return
+        parts, files = _call(stored.record, _read_upload(stored), partial(work, stored.record))
+        analyses.extend(stored.id, parts, files)
 
-    def checked(loaded: Detector) -> Any:
+
+def _call(result: dict[str, Any], data: bytes, work: Callable[[PictureDetection, Engine], Answer]) -> Answer:
+    """Run work on a restored detection in the detector's thread, if the model is still the same."""
+
+    def run(loaded: Detector) -> Answer:
         if loaded.pictures.engine.model_sha256 != result["model_sha256"]:
-            raise AnalysedByAnotherModel("This picture was judged by an earlier model. Upload it again.")
-        return work(loaded)
+            raise AnalysedByAnotherModel("This picture was analysed by an earlier model. Upload it again.")
+        detection = record.from_record(result, image=detector.media.read_image(data))
+        assert isinstance(detection, PictureDetection)
+        return work(detection, loaded.pictures.engine)
 
-    return current_app.extensions["detector"].call(checked)
+    answer: Answer = current_app.extensions["detector"].call(run)
+    return answer
 
 
-def _examine(detection: PictureDetection, engine: Any) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Return what is kept of the check, and the files for the page and the bundle."""
+def _check_explanations(
+    result: dict[str, Any], detection: PictureDetection, engine: Engine
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    class_map = record.restore_evidence(result).explanations[0]
+    found = detector.evidence.explain_face(detection, engine, method="lime")
+    lime = CheckedExplanation.of(found, size_px=class_map.size_px)
     crop = detector.evidence.face_crop(detection, engine)
-    lime = detector.evidence.explain_face(detection, engine, method="lime")
-    grey = np.rint(255 * lime.heatmap).astype(np.uint8)
-    found = {
-        "check": detector.evidence.run_deletion_check(crop, detection.faces[0].heatmap, engine).to_dict(),
-        "lime": {**lime.to_dict(), "check": detector.evidence.run_deletion_check(crop, lime.heatmap, engine).to_dict()},
+    checked = [
+        replace(explanation, check=detector.evidence.run_deletion_check(crop, explanation.heatmap, engine))
+        for explanation in (class_map, lime)
+        if explanation.heatmap is not None
+    ]
+    grey = np.rint(255 * found.heatmap).astype(np.uint8)
+    files = {
+        LIME: encode_png(detector.evidence.colour_heatmap(found.heatmap)),
+        LIME_VALUES: encode_png(np.dstack([grey] * 3)),
     }
-    return found, {
-        LIME: detector.media.encode_png(detector.evidence.colour_heatmap(lime.heatmap)),
-        LIME_HEAT: detector.media.encode_png(np.dstack([grey] * 3)),
-    }
+    return {"explanations": record.to_values(checked)}, files
+
+
+def _test_robustness(
+    _result: dict[str, Any], detection: PictureDetection, engine: Engine
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    measured = detector.evidence.measure_face_robustness(detection, engine)
+    return {"robustness": None if measured is None else record.to_values(measured)}, {}
 
 
 def _read_upload(analysis: Analysis) -> bytes:
-    with analyses.open_upload(analysis) as file:
+    with uploads.open_upload(analysis.upload_sha256) as file:
         return file.read()
-
-
-# what is kept as JSON, made into the detector's own objects again
-
-
-def _restore(result: dict[str, Any], data: bytes) -> PictureDetection:
-    """Return the detection whose `to_dict` is kept, with the picture it is about."""
-    return PictureDetection(
-        verdict=Verdict(result["verdict"]),
-        probability=result["probability"],
-        logit=result["logit"],
-        reasons=tuple(map(Reason, result["reasons"])),
-        elapsed_ms=result["elapsed_ms"],
-        model_sha256=result["model_sha256"],
-        error_rates=tuple(
-            ErrorRate(**{**rate, "histogram": tuple(rate["histogram"])}) for rate in result["error_rates"]
-        ),
-        faces=tuple(map(_face, result["faces"], result["heatmaps"])),
-        width_px=result["width_px"],
-        height_px=result["height_px"],
-        image=detector.media.read_image(data),
-    )
-
-
-def _face(kept: dict[str, Any], heatmap: list[list[float]] | None) -> Face:
-    return Face(
-        box=tuple(kept["box"]),
-        landmarks=None if kept["landmarks"] is None else np.array(kept["landmarks"], np.float32),
-        detection_score=kept["detection_score"],
-        crop_box=tuple(kept["crop_box"]),
-        logit=kept["logit"],
-        probability=kept["probability"],
-        reasons=tuple(map(Reason, kept["reasons"])),
-        heatmap=None if heatmap is None else np.array(heatmap, np.float32),
-    )
-
-
-def _stability(result: dict[str, Any]) -> RobustnessResult | None:
-    if result["stability"] is None:
-        return None
-    kept = result["stability"]["deliveries"]
-    return RobustnessResult(tuple(DegradedScore(**{**one, "verdict": Verdict(one["verdict"])}) for one in kept))
-
-
-def _maps(result: dict[str, Any], lime: np.ndarray | None) -> list[FaceMap]:
-    if not result["explanation"]:
-        return []
-    sentence, examined = result["explanation"]["sentence"], result.get("examination")
-    if examined is None:
-        return [FaceMap("Class activation map", 0, None, sentence)]
-    return [
-        FaceMap("Class activation map", 0, None, sentence, _check(examined["check"])),
-        FaceMap("LIME", 0, lime, examined["lime"]["sentence"], _check(examined["lime"]["check"])),
-    ]
-
-
-def _check(kept: dict[str, Any]) -> DeletionCheck:
-    return DeletionCheck(**{name: value for name, value in kept.items() if name != "sentence"})

@@ -1,4 +1,4 @@
-"""Headers that keep a browser from doing more with our pages than we mean."""
+"""Headers that restrict what a browser does with these pages."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self'",
-        "img-src 'self' blob:",  # blob: the preview of a picture that is not uploaded yet
+        "img-src 'self' blob:",  # blob: the preview of a picture before its upload
         "media-src 'self'",
-        "connect-src 'self'",  # an upload with a bar, and looking how far the work is
+        "connect-src 'self'",  # uploads with a progress bar, and polling of the progress
         "form-action 'self'",
         "frame-ancestors 'none'",
         "base-uri 'none'",
@@ -22,7 +22,7 @@ SECURITY_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",  # Flask-WTF wants to see our own referrer under https
+    "Referrer-Policy": "same-origin",  # Flask-WTF checks the referrer under https
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -30,7 +30,7 @@ SECURITY_HEADERS = {
 
 
 def add_security_headers(response: Response) -> Response:
-    """Put the headers on a response; whatever is not a static file is private and not kept."""
+    """Add the headers to a response; everything but static files is private and not cached."""
     response.headers.update(SECURITY_HEADERS)
     if request.endpoint != "static":
         response.headers.setdefault("Cache-Control", "private, no-store")
@@ -38,7 +38,7 @@ def add_security_headers(response: Response) -> Response:
 
 
 class SessionCookie(SecureCookieSessionInterface):
-    """Flask's session cookie, kept to https whenever the request came that way."""
+    """Flask's session cookie, restricted to https if the request came by https."""
 
     def get_cookie_secure(self, app: Flask) -> bool:
-        return app.config["SESSION_COOKIE_SECURE"] or request.is_secure
+        return bool(app.config["SESSION_COOKIE_SECURE"]) or request.is_secure

@@ -16,15 +16,15 @@ SECRET_BYTES = 32
 
 
 def prepare_instance_folder(path: Path) -> Path:
-    """Make the instance folder, readable by its owner only.
+    """Create the instance folder, readable by its owner only.
 
     Raises:
-        StartupError: it cannot be made or written to.
+        StartupError: it cannot be created or written to.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise StartupError(f"The instance folder {path} cannot be made: {error.strerror}.") from error
+        raise StartupError(f"The instance folder {path} cannot be created: {error.strerror}.") from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise StartupError(f"The instance folder {path} cannot be written to.")
     return path
@@ -32,14 +32,14 @@ def prepare_instance_folder(path: Path) -> Path:
 
 @contextmanager
 def startup_lock(folder: Path) -> Iterator[None]:
-    """Let one process of this machine at a time through, so that workers which start together do not collide."""
+    """Admit one process of this machine at a time, so that workers can start together."""
     with open(folder / "start.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def load_or_create_secret_key(folder: Path) -> str:
-    """Return the key kept in the instance folder; the first call ever makes it."""
+    """Return the key in the instance folder; the first call creates it."""
     path = folder / "secret_key"
     if not path.exists():
         write_atomically(path, secrets.token_hex(SECRET_BYTES).encode())
@@ -47,7 +47,7 @@ def load_or_create_secret_key(folder: Path) -> str:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
+    """Write a file atomically, readable by its owner only."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
     descriptor, draft = tempfile.mkstemp(dir=path.parent)  # mode 0600
     try:

@@ -1,7 +1,7 @@
-"""Judge videos and recordings beside the server, in a process that comes when there is work and goes when it is idle.
+"""The process that analyses videos and recordings beside the server: its start, its lock and its loop.
 
-All that is known of the work stands in the rows of `Analysis`, so it survives a restart, and whoever looks at a row
-knows how far it is. A file that brings the process down harms nobody else: its row is given a second try, then up.
+The state of every job is in its `Analysis` row, see `webapp.analyses`, so it survives a restart. A file that crashes
+the process affects no other file: it is tried once more and then fails.
 """
 
 from __future__ import annotations
@@ -21,85 +21,82 @@ from socket import gethostname
 from typing import TextIO
 
 from flask import Flask, current_app
-from sqlalchemy import select, update
 
 from detector import Detector, DetectorError, load_detector
 from webapp import analyses
-from webapp.artifacts import analyse
+from webapp.analysis_output import analyse
 from webapp.config import EMBEDDED, PREFIX, SETTINGS, StartupError
 from webapp.instance import write_atomically
-from webapp.models import MAX_ERROR_CHARACTERS, Analysis, State, db, new_token
+from webapp.models import new_token
 
 PROJECT = Path(__file__).resolve().parent.parent
-IDLE_S = 300  # the process ends when nothing came for so long, and its memory with it
+IDLE_S = 300  # without work for so long, the process ends and frees its memory
 POLL_S = 0.5
 PROGRESS_EVERY_S = 0.5
 PAUSE_AFTER_CRASH_S = 1.0
-MAX_ATTEMPTS = 2
-NICENESS = 5  # pictures, which somebody is waiting for, go first
-GAVE_UP = "Judging this file brought the program down, twice. Nothing can be said about it."
+NICENESS = 5  # pictures, whose visitors are waiting, have priority
 FILE_IS_GONE = "The file is no longer in the storage. Please send it again."
 
 
 class AnalysisCancelled(Exception):
-    """The analysis was cancelled or deleted while it was judged."""
+    """The analysis was cancelled or deleted while it was running."""
 
 
 class ServerStopping(Exception):
-    """The server is being stopped; the work is to be begun again."""
+    """The server is stopping; the analysis will be started again later."""
 
 
 class Supervisor:
-    """Keeps one judging process alive while there is work; a part of every worker of the server.
+    """Keep one job process running while there is work; every worker of the server has a supervisor.
 
-    The process holds `jobs.lock` of the instance folder, and the supervisors wait for it: so there is one process
-    however many workers the server has, and after a restart none before the old one is gone.
+    The process holds `jobs.lock` of the instance folder, for which the supervisors wait. So there is one process for
+    any number of workers, and after a restart none starts before the old one has ended.
 
     Args:
-        app: whose settings the process gets.
+        app: the application whose settings the process gets.
     """
 
     def __init__(self, app: Flask) -> None:
         self._app = app
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._asked = False
+        self._is_requested = False
 
     def wake(self) -> None:
-        """See to it that the rows which wait are judged; to be called when they are committed."""
+        """Make sure that waiting rows are analysed; call it after they are committed."""
         if self._app.config["JOBS"] != EMBEDDED:
             return
         with self._lock:
-            self._asked = True
+            self._is_requested = True
             if self._thread is None:
                 self._thread = threading.Thread(target=self._supervise, name="jobs", daemon=True)
                 self._thread.start()
 
     def _supervise(self) -> None:
         try:
-            while self._is_asked():
+            while self._take_request():
                 with exclusive_lock(Path(self._app.instance_path)) as lock:
                     while self._has_work():
                         self._run_process(lock)
-        except BaseException:  # such as a database that is gone: the next wake tries again
+        except BaseException:  # for example a lost database: the next wake tries again
             self._thread = None
             raise
 
-    def _is_asked(self) -> bool:
+    def _take_request(self) -> bool:
         with self._lock:
-            asked, self._asked = self._asked, False
-            if not asked:
+            is_requested, self._is_requested = self._is_requested, False
+            if not is_requested:
                 self._thread = None
-            return asked
+            return is_requested
 
     def _run_process(self, lock: TextIO) -> None:
-        """Start the process, which shares the lock and so keeps it when this one dies, and wait for its end."""
+        """Start the process and wait for its end; it shares the lock, and so keeps it when this process dies."""
         process = subprocess.Popen(
             [sys.executable, "-m", "webapp.worker", str(os.getpid())],
             cwd=PROJECT,
             env=self._environment(),
             pass_fds=[lock.fileno()],
-            start_new_session=True,  # Ctrl-C in a terminal is for the server; the process notices when that is gone
+            start_new_session=True,  # Ctrl-C in a terminal stops the server only; this process notices its end
         )
         _write_pid(lock, process.pid)
         if process.wait():
@@ -111,33 +108,33 @@ class Supervisor:
 
     def _has_work(self) -> bool:
         with self._app.app_context():
-            return has_work()
+            return analyses.has_work()
 
 
 @contextmanager
 def exclusive_lock(folder: Path, *, wait: bool = True) -> Iterator[TextIO]:
-    """Be the only one who judges for an instance folder; gives the open lock file.
+    """Hold the instance folder's exclusive worker lock; gives the open lock file.
 
     Args:
         folder: the instance folder.
-        wait: for another one to end.
+        wait: whether to wait until another process releases it.
 
     Raises:
-        StartupError: there is another one.
+        StartupError: another process holds it.
     """
     with open(folder / "jobs.lock", "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
-            raise StartupError(f"Another process judges already; {lock.name} tells its number.") from error
+            raise StartupError(f"Another job process is running; its process id is in {lock.name}.") from error
         _write_pid(lock, os.getpid())
         yield lock
 
 
 def worker_id(folder: Path) -> str:
-    """Return the name under which this instance folder's process claims work; the first call ever makes it.
+    """Return the id under which this instance folder's process claims work; the first call creates it.
 
-    The host's name would not do: a container has another one after each restart.
+    The host's name alone is not enough: a container gets a new one at each restart.
     """
     path = folder / "worker"
     if not path.exists():
@@ -145,21 +142,14 @@ def worker_id(folder: Path) -> str:
     return path.read_text()
 
 
-def has_work() -> bool:
-    """Tell whether an analysis waits, or is still marked as running here by a process that is gone."""
-    left = (Analysis.state == State.RUNNING) & (Analysis.worker == current_app.config["WORKER"])
-    unfinished = select(Analysis.id).where((Analysis.state == State.WAITING) | left)
-    return db.session.scalar(unfinished.limit(1)) is not None
-
-
 def work(app: Flask, *, server_pid: int | None = None, idle_s: float = IDLE_S) -> None:
-    """Judge what waits, one after the other; only to be called by who is `alone`.
+    """Run the waiting analyses, one after the other; the caller holds `exclusive_lock`.
 
     Args:
-        app: whose database and storage are meant.
-        server_pid: the process that started this one; this one ends with it, and when nothing came for `idle_s`. None
-            goes on until it gets a signal.
-        idle_s: see there.
+        app: the application with the database and the storage.
+        server_pid: the process that started this one. This process ends with it, and after `idle_s` without work.
+            None runs until a signal arrives.
+        idle_s: seconds without work before the process ends.
     """
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -173,10 +163,10 @@ def work(app: Flask, *, server_pid: int | None = None, idle_s: float = IDLE_S) -
         return load_detector(threads=app.config["THREADS"] or None)
 
     with app.app_context():
-        recover()
+        analyses.recover()
         idle_since = time.monotonic()
         while not is_stopping() and (server_pid is None or time.monotonic() - idle_since < idle_s):
-            analysis_id = claim()
+            analysis_id = analyses.claim()
             if analysis_id is None:
                 stopping.wait(POLL_S)
                 continue
@@ -184,70 +174,38 @@ def work(app: Flask, *, server_pid: int | None = None, idle_s: float = IDLE_S) -
             idle_since = time.monotonic()
 
 
-def recover() -> None:
-    """Put back what an earlier process left behind; give up on what was left behind too often."""
-    left = update(Analysis).filter_by(state=State.RUNNING, worker=current_app.config["WORKER"])
-    db.session.execute(
-        left.where(Analysis.attempts >= MAX_ATTEMPTS).values(state=State.FAILED, error=GAVE_UP, worker=None)
-    )
-    db.session.execute(left.values(state=State.WAITING, progress=0.0, worker=None))
-    db.session.commit()
-
-
-def claim() -> str | None:
-    """Mark the analysis that has waited longest as running here, and return its id; None when none waits."""
-    oldest = select(Analysis.id).filter_by(state=State.WAITING).order_by(Analysis.created_at).limit(1)
-    values = {"state": State.RUNNING, "worker": current_app.config["WORKER"], "progress": 0.0}
-    analysis_id = db.session.scalar(
-        update(Analysis)
-        # said twice, because another machine may claim the same one at the same moment
-        .where(Analysis.id == oldest.scalar_subquery(), Analysis.state == State.WAITING)
-        .values(**values, attempts=Analysis.attempts + 1)
-        .returning(Analysis.id)
-    )
-    db.session.commit()
-    return analysis_id
-
-
 def run(analysis_id: str, load: Callable[[], Detector], *, is_stopping: Callable[[], bool] = lambda: False) -> None:
-    """Judge one analysis that is claimed, and write its verdict, or why there is none, into its row.
+    """Run one claimed analysis and store its verdict, or why there is none.
 
     Args:
-        analysis_id: as `claim` returned it.
-        load: gives the detector.
-        is_stopping: tells that the work is to be put back; asked at every frame.
+        analysis_id: from `analyses.claim`.
+        load: returns the detector.
+        is_stopping: returns whether to put the analysis back; called for every frame.
     """
     last_report = 0.0
 
-    def report(share: float) -> None:
+    def report(progress: float) -> None:
         nonlocal last_report
         if is_stopping():
             raise ServerStopping
         if time.monotonic() - last_report < PROGRESS_EVERY_S:
             return
         last_report = time.monotonic()
-        if not _change(analysis_id, progress=share):
+        if not analyses.set_progress(analysis_id, progress):
             raise AnalysisCancelled
 
     try:
         with analyses.claimed_upload(analysis_id) as path:
-            judged = analyse(path, load(), every_s=current_app.config["EVERY_S"], progress=report)
-        analyses.finish(analysis_id, judged)
+            output = analyse(path, load(), every_s=current_app.config["EVERY_S"], progress=report)
+        analyses.finish(analysis_id, output)
     except DetectorError as error:
-        _change(analysis_id, state=State.FAILED, error=str(error)[:MAX_ERROR_CHARACTERS], worker=None)
-    except FileNotFoundError:  # deleted, as a rule with its row
-        _change(analysis_id, state=State.FAILED, error=FILE_IS_GONE, worker=None)
+        analyses.fail(analysis_id, str(error))
+    except FileNotFoundError:  # deleted, usually together with its row
+        analyses.fail(analysis_id, FILE_IS_GONE)
     except ServerStopping:
-        _change(analysis_id, state=State.WAITING, attempts=Analysis.attempts - 1, progress=0.0, worker=None)
+        analyses.put_back(analysis_id)
     except AnalysisCancelled:
         pass
-
-
-def _change(analysis_id: str, **values: object) -> bool:
-    """Write into the row if it is still running here; returns whether it was."""
-    changed = db.session.execute(analyses.running_here(analysis_id).values(**values))
-    db.session.commit()
-    return changed.rowcount > 0
 
 
 def _write_pid(lock: TextIO, pid: int) -> None:

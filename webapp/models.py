@@ -1,18 +1,32 @@
-"""The tables: what was uploaded, and what was found in it."""
+"""The tables: uploads and their analyses."""
 
 from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, Index, Integer, String, TypeDecorator, event
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CursorResult,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    TypeDecorator,
+    Update,
+    event,
+)
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from detector.record import upgrade
 from webapp.config import PREFIX, StartupError
 
 TOKEN_BYTES = 16
@@ -26,6 +40,11 @@ class Tables(DeclarativeBase):
 
 db = SQLAlchemy(model_class=Tables)
 
+if TYPE_CHECKING:  # Flask-SQLAlchemy makes its own class from `Tables` when it runs
+    Model = Tables
+else:
+    Model = db.Model
+
 
 def new_token() -> str:
     """Return an unguessable name of 22 characters, for an analysis or a visitor."""
@@ -33,7 +52,7 @@ def new_token() -> str:
 
 
 class State(StrEnum):
-    """How far the judging of an upload is; only `DONE` has a verdict."""
+    """The states of an analysis; only `DONE` has a verdict."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -43,7 +62,7 @@ class State(StrEnum):
 
 
 class UtcDateTime(TypeDecorator):
-    """A moment in UTC; SQLite forgets the zone, so it is put back on reading."""
+    """A time in UTC; SQLite loses the zone, so it is added again on reading."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -52,8 +71,8 @@ class UtcDateTime(TypeDecorator):
         return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
 
 
-class Upload(db.Model):
-    """One file in the storage, however many analyses refer to it."""
+class Upload(Model):
+    """One file in the storage, with the number of analyses that refer to it."""
 
     __tablename__ = "upload"
 
@@ -63,20 +82,21 @@ class Upload(db.Model):
     media_type: Mapped[str] = mapped_column(String(32))
 
 
-class Analysis(db.Model):
-    """One upload of one visitor, and its verdict once there is one.
+class Analysis(Model):
+    """One upload of one visitor, and its verdict when it is done.
 
     Attributes:
-        sample: which of our own samples it was; None for an upload.
+        sample: name of the shipped sample; None for an upload.
         media: "image", "video" or "audio".
-        state: a `State`; pictures are `DONE` from the beginning.
-        progress: share of the work that is done, in [0, 1].
-        worker: which instance folder's process judges it while it is running, by `jobs.keep_name`.
-        attempts: how often judging was begun.
+        state: a `State`; pictures are always `DONE`.
+        progress: fraction of the work that is done, in [0, 1].
+        worker: the process that analyses it while it is running, by `jobs.worker_id` of its instance folder.
+        attempts: how often its analysis was started.
         error: why there is no verdict, as a sentence; None unless it failed.
-        threshold_real, threshold_fake: probabilities between which this verdict was withheld.
-        has_heatmaps: the storage holds a heat map for each face.
-        result: `Detection.to_dict()`; empty until it is done, as verdict, probability and thresholds are None.
+        threshold_real, threshold_fake: probabilities between which this verdict would be inconclusive.
+        has_heatmaps: the storage holds heat maps.
+        result: `detector.record.to_record` and, for a picture, the evidence; written by any version of the detector.
+            Empty until the analysis is done, while verdict, probability and thresholds are None. Read `record`.
     """
 
     __tablename__ = "analysis"
@@ -103,10 +123,22 @@ class Analysis(db.Model):
 
     upload: Mapped[Upload] = relationship()
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """`result` as a record of the present version; empty until the analysis is done."""
+        return upgrade(self.result) if self.result else {}
+
     __table_args__ = (
         Index("ix_analysis_visitor_created_at", "visitor", "created_at"),
         Index("ix_analysis_state_created_at", "state", "created_at"),
     )
+
+
+def count_changed(statement: Update) -> int:
+    """Execute an update and return how many rows it changed."""
+    result = db.session.execute(statement)
+    assert isinstance(result, CursorResult)
+    return result.rowcount
 
 
 def connect_database(app: Flask) -> None:

@@ -1,4 +1,4 @@
-"""Two pictures for somebody who has none at hand: a real portrait and our own fake of it."""
+"""Two sample pictures: a real portrait and a fake made from it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ FAKE = Path(__file__).parent / "sample_files" / "nasa-portrait-self-blend.png"  
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture we know the truth about.
+    """A picture whose ground truth is known.
 
     Attributes:
-        name: in addresses and in the database.
-        title: on its button.
-        filename: as if somebody had uploaded it.
-        origin: what it is, as a sentence.
+        name: used in addresses and in the database.
+        title: of its card.
+        filename: name of the file, as of an upload.
+        origin: a sentence about its origin.
     """
 
     name: str
@@ -40,7 +40,7 @@ SAMPLES = {
             "fake",
             "A fake of it",
             "nasa-portrait-self-blend.png",
-            "A fake of our own making: the NASA portrait with an altered copy of the face blended into it.",
+            "A fake made for this project: the NASA portrait with an altered copy of the face blended into it.",
         ),
     )
 }
@@ -49,5 +49,5 @@ SAMPLES = {
 def read_sample(name: str) -> bytes:
     """Return a sample's file."""
     if name == "real":
-        return metadata.distribution("scikit-image").locate_file(PORTRAIT).read_bytes()
+        return Path(str(metadata.distribution("scikit-image").locate_file(PORTRAIT))).read_bytes()
     return FAKE.read_bytes()

@@ -1,4 +1,4 @@
-"""Brings the database to the newest migration when a worker starts."""
+"""Upgrade the database to the newest migration when a worker starts."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def newest_revision() -> str:
-    """Return the newest migration's revision, which is also the beginning of its file's name."""
+    """Return the newest migration's revision, which its file name begins with."""
     return max(path.stem.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def upgrade_database(app: Flask) -> None:
-    """Apply the migrations that the database lacks; at once when it lacks none.
+    """Apply the missing migrations; return quickly if there are none.
 
-    Flask-Migrate is imported only when there is work or for `flask db`, because it takes a quarter of a second.
+    Flask-Migrate is imported only for that and for `flask db`, because its import takes a quarter of a second.
 
     Raises:
-        StartupError: the database cannot be reached or is none.
+        StartupError: the database cannot be reached, or the file is not a database.
     """
     if os.environ.get("FLASK_RUN_FROM_CLI") == "true":
         _register_migrate(app)
@@ -43,11 +43,12 @@ def upgrade_database(app: Flask) -> None:
 
 
 def current_revision() -> str | None:
-    """Return the revision the database is at, None when it is empty."""
+    """Return the revision of the database, None when it is empty."""
     with db.engine.connect() as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
-        return connection.scalar(text("SELECT version_num FROM alembic_version"))
+        revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        return revision
 
 
 def _register_migrate(app: Flask) -> None:

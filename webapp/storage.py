@@ -1,4 +1,4 @@
-"""Files under names of our own making, in a folder or wherever fsspec reaches."""
+"""Files under generated names, in a folder or anywhere fsspec can write."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from webapp.config import PREFIX, StartupError
 
 
 class Storage:
-    """A place for bytes.
+    """Store files by name.
 
     Args:
-        url: a folder, or an address fsspec understands, such as s3://bucket/folder.
+        url: a folder, or an fsspec address such as s3://bucket/folder.
 
     Raises:
-        StartupError: nothing installed understands the address.
+        StartupError: no installed package supports the address.
     """
 
     def __init__(self, url: str) -> None:
@@ -32,7 +32,7 @@ class Storage:
             raise StartupError(f"{PREFIX}STORAGE_URL cannot be used: {error}.") from error
 
     def save(self, name: str, data: bytes | BinaryIO) -> None:
-        """Write bytes, or what is left in an open file, whole or not at all; what was there before is replaced."""
+        """Write bytes, or the rest of an open file, atomically; an existing file is replaced."""
         path = f"{self._root}/{name}"
         draft = f"{path}.{secrets.token_hex(8)}.part"
         self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
@@ -52,16 +52,17 @@ class Storage:
         """Open a file for reading.
 
         Raises:
-            FileNotFoundError: there is none of this name.
+            FileNotFoundError: there is no file of this name.
         """
-        return self._files.open(f"{self._root}/{name}", "rb")
+        file: BinaryIO = self._files.open(f"{self._root}/{name}", "rb")
+        return file
 
     @contextmanager
     def local_path(self, name: str) -> Iterator[Path]:
-        """Give a path for libraries that want one; of a file that lies elsewhere it is that of a passing copy.
+        """Give a local path of a file; a file that is stored remotely is copied for the time of the context.
 
         Raises:
-            FileNotFoundError: there is none of this name.
+            FileNotFoundError: there is no file of this name.
         """
         path = f"{self._root}/{name}"
         if "file" in self._files.protocol:
@@ -75,7 +76,7 @@ class Storage:
             yield copy
 
     def delete(self, name: str) -> None:
-        """Remove a file, or a folder with all it holds; a missing one is no error."""
+        """Delete a file, or a folder with its contents; a missing one is no error."""
         self._files.invalidate_cache()
         with suppress(FileNotFoundError):
             self._files.rm(f"{self._root}/{name}", recursive=True)

@@ -1,4 +1,4 @@
-"""What only the pages say, beside the words that `detector` shares with its reports."""
+"""Words and formats of the pages only; those shared with reports are in `detector`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from detector import Verdict
 from detector.evidence import DEGRADATION_LABELS
+from detector.media import MEDIA
 from detector.reports import (
-    CLASS_NAMES,
     TAIL_PHRASES,
     error_rate_sentence,
     format_face_sizes,
@@ -32,8 +32,8 @@ SHORT_VERDICTS = {
 }
 WORK_HEADLINES = {
     State.WAITING: "Waiting for its turn",
-    State.RUNNING: "Being judged",
-    State.FAILED: "There is no verdict",
+    State.RUNNING: "Being analysed",
+    State.FAILED: "The analysis failed",
     State.CANCELLED: "Cancelled",
 }
 DEGRADATION_NAMES = {
@@ -50,27 +50,27 @@ def short_verdict(verdict: str) -> str:
 
 
 def work_headline(analysis: Analysis) -> str:
-    """Return what is going on with an upload that has no verdict."""
+    """Return the headline for an upload without a verdict."""
     return WORK_HEADLINES[State(analysis.state)]
 
 
 def work_progress(analysis: Analysis) -> str:
-    """Return how far the judging is, such as "42% done"."""
-    return f"{analysis.progress:.0%} done" if analysis.state == State.RUNNING else "It begins in a moment."
+    """Return the progress of an analysis, such as "42% done"."""
+    return f"{analysis.progress:.0%} done" if analysis.state == State.RUNNING else "It starts in a moment."
 
 
 def degradation_name(name: str) -> str:
-    """Return how a picture arrived in words; a name that is not known as it is."""
+    """Return a degradation in words; an unknown name is returned as it is."""
     return DEGRADATION_NAMES.get(name, name)
 
 
 def degradation_label(name: str) -> str:
-    """Return the same in so few words that they fit beside a mark."""
+    """Return a degradation in a word or two, to fit beside a mark."""
     return DEGRADATION_LABELS.get(name, name)
 
 
 def format_interval(measured: Mapping[str, Any], *, share: bool = True) -> str:
-    """Return what stands behind a measured value: "95% interval 2.2% to 4.3%, n = 1,784"."""
+    """Return the interval of a measured value: "95% interval 2.2% to 4.3%, n = 1,784"."""
     parts = []
     if measured.get("low") is not None and measured.get("high") is not None:
         low, high = (format_estimate(measured[end], share=share) for end in ("low", "high"))
@@ -82,12 +82,12 @@ def format_interval(measured: Mapping[str, Any], *, share: bool = True) -> str:
 
 def tail_label(kind: str, media: str) -> str:
     """Return what an error rate counts: "Real pictures this high or higher"."""
-    return f"{CLASS_NAMES[media][kind].capitalize()} {TAIL_PHRASES[kind]}"
+    return f"{MEDIA[media].class_names[kind].capitalize()} {TAIL_PHRASES[kind]}"
 
 
 def class_name(kind: str, media: str) -> str:
-    """Return what the held-out files of a kind are called: "real pictures"."""
-    return CLASS_NAMES[media][kind]
+    """Return the name of a class of held-out files: "real pictures"."""
+    return MEDIA[media].class_names[kind]
 
 
 def format_duration(elapsed_ms: float) -> str:

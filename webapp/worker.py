@@ -1,4 +1,4 @@
-"""The process that judges videos and recordings: started by the server, or by hand with `python -m webapp.worker`."""
+"""Analyse videos and recordings: started by the server, or by hand with `python -m webapp.worker`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from webapp.jobs import NICENESS, exclusive_lock, work
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Judge what waits: for the server whose process number is given, which holds the lock, or by hand for ever."""
+    """Run the waiting analyses, for the server whose process id is given, or by hand until a signal arrives."""
     arguments = sys.argv[1:] if argv is None else argv
     os.nice(NICENESS)
     try:

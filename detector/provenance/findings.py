@@ -244,7 +244,14 @@ def update_meanings(finding: Mapping[str, Any]) -> dict[str, Any]:
     return {**finding, "can_mean": can_mean, "cannot_mean": cannot_mean}
 
 
-def read_provenance(data: bytes, *, image: np.ndarray | None = None, trust_anchors: str | None = None) -> Provenance:
+def read_provenance(
+    data: bytes,
+    *,
+    image: np.ndarray | None = None,
+    trust_anchors: str | None = None,
+    media_type: str | None = None,
+    sha256: str | None = None,
+) -> Provenance:
     """Read what a file states about its own origin, without network access; damaged metadata are reported and skipped.
 
     EXIF, XMP and texts are read from JPEG, PNG, WebP and TIFF files, Content Credentials (C2PA) from every type.
@@ -254,11 +261,13 @@ def read_provenance(data: bytes, *, image: np.ndarray | None = None, trust_ancho
         image: (H, W, 3) uint8 RGB, its upright picture, which a preview in the file is compared with; None skips the
             comparison.
         trust_anchors: certificates (PEM) of trusted signers; None when there is no such list.
+        media_type: the result of `sniff`; None sniffs the file.
+        sha256: the file's hash in hexadecimal; None computes it.
 
     Raises:
         UnreadableMedia: the file is of an unsupported type.
     """
-    media_type = sniff(data)
+    media_type = media_type or sniff(data)
     metadata = read_metadata(data, media_type)
     notes = metadata or Metadata({}, {}, False, (), b"", ())
     damaged = list(notes.damaged)
@@ -282,7 +291,7 @@ def read_provenance(data: bytes, *, image: np.ndarray | None = None, trust_ancho
     elif not origin:
         origin.append(_describe_absence(notes))
     return Provenance(
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=sha256 or hashlib.sha256(data).hexdigest(),
         size_bytes=len(data),
         media_type=media_type,
         exif=notes.exif,

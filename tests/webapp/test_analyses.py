@@ -14,7 +14,9 @@ from sqlalchemy import func, select
 
 import detector
 from detector import MediaTooLarge, UnreadableMedia
-from webapp import analyses, artifacts
+from detector.record import to_record
+from webapp import analyses, page_files
+from webapp.detector_thread import DetectorThread
 from webapp.models import Analysis, State, Upload, db
 from webapp.storage import Storage
 
@@ -33,11 +35,11 @@ def references():
     return db.session.scalar(select(Upload.reference_count))
 
 
-def test_a_submitted_picture_keeps_what_the_detector_said(context, face_jpeg, real_detector):
+def test_a_submitted_picture_has_the_verdict_of_the_detector(context, face_jpeg, real_detector):
     kept = analyses.get(submit(face_jpeg, filename="me.jpg").id, "somebody")
     said = real_detector.detect(face_jpeg)
     assert (kept.verdict, kept.probability, kept.media) == (said.verdict, pytest.approx(said.probability), "image")
-    assert kept.result["faces"] == said.to_dict()["faces"]
+    assert kept.result["faces"] == to_record(said)["faces"]
     calibration = real_detector.pictures.engine.spec.calibration
     assert (kept.threshold_real, kept.threshold_fake) == (calibration.threshold_real, calibration.threshold_fake)
     assert (kept.upload_sha256, kept.filename) == (hashlib.sha256(face_jpeg).hexdigest(), "me.jpg")
@@ -52,16 +54,16 @@ def test_the_files_are_the_upload_itself_and_what_the_page_shows(context, face_j
         *(f"{folder}/{name}" for name in ("crop.png", "heatmap-0.png", "picture.jpg", "thumbnail.jpg")),
         f"uploads/{analysis.upload_sha256}",
     ]
-    with analyses.open_file(analysis, artifacts.PICTURE) as file:
+    with analyses.open_file(analysis, page_files.PICTURE) as file:
         assert detector.media.read_image(file.read()).shape == (512, 512, 3)
-    with analyses.open_file(analysis, artifacts.THUMBNAIL) as file:
-        assert max(detector.media.read_image(file.read()).shape) == artifacts.THUMBNAIL_SIDE_PX
+    with analyses.open_file(analysis, page_files.THUMBNAIL) as file:
+        assert max(detector.media.read_image(file.read()).shape) == page_files.THUMBNAIL_SIDE_PX
 
 
 def test_the_picture_shown_is_no_larger_than_a_page(context, astronaut):
     large = np.asarray(astronaut.resize((1700, 1750)))
-    with analyses.open_file(submit(detector.media.encode_jpeg(large)), artifacts.PICTURE) as file:
-        assert detector.media.read_image(file.read()).shape[0] == artifacts.PREVIEW_SIDE_PX
+    with analyses.open_file(submit(detector.media.encode_jpeg(large)), page_files.PICTURE) as file:
+        assert detector.media.read_image(file.read()).shape[0] == page_files.PREVIEW_SIDE_PX
 
 
 def test_only_the_visitor_who_sent_it_gets_it(context, face_jpeg):
@@ -90,12 +92,12 @@ def test_the_bytes_go_with_the_last_analysis_that_refers_to_them(context, face_j
     assert references() is None and stored_files() == []
 
 
-def test_the_same_bytes_are_judged_afresh(context, face_jpeg, real_detector, monkeypatch):
-    judged = []
+def test_the_same_bytes_are_analysed_again(context, face_jpeg, real_detector, monkeypatch):
+    analysed = []
     detect = real_detector.detect
-    monkeypatch.setattr(real_detector, "detect", lambda data, **how: judged.append(data) or detect(data, **how))
+    monkeypatch.setattr(real_detector, "detect", lambda data, **how: analysed.append(data) or detect(data, **how))
     assert submit(face_jpeg, "alice").id != submit(face_jpeg, "bob").id
-    assert len(judged) == 2
+    assert len(analysed) == 2
 
 
 def test_a_lost_file_comes_back_with_the_same_bytes(context, face_jpeg, app, stored_files):
@@ -142,7 +144,7 @@ def test_a_commit_that_fails_leaves_nothing_behind(context, face_jpeg, stored_fi
         (b"\xff\xd8\xff" + b"0" * 1_000_000, MediaTooLarge, "1.0 MB; at most 1 MB"),
     ],
 )
-def test_what_cannot_be_judged_is_refused_and_not_kept(make_app, data, error, words, stored_files):
+def test_what_cannot_be_analysed_is_refused_and_not_kept(make_app, data, error, words, stored_files):
     with make_app(MAX_UPLOAD_MB=1).app_context():
         with pytest.raises(error, match=words):
             submit(data)
@@ -229,7 +231,7 @@ def test_an_upload_survives_the_deletion_of_its_twin_at_the_same_moment(app, fac
         assert f"uploads/{hashlib.sha256(face_jpeg).hexdigest()}" in stored_files()
 
 
-def test_the_detector_is_loaded_once_and_judges_one_picture_at_a_time(app, face_jpeg, real_detector, monkeypatch):
+def test_the_detector_is_loaded_once_and_analyses_one_picture_at_a_time(app, face_jpeg, real_detector, monkeypatch):
     loads, inside, most = [], 0, 0
     detect = real_detector.detect
 
@@ -243,20 +245,20 @@ def test_the_detector_is_loaded_once_and_judges_one_picture_at_a_time(app, face_
 
     monkeypatch.setattr(real_detector, "detect", count)
     monkeypatch.setattr(detector, "load_detector", lambda **how: loads.append(how) or time.sleep(0.01) or real_detector)
-    app.extensions["detector"] = analyses.DetectorThread(threads=3)
+    app.extensions["detector"] = DetectorThread(threads=3)
     in_threads(app, 6, lambda index: submit(face_jpeg).id)
     assert (loads, most) == ([{"threads": 3}], 1)
 
 
-def test_the_memory_of_large_pictures_is_given_back(tmp_path):
-    """A worker that has judged 40 megapixels for three visitors at once is not much larger than before."""
+def test_the_memory_of_large_pictures_is_released(tmp_path):
+    """A worker that has analysed 40 megapixels for three visitors at once is not much larger than before."""
     script = f"""if True:
         import io, numpy, detector
         from concurrent.futures import ThreadPoolExecutor
         from webapp import create_app
         from webapp.analyses import submit
         app = create_app({{"INSTANCE_PATH": {str(tmp_path)!r}, "THREADS": 1, "JOBS": "off"}})
-        def judge(side_px):
+        def analyse_grey(side_px):
             picture = detector.media.encode_jpeg(numpy.full((side_px, side_px, 3), 99, numpy.uint8))
             with app.app_context():
                 submit(io.BytesIO(picture), filename="grey.jpg", visitor="somebody")
@@ -264,9 +266,9 @@ def test_the_memory_of_large_pictures_is_given_back(tmp_path):
             with open("/proc/self/status") as status:
                 return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1000
         with ThreadPoolExecutor(3) as pool:
-            list(pool.map(judge, [1000] * 3))
+            list(pool.map(analyse_grey, [1000] * 3))
             before = size_mb()
-            list(pool.map(judge, [6300] * 3))
+            list(pool.map(analyse_grey, [6300] * 3))
             print(size_mb() - before)
     """
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -287,7 +289,7 @@ def test_the_memory_of_large_pictures_is_given_back(tmp_path):
         ("", "unnamed"),
     ],
 )
-def test_a_name_is_cleaned_before_it_is_shown(name, shown):
+def test_a_name_is_cleaned_before_it_is_displayed(name, shown):
     assert analyses.clean_name(name) == shown
 
 

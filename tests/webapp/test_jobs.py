@@ -1,4 +1,4 @@
-"""Work beside the server: what stands in the rows, and the process itself under gunicorn."""
+"""Analyses in the background: the states in the rows, and the process itself under gunicorn."""
 
 import http.cookiejar
 import io
@@ -21,11 +21,11 @@ from werkzeug.test import encode_multipart
 from detector import UnreadableMedia
 from detector.voices.detect import VOICE_MODEL_FILES
 from webapp import analyses, jobs
-from webapp.artifacts import AnalysisOutput
+from webapp.analysis_output import AnalysisOutput
 from webapp.config import StartupError
 from webapp.models import Analysis, State, Upload, db
 
-PATIENCE_S = 200  # a busy machine judges slowly
+PATIENCE_S = 200  # a busy machine is slow
 EVERY_FRAME = {"DEEPFAKE_EVERY_S": "0.04"}  # so that a short clip takes long
 
 needs_voice_model = pytest.mark.skipif(
@@ -47,7 +47,7 @@ def clip(portrait):
 
 @pytest.fixture(scope="module")
 def long_clip(portrait):
-    """A minute of the same, of which every frame is looked at where it is used."""
+    """A minute of the same, of which every frame is sampled where it is used."""
     return make_video(pan_over(portrait, 1500, size_px=(160, 120)), options={"preset": "ultrafast"})
 
 
@@ -65,16 +65,16 @@ def run(analysis_id, real_detector, **options):
     jobs.run(analysis_id, lambda: real_detector, **options)
 
 
-def judge_with(monkeypatch, steps, and_then=lambda: None):
-    """Let judging report its progress as `steps`, at once, then do what is asked for."""
+def analyse_with(monkeypatch, steps, and_then=lambda: None):
+    """Replace the analysis by one that reports its progress as `steps` and then calls `and_then`."""
 
-    def judge(path, loaded, *, every_s, progress):
+    def report_and_return(path, loaded, *, every_s, progress):
         for share in steps:
             progress(share)
         return and_then()
 
     monkeypatch.setattr(jobs, "PROGRESS_EVERY_S", 0)
-    monkeypatch.setattr(jobs, "judge", judge)
+    monkeypatch.setattr(jobs, "analyse", report_and_return)
 
 
 @needs_voice_model
@@ -82,8 +82,8 @@ def test_a_video_waits_is_claimed_and_gets_its_verdict(context, clip, real_detec
     analysis_id = submit(clip)
     kept = row(analysis_id)
     assert (kept.state, kept.media, kept.verdict, kept.result) == (State.WAITING, "video", None, {})
-    assert jobs.has_work()
-    assert jobs.claim() == analysis_id and row(analysis_id).state == State.RUNNING
+    assert analyses.has_work()
+    assert analyses.claim() == analysis_id and row(analysis_id).state == State.RUNNING
     run(analysis_id, real_detector)
     kept = row(analysis_id)
     said = real_detector.detect(clip)
@@ -91,12 +91,12 @@ def test_a_video_waits_is_claimed_and_gets_its_verdict(context, clip, real_detec
     assert kept.probability == pytest.approx(said.probability, abs=1e-4)
     assert kept.result["frames_seen"] == said.frames_seen >= 8
     assert f"analyses/{analysis_id}/thumbnail.jpg" in stored_files()
-    assert not jobs.has_work() and jobs.claim() is None
+    assert not analyses.has_work() and analyses.claim() is None
 
 
-def test_the_one_that_has_waited_longest_comes_first(context, clip):
+def test_the_analysis_that_has_waited_longest_is_first(context, clip):
     ids = [submit(clip) for _ in range(3)]
-    assert [jobs.claim() for _ in range(4)] == [*ids, None]
+    assert [analyses.claim() for _ in range(4)] == [*ids, None]
 
 
 def test_nothing_is_claimed_twice(app, clip):
@@ -108,7 +108,7 @@ def test_nothing_is_claimed_twice(app, clip):
         claimed = []
         together.wait()
         with app.app_context():
-            while (analysis_id := jobs.claim()) is not None:
+            while (analysis_id := analyses.claim()) is not None:
                 claimed.append(analysis_id)
         return claimed
 
@@ -119,18 +119,24 @@ def test_nothing_is_claimed_twice(app, clip):
 
 def test_progress_stands_in_the_row(context, clip, real_detector, monkeypatch):
     analysis_id, seen = submit(clip), []
-    judge_with(monkeypatch, (0.25, 0.75), lambda: 1 / 0)
-    change = jobs._change
-    monkeypatch.setattr(jobs, "_change", lambda *a, **k: change(*a, **k) and seen.append(row(*a).progress) is None)
-    jobs.claim()
-    with pytest.raises(ZeroDivisionError):  # a mistake of ours brings the process down, and is told by `recover`
+    analyse_with(monkeypatch, (0.25, 0.75), lambda: 1 / 0)
+    store = analyses.set_progress
+
+    def store_and_read(analysis_id, progress):
+        is_running = store(analysis_id, progress)
+        seen.append(row(analysis_id).progress)
+        return is_running
+
+    monkeypatch.setattr(analyses, "set_progress", store_and_read)
+    analyses.claim()
+    with pytest.raises(ZeroDivisionError):  # a bug ends the process, and `recover` reports it
         run(analysis_id, real_detector)
     assert seen == [0.25, 0.75]
 
 
-def test_a_file_that_cannot_be_judged_fails_with_the_sentence(context, clip, real_detector):
+def test_a_file_that_cannot_be_analysed_fails_with_the_sentence(context, clip, real_detector):
     analysis_id = submit(clip[:200])
-    jobs.claim()
+    analyses.claim()
     run(analysis_id, real_detector)
     assert (row(analysis_id).state, row(analysis_id).worker) == (State.FAILED, None)
     assert "damaged or cut off" in row(analysis_id).error
@@ -141,7 +147,7 @@ def test_a_missing_model_fails_the_analysis_and_not_the_process(context, clip):
         raise UnreadableMedia("The model file is missing.")
 
     analysis_id = submit(clip)
-    jobs.claim()
+    analyses.claim()
     jobs.run(analysis_id, load)
     assert (row(analysis_id).state, row(analysis_id).error) == (State.FAILED, "The model file is missing.")
 
@@ -156,8 +162,8 @@ def test_cancelling_stops_the_work_and_trying_again_begins_it_afresh(context, cl
                 assert analyses.cancel(analysis_id, "somebody") is True
             yield share
 
-    judge_with(monkeypatch, cancel_half_way())
-    jobs.claim()
+    analyse_with(monkeypatch, cancel_half_way())
+    analyses.claim()
     run(analysis_id, real_detector)
     assert (steps, row(analysis_id).state) == ([0.1, 0.2], State.CANCELLED)
     assert analyses.cancel(analysis_id, "somebody") is False
@@ -166,13 +172,13 @@ def test_cancelling_stops_the_work_and_trying_again_begins_it_afresh(context, cl
     again = row(analysis_id)
     assert (again.state, again.progress, again.attempts) == (State.WAITING, 0, 0)
     assert analyses.retry(analysis_id, "somebody") is False
-    assert jobs.claim() == analysis_id
+    assert analyses.claim() == analysis_id
 
 
 def test_what_is_cancelled_or_deleted_at_the_last_moment_stays_so(
     context, clip, real_detector, monkeypatch, stored_files
 ):
-    """The verdict comes when nobody wants it any more: nothing of it is kept."""
+    """The verdict arrives after the cancellation or deletion: nothing of it is stored."""
 
     cancelled, deleted = submit(clip), submit(clip, "another")
 
@@ -183,8 +189,8 @@ def test_what_is_cancelled_or_deleted_at_the_last_moment_stays_so(
         return AnalysisOutput({"verdict": "real"}, {"thumbnail.jpg": b"jpeg"})
 
     for _ in range(2):
-        analysis_id = jobs.claim()
-        judge_with(monkeypatch, (0.5,), lambda analysis_id=analysis_id: give_up(analysis_id))
+        analysis_id = analyses.claim()
+        analyse_with(monkeypatch, (0.5,), lambda analysis_id=analysis_id: give_up(analysis_id))
         run(analysis_id, real_detector)
     assert (row(cancelled).state, row(cancelled).verdict, row(deleted)) == (State.CANCELLED, None, None)
     assert stored_files() == [f"uploads/{row(cancelled).upload_sha256}"]
@@ -198,8 +204,8 @@ def test_deleting_while_it_runs_leaves_nothing_behind(context, clip, real_detect
         assert analyses.delete(analysis_id, "somebody")
         yield 0.2
 
-    judge_with(monkeypatch, delete_half_way(), lambda: pytest.fail("It went on after the deletion."))
-    jobs.claim()
+    analyse_with(monkeypatch, delete_half_way(), lambda: pytest.fail("It went on after the deletion."))
+    analyses.claim()
     run(analysis_id, real_detector)
     assert (row(analysis_id), stored_files()) == (None, [])
     assert db.session.query(Upload).count() == 0
@@ -207,8 +213,8 @@ def test_deleting_while_it_runs_leaves_nothing_behind(context, clip, real_detect
 
 def test_a_stop_of_the_server_puts_the_work_back(context, clip, real_detector, monkeypatch):
     analysis_id = submit(clip)
-    judge_with(monkeypatch, (0.1,), lambda: pytest.fail("It went on after the stop."))
-    jobs.claim()
+    analyse_with(monkeypatch, (0.1,), lambda: pytest.fail("It went on after the stop."))
+    analyses.claim()
     run(analysis_id, real_detector, is_stopping=lambda: True)
     kept = row(analysis_id)
     assert (kept.state, kept.attempts, kept.progress, kept.worker) == (State.WAITING, 0, 0, None)
@@ -217,46 +223,49 @@ def test_a_stop_of_the_server_puts_the_work_back(context, clip, real_detector, m
 def test_what_brings_the_process_down_twice_is_given_up(context, clip):
     first, second = submit(clip), submit(clip)
     for _ in range(2):
-        assert jobs.claim() == first
-        assert jobs.has_work()
-        jobs.recover()  # the process died, and a new one looks around
-    assert (row(first).state, row(first).error) == (State.FAILED, jobs.GAVE_UP)
+        assert analyses.claim() == first
+        assert analyses.has_work()
+        analyses.recover()  # the process died, and a new one starts
+    assert (row(first).state, row(first).error) == (State.FAILED, analyses.GAVE_UP)
     assert row(second).state == State.WAITING
 
 
-def test_what_another_machine_judges_is_left_alone(app, context, clip, real_detector):
+def test_what_another_machine_analyses_is_left_alone(app, context, clip, real_detector):
     analysis_id = submit(clip)
-    jobs.claim()
+    analyses.claim()
     db.session.execute(update(Analysis).values(worker="another machine"))
     db.session.commit()
-    assert not jobs.has_work()
-    jobs.recover()
+    assert not analyses.has_work()
+    analyses.recover()
     run(analysis_id, real_detector)
     assert (row(analysis_id).state, row(analysis_id).worker) == (State.RUNNING, "another machine")
 
 
-def test_only_one_process_judges_for_an_instance(tmp_path):
+def test_only_one_process_analyses_for_an_instance(tmp_path):
     with jobs.exclusive_lock(tmp_path):
         assert (tmp_path / "jobs.lock").read_text() == f"{os.getpid()}\n"
-        with pytest.raises(StartupError, match="judges already"), jobs.exclusive_lock(tmp_path, wait=False):
-            pytest.fail("Two were alone.")
+        with (
+            pytest.raises(StartupError, match="Another job process is running"),
+            jobs.exclusive_lock(tmp_path, wait=False),
+        ):
+            pytest.fail("Two processes hold the lock.")
     with jobs.exclusive_lock(tmp_path, wait=False):
         pass
 
 
 @pytest.mark.parametrize(
-    ("server_pid", "idle_s", "judges"),
+    ("server_pid", "idle_s", "is_run"),
     [(os.getppid(), 0, False), (os.getppid(), 3, True), (os.getpid(), 3600, False)],
     ids=["idle", "busy", "the server is gone"],
 )
 def test_the_process_ends_when_it_is_idle_and_with_its_server(
-    app, context, clip, monkeypatch, server_pid, idle_s, judges
+    app, context, clip, monkeypatch, server_pid, idle_s, is_run
 ):
-    analysis_id, judged = submit(clip), []
+    analysis_id, analysed = submit(clip), []
     monkeypatch.setattr(jobs.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(jobs, "run", lambda analysis_id, load, is_stopping: judged.append(analysis_id))
+    monkeypatch.setattr(jobs, "run", lambda analysis_id, load, is_stopping: analysed.append(analysis_id))
     jobs.work(app, server_pid=server_pid, idle_s=idle_s)
-    assert judged == [analysis_id] * judges
+    assert analysed == [analysis_id] * is_run
 
 
 def test_the_supervisor_starts_one_process_after_the_other_while_there_is_work(make_app, clip, monkeypatch):
@@ -271,8 +280,8 @@ def test_the_supervisor_starts_one_process_after_the_other_while_there_is_work(m
 
         def wait(self):
             with app.app_context():
-                jobs.claim()
-                jobs.recover()
+                analyses.claim()
+                analyses.recover()
             return -signal.SIGKILL
 
     monkeypatch.setattr(jobs.subprocess, "Popen", Process)
@@ -280,8 +289,8 @@ def test_the_supervisor_starts_one_process_after_the_other_while_there_is_work(m
     with app.app_context():
         analysis_id = submit(clip)
         app.extensions["jobs"]._thread.join(PATIENCE_S)
-        assert row(analysis_id).error == jobs.GAVE_UP
-    assert len(started) == jobs.MAX_ATTEMPTS
+        assert row(analysis_id).error == analyses.GAVE_UP
+    assert len(started) == analyses.MAX_ATTEMPTS
     command, environment = started[0]
     assert command == ["-m", "webapp.worker", str(os.getpid())]
     settings = {name: environment[f"DEEPFAKE_{name}"] for name in ("INSTANCE_PATH", "EVERY_S", "COOKIE_SECURE")}
@@ -341,7 +350,7 @@ DONE = "This is a Real|This is a Deepfake|Inconclusive"
 @on_linux
 @needs_voice_model
 def test_a_job_survives_the_end_of_its_server(start_server, tmp_path, portrait):
-    """The server is told to stop in mid-job; the next one finishes the work, and no process stays behind."""
+    """The server stops during a job; the next one finishes the work, and no process is left."""
     clip = make_video(pan_over(portrait, 200, size_px=(160, 120)), options={"preset": "ultrafast"})
     with start_server(tmp_path, **EVERY_FRAME) as (address, _):
         visitor = Visitor(address)
@@ -360,14 +369,14 @@ def test_a_file_that_kills_the_process_harms_no_other(start_server, tmp_path, lo
     with start_server(tmp_path, **EVERY_FRAME) as (address, _):
         visitor = Visitor(address)
         deadly, harmless = visitor.upload(long_clip), visitor.upload(clip)
-        for _ in range(jobs.MAX_ATTEMPTS):
+        for _ in range(analyses.MAX_ATTEMPTS):
             visitor.wait_for(f"{deadly}/state", r'"progress":(0\.0|null),')  # not what the one before has left
             visitor.wait_for(f"{deadly}/state", "[1-9]% done")
             pid = pid_in(tmp_path)
             os.kill(pid, signal.SIGKILL)
             wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists())  # it is no zombie either
         visitor.wait_for(harmless, DONE)
-        assert "brought the program down" in visitor.get(deadly)
+        assert "crashed twice" in visitor.get(deadly)
 
 
 @on_linux

@@ -3,6 +3,7 @@ import io
 import json
 import re
 import struct
+import sys
 import threading
 import zipfile
 import zlib
@@ -14,14 +15,15 @@ from certificates import sign
 from PIL import Image, PngImagePlugin
 from werkzeug.datastructures import FileStorage
 
-from detector.evidence import explanations
+import detector
+from detector.evidence import explanations, run_deletion_check
 from detector.models.reference_scores import ReferenceScores
 from detector.reports import verify_bundle
 from detector.results import HISTOGRAM_BIN_EDGES
-from webapp import evidence
+from webapp import evidence, uploads
+from webapp.drawings import histogram_position
 from webapp.headers import SECURITY_HEADERS
 from webapp.models import Analysis, Upload, db
-from webapp.pages import score_step
 
 
 def saved(picture, format="JPEG", **options):
@@ -76,7 +78,7 @@ def test_an_upload_leads_to_its_verdict(client, force_verdict, face_jpeg, real_d
     assert f"{face.probability:.0%} fake" in page or f"{face.probability:.1%} fake" in page
     x, y, w, h = face.box
     assert f'class="box" x="{x}" y="{y}" width="{w}" height="{h}"' in page
-    assert f'href="{response.location}/faces/0/heatmap"' in page and 'viewBox="0 0 512 512"' in page
+    assert f'href="{response.location}/files/heatmap-0.png"' in page and 'viewBox="0 0 512 512"' in page
     assert ("lies between the two thresholds" in page) is (verdict == "inconclusive")
     assert "me.jpg" in page and re.search(r"Processing time</dt><dd>\d+ ms|Processing time</dt><dd>\d\.\d s", page)
     assert "has not been measured" in page or "held-out" in page
@@ -97,7 +99,7 @@ def held_out(monkeypatch, real_detector):
         split="val",
         model_sha256=real_detector.pictures.engine.model_sha256,
     )
-    monkeypatch.setattr(real_detector.pictures, "held_out", table)
+    monkeypatch.setattr(real_detector.pictures, "reference_scores", table)
 
 
 def words_of(page):
@@ -139,7 +141,7 @@ def test_a_picture_shows_where_the_score_lies_among_held_out_ones(
     assert bars["fake"] == [("", "0"), ('class="counted" ', "0"), ("", f"{steps - 1}")]
     heights = [float(height) for height in re.findall(r'height="([\d.]+)"/>', drawing)]
     assert heights[0] == 46 and heights[1] == pytest.approx(46 * 0.1 / 0.9, abs=0.01)  # 270 and 30 of 300
-    place = score_step(real_detector.detect(face_jpeg).probability)
+    place = histogram_position(real_detector.detect(face_jpeg).probability)
     assert f'class="marker" x="{round(100 * place / steps, 2)}%"' in drawing
     assert "Real pictures this high or higher: 10.0%" in drawing and "Deepfakes this low or lower: 25.0%" in drawing
 
@@ -157,7 +159,7 @@ def test_a_result_without_error_rates_is_still_shown(client, app, held_out, face
 
 
 @pytest.mark.parametrize(("verdict", "said"), [("deepfake", True), ("real", False)])
-def test_with_a_table_of_one_kind_only_that_one_is_told(
+def test_with_reference_scores_of_one_class_only_that_rate_is_shown(
     client, force_verdict, real_detector, held_out, face_jpeg, verdict, said
 ):
     sizes = tuple(size for size in real_detector.pictures.reference_scores.sizes if size.kind == "real")
@@ -167,20 +169,13 @@ def test_with_a_table_of_one_kind_only_that_one_is_told(
     assert (REALS in page) is ("This size is a face" in page) is said and "histograms" not in page
 
 
-def test_places_among_the_steps_of_scores():
-    assert [score_step(edge) for edge in HISTOGRAM_BIN_EDGES] == pytest.approx(range(len(HISTOGRAM_BIN_EDGES)))
-    assert score_step(0.03) == pytest.approx(5 + 1 / 3) and score_step(0.9995) == pytest.approx(
-        len(HISTOGRAM_BIN_EDGES) - 1.5
-    )
-
-
 @pytest.mark.parametrize(
     ("address", "kind", "magic"),
     [
-        ("/crop", "image/png", b"\x89PNG"),
-        ("/picture", "image/jpeg", b"\xff\xd8\xff"),
-        ("/thumbnail", "image/jpeg", b"\xff\xd8\xff"),
-        ("/faces/0/heatmap", "image/png", b"\x89PNG"),
+        ("/files/crop.png", "image/png", b"\x89PNG"),
+        ("/files/picture.jpg", "image/jpeg", b"\xff\xd8\xff"),
+        ("/files/thumbnail.jpg", "image/jpeg", b"\xff\xd8\xff"),
+        ("/files/heatmap-0.png", "image/png", b"\x89PNG"),
     ],
 )
 def test_derived_pictures_are_private_and_of_the_right_kind(client, face_jpeg, address, kind, magic):
@@ -196,16 +191,16 @@ def test_the_picture_is_upright(client, astronaut):
     exif[0x0112] = 6
     location = client.upload(saved(turned, exif=exif)).location
     assert 'viewBox="0 0 512 300"' in client.get(location).text
-    assert Image.open(io.BytesIO(client.get(f"{location}/picture").data)).size == (512, 300)
+    assert Image.open(io.BytesIO(client.get(f"{location}/files/picture.jpg").data)).size == (512, 300)
 
 
-def test_several_faces_are_told_apart(client, astronaut):
+def test_several_faces_are_numbered(client, astronaut):
     two = Image.new("RGB", (1024, 512))
     two.paste(astronaut, (0, 0))
     two.paste(astronaut.resize((400, 400)), (560, 60))
     page = client.get(client.upload(saved(two)).location).text
     picture = re.search(r'<svg class="picture".*?</svg>', page, re.S)[0]
-    assert picture.count('class="box"') == 2 and picture.count('/heatmap"') == 2
+    assert picture.count('class="box"') == 2 and picture.count("/files/heatmap-") == 2
     assert "2 faces were found" in page and "most suspicious face, number 1" in page
     scores = re.findall(r'class="score">(.*?)<', page)
     labels = re.findall(r">(\d) · (.*?)</text>", page)
@@ -215,11 +210,11 @@ def test_several_faces_are_told_apart(client, astronaut):
 def test_a_picture_without_a_face_is_inconclusive_and_says_so(client):
     page = client.get(client.upload(saved(Image.new("RGB", (300, 200), "teal"))).location).text
     assert "<h1>Inconclusive</h1>" in page and "No face was found" in page
-    assert 'class="box"' not in page and '/heatmap"' not in page
-    assert 'id="explanation"' not in page and 'id="deliveries"' not in page and 'id="provenance"' in page
+    assert 'class="box"' not in page and "/files/heatmap-" not in page
+    assert 'id="explanation"' not in page and 'id="robustness"' not in page and 'id="provenance"' in page
 
 
-@pytest.mark.parametrize(("name", "origin"), [("real", "A real photograph"), ("fake", "A fake of our own making")])
+@pytest.mark.parametrize(("name", "origin"), [("real", "A real photograph"), ("fake", "A fake made for this project")])
 def test_a_sample_is_labelled_as_what_it_is(client, name, origin):
     response = client.submit(f"/samples/{name}")
     page = client.get(response.location).text
@@ -227,16 +222,10 @@ def test_a_sample_is_labelled_as_what_it_is(client, name, origin):
     assert 'class="box"' in page
 
 
-def test_the_fake_sample_is_made_once_and_differs_only_around_the_face(client, app, monkeypatch, astronaut):
-    import detector
-
-    made = []
-    make = detector.make_sample_fake
-    monkeypatch.setattr(detector, "make_sample_fake", lambda *arguments: made.append(1) or make(*arguments))
-    location = [client.submit("/samples/fake").location for _ in range(2)][1]
-    shown = np.asarray(Image.open(io.BytesIO(client.get(f"{location}/picture").data)), int)
+def test_the_fake_sample_differs_only_around_the_face(client, astronaut):
+    location = client.submit("/samples/fake").location
+    shown = np.asarray(Image.open(io.BytesIO(client.get(f"{location}/files/picture.jpg").data)), int)
     difference = np.abs(shown - np.asarray(astronaut, int)).mean(axis=2)
-    assert made == [1]
     assert difference[90:150, 190:260].mean() > 3 * difference[300:].mean()
 
 
@@ -251,10 +240,18 @@ def test_a_stranger_sees_and_deletes_nothing(client, app, face_jpeg):
     stranger = app.test_client()
     stranger.upload(face_jpeg)
     unknown = stranger.get("/analyses/nosuchresultanywhere00")
-    for address in ("", "/picture", "/thumbnail", "/faces/0/heatmap", "/crop", "/lime", "/evidence.zip"):
+    for address in (
+        "",
+        "/files/picture.jpg",
+        "/files/thumbnail.jpg",
+        "/files/heatmap-0.png",
+        "/files/crop.png",
+        "/files/lime.png",
+        "/evidence.zip",
+    ):
         refused = stranger.get(location + address)
         assert (refused.status_code, refused.text) == (404, unknown.text)
-    for action in ("examination", "delete"):
+    for action in ("explanation-checks", "robustness", "delete"):
         assert stranger.submit(f"{location}/{action}").status_code == 404
     assert client.get(location).status_code == 200
 
@@ -264,7 +261,7 @@ def test_deleting_takes_the_result_and_its_files(client, app, face_jpeg, stored_
     response = client.submit(f"{location}/delete")
     assert (response.status_code, response.location) == (303, "/")
     assert "have been deleted" in client.get("/").text
-    assert [client.get(location + rest).status_code for rest in ("", "/picture")] == [404, 404]
+    assert [client.get(location + rest).status_code for rest in ("", "/files/picture.jpg")] == [404, 404]
     assert client.submit(f"{location}/delete").status_code == 404
     assert kept_rows(app) == (0, 0) and stored_files() == []
 
@@ -273,44 +270,112 @@ def test_deleting_takes_the_result_and_its_files(client, app, face_jpeg, stored_
 
 
 @pytest.fixture
-def hasty(monkeypatch):
-    """Let LIME and the deletion check look at a few faces instead of 700, and return how often they were asked."""
+def lime_runs(monkeypatch):
+    """Let LIME and the deletion check score a few faces instead of 700; a list that grows with each run of LIME."""
     monkeypatch.setattr("detector.evidence.explanations.LIME_SAMPLES", 8)
-    monkeypatch.setattr("detector.evidence.explanation_checks.RANDOM_DELETIONS", 1)
-    asked = []
-    explain = explanations.METHODS["lime"]
-    monkeypatch.setitem(explanations.METHODS, "lime", lambda *inputs: asked.append(1) or explain(*inputs))
-    return asked
+    monkeypatch.setattr(sys.modules[run_deletion_check.__module__], "RANDOM_DELETIONS", 1)
+    runs = []
+    explain = explanations.EXPLANATION_METHODS["lime"]
+    monkeypatch.setitem(explanations.EXPLANATION_METHODS, "lime", lambda *inputs: runs.append(1) or explain(*inputs))
+    return runs
+
+
+@pytest.fixture
+def robustness_runs(monkeypatch):
+    """Return a list that grows with each run of the robustness test."""
+    runs = []
+    measure = detector.evidence.measure_face_robustness
+    monkeypatch.setattr(
+        detector.evidence, "measure_face_robustness", lambda *inputs: runs.append(1) or measure(*inputs)
+    )
+    return runs
 
 
 def section(page, name):
-    return words_of(re.search(rf'<section aria-labelledby="{name}">.*?</section>', page, re.S)[0])
+    return words_of(re.search(rf'<section aria-labelledby="{name}".*?</section>', page, re.S)[0])
 
 
-def kept_result(app):
+def kept_record(app):
     with app.app_context():
-        return db.session.query(Analysis).one().result
+        return db.session.query(Analysis).one().record
+
+
+def change_result(app, change):
+    """Replace the stored result of the only analysis by `change(result)`."""
+    with app.app_context():
+        analysis = db.session.query(Analysis).one()
+        analysis.result = change(analysis.result)
+        db.session.commit()
 
 
 def test_a_page_shows_the_evidence(client, app, face_jpeg):
     location = client.upload(face_jpeg).location
-    page, result = client.get(location).text, kept_result(app)
+    page, record = client.get(location).text, kept_record(app)
     explanation = section(page, "explanation")
-    regions = result["explanation"]["regions"]
-    assert result["explanation"]["sentence"] in explanation and f'href="{location}/crop"' in explanation
-    assert regions and explanation.count('class="box"') == len(regions)
-    x, y, w, h = regions[0]["box"]
+    (kept,) = record["explanations"]
+    assert kept["sentence"] in explanation and f'href="{location}/files/crop.png"' in explanation
+    assert kept["regions"] and explanation.count('class="box"') == len(kept["regions"])
+    x, y, w, h = kept["regions"][0]["box"]
     assert f'class="box" x="{x}" y="{y}" width="{w}" height="{h}"' in explanation
-    assert f">{regions[0]['share']:.0%}<" in explanation
-    assert f'action="{location}/examination"' in explanation and "/lime" not in explanation
-    deliveries = section(page, "deliveries")
-    assert result["stability"]["sentence"] in deliveries and deliveries.count("<circle") == 10
-    probability = result["stability"]["deliveries"][3]["probability"]
-    assert f'cx="{round(100 * probability, 2)}%"' in deliveries and "no part in the verdict" in deliveries
+    assert f">{kept['regions'][0]['share']:.0%}<" in explanation
+    assert f'action="{location}/explanation-checks"' in explanation and "/lime" not in explanation
     provenance = section(page, "provenance")
-    finding = result["provenance"]["findings"][0]
-    assert "nothing of it went into the score" in provenance and result["provenance"]["sha256"] in provenance
+    finding = record["provenance"]["findings"][0]
+    assert "Not used for the score" in provenance and record["provenance"]["sha256"] in provenance
     assert all(html.escape(finding[words]) in provenance for words in ("fact", "can_mean", "cannot_mean"))
+
+
+def test_robustness_is_tested_once_and_only_on_request(client, app, face_jpeg, robustness_runs):
+    location = client.upload(face_jpeg).location
+    before = section(client.get(location).text, "robustness")
+    assert robustness_runs == [] and kept_record(app)["robustness"] is None
+    assert f'action="{location}/robustness"' in before and "<circle" not in before
+    for _ in range(2):
+        response = client.submit(f"{location}/robustness")
+        assert (response.status_code, response.location) == (303, f"{location}#robustness")
+    assert len(robustness_runs) == 1
+    kept, after = kept_record(app)["robustness"], section(client.get(location).text, "robustness")
+    assert html.escape(kept["sentence"]) in after and after.count("<circle") == 10 and "<form" not in after
+    assert f'cx="{round(100 * kept["scores"][3]["probability"], 2)}%"' in after and "Not used for the verdict" in after
+
+
+def test_the_undamaged_picture_comes_first_and_has_the_verdict_of_the_upload(client, app, face_jpeg):
+    client.submit(f"{client.upload(face_jpeg).location}/robustness")
+    record = kept_record(app)
+    stored = record["robustness"]["scores"][0]
+    assert stored["logit"] == pytest.approx(record["logit"], abs=1e-4) and stored["verdict"] == record["verdict"]
+
+
+def test_only_the_most_suspicious_face_is_degraded(client, app, astronaut, real_detector, monkeypatch):
+    two = Image.new("RGB", (1024, 512))
+    two.paste(astronaut, (0, 0))
+    two.paste(astronaut.resize((400, 400)), (560, 60))
+    location, batches = client.upload(saved(two, "PNG")).location, []
+    run = real_detector.pictures.engine.run
+    monkeypatch.setattr(real_detector.pictures.engine, "run", lambda crops: batches.append(len(crops)) or run(crops))
+    client.submit(f"{location}/robustness")
+    scores = kept_record(app)["robustness"]["scores"]
+    assert len(scores) == 10 and sum(batches) <= 10
+    assert scores[0]["logit"] == pytest.approx(kept_record(app)["faces"][0]["logit"], abs=1e-4)
+
+
+@pytest.mark.parametrize("side_px", [None, 90], ids=["no face", "small face"])
+def test_without_a_usable_face_no_robustness_test_is_offered(client, app, astronaut, robustness_runs, side_px):
+    picture = Image.new("RGB", (300, 200), "teal")
+    if side_px:
+        picture.paste(astronaut.resize((side_px, side_px)), (100, 50))
+    location = client.upload(saved(picture, "PNG")).location
+    assert 'id="robustness"' not in client.get(location).text
+    assert client.submit(f"{location}/robustness").status_code == 303
+    assert robustness_runs == [] and kept_record(app)["robustness"] is None
+
+
+@pytest.mark.parametrize("test", ["explanation-checks", "robustness"])
+def test_a_test_of_a_deleted_file_is_not_found(client, app, face_jpeg, test):
+    location = client.upload(face_jpeg).location
+    with app.app_context():
+        uploads.delete_upload(db.session.query(Upload).one().sha256)
+    assert client.submit(f"{location}/{test}").status_code == 404
 
 
 def test_what_a_generator_wrote_is_shown_and_shown_harmless(client, astronaut):
@@ -329,73 +394,81 @@ def test_integrity_and_trust_are_two_facts(client, astronaut, changed, state):
     page = client.get(client.upload(bytes(signed)).location)
     assert page.status_code == 200
     provenance = section(page.text, "provenance")
-    assert re.findall('<p class="state [a-z]+">(.*?)</p>', provenance) == [state, "Not looked up"]
+    assert re.findall('<p class="state [a-z]+">(.*?)</p>', provenance) == [state, "Not checked"]
 
 
-def test_a_face_that_is_not_judged_says_why(client, astronaut):
+def test_an_excluded_face_says_why(client, astronaut):
     two = Image.new("RGB", (1024, 512))
     two.paste(astronaut, (0, 0))
     two.paste(astronaut.resize((90, 90)), (700, 200))
     faces = section(client.get(client.upload(saved(two, "PNG")).location).text, "faces")
-    assert faces.count("Not judged.") == 1 and "too small in this picture" in faces
+    assert faces.count("Excluded.") == 1 and "too small in this picture" in faces
 
 
-def test_an_explanation_is_checked_once(client, app, face_jpeg, hasty, stored_files):
+def test_an_explanation_is_checked_once(client, app, face_jpeg, lime_runs, stored_files):
     location = client.upload(face_jpeg).location
     for _ in range(2):
-        response = client.submit(f"{location}/examination")
+        response = client.submit(f"{location}/explanation-checks")
         assert (response.status_code, response.location) == (303, f"{location}#explanation")
-    assert len(hasty) == 1
-    examined = kept_result(app)["examination"]
+    assert len(lime_runs) == 1
     explanation = section(client.get(location).text, "explanation")
-    for said in (examined["check"]["sentence"], examined["lime"]["sentence"], examined["lime"]["check"]["sentence"]):
-        assert said in explanation
-    assert explanation.count("<polyline") == 4 and "/examination" not in explanation
-    assert client.get(f"{location}/lime").data.startswith(b"\x89PNG")
+    class_map, lime = kept_record(app)["explanations"]
+    for sentence in (
+        class_map["sentence"],
+        class_map["check"]["sentence"],
+        lime["sentence"],
+        lime["check"]["sentence"],
+    ):
+        assert sentence in explanation
+    assert explanation.count("<polyline") == 4 and "/explanation-checks" not in explanation
+    assert client.get(f"{location}/files/lime.png").data.startswith(b"\x89PNG")
     client.submit(f"{location}/delete")
     assert stored_files() == []
 
 
-def test_two_presses_at_once_do_the_work_once(client, app, face_jpeg, hasty):
-    location = client.upload(face_jpeg).location
+TESTS = [evidence.run_explanation_checks, evidence.run_robustness_test]
+
+
+@pytest.mark.parametrize("run", TESTS)
+def test_simultaneous_requests_do_the_work_once(client, app, face_jpeg, lime_runs, robustness_runs, run):
+    client.upload(face_jpeg)
     with app.app_context():
         analysis_id = db.session.query(Analysis.id).scalar()
 
-    def press():
+    def request_test():
         with app.app_context():
-            evidence.run_explanation_checks(db.session.get_one(Analysis, analysis_id))
+            run(db.session.get_one(Analysis, analysis_id))
 
-    presses = [threading.Thread(target=press) for _ in range(3)]
-    for thread in presses:
+    requests = [threading.Thread(target=request_test) for _ in range(3)]
+    for thread in requests:
         thread.start()
-    for thread in presses:
+    for thread in requests:
         thread.join()
-    assert len(hasty) == 1 and "/lime" in client.get(location).text
+    assert len(lime_runs) + len(robustness_runs) == 1
 
 
-def test_a_picture_deleted_meanwhile_is_not_examined(client, app, face_jpeg, hasty, stored_files):
+@pytest.mark.parametrize("run", TESTS)
+def test_a_deleted_picture_is_not_tested(client, app, face_jpeg, lime_runs, robustness_runs, stored_files, run):
     location = client.upload(face_jpeg).location
     with app.app_context():
         analysis = db.session.query(Analysis).one()
         client.submit(f"{location}/delete")
-        evidence.run_explanation_checks(analysis)
-    assert hasty == [] and stored_files() == []
+        run(analysis)
+    assert lime_runs == robustness_runs == [] and stored_files() == []
 
 
 @pytest.mark.parametrize("matters", [True, False])
-def test_a_map_that_does_not_matter_is_told(client, app, face_jpeg, hasty, matters):
+def test_a_page_says_whether_a_map_matters(client, app, face_jpeg, lime_runs, matters):
     location = client.upload(face_jpeg).location
-    client.submit(f"{location}/examination")
-    with app.app_context():
-        analysis = db.session.query(Analysis).one()
-        examined = analysis.result["examination"]
-        analysis.result = {
-            **analysis.result,
-            "examination": {**examined, "check": {**examined["check"], "matters": matters}},
-        }
-        db.session.commit()
+    client.submit(f"{location}/explanation-checks")
+
+    def set_matters(result):
+        class_map, lime = result["explanations"]
+        return {**result, "explanations": [{**class_map, "check": {**class_map["check"], "matters": matters}}, lime]}
+
+    change_result(app, set_matters)
     badges = re.findall('<span class="badge (?:matters|idle)">(.*?)</span>', client.get(location).text)
-    assert badges[0] == ("The score rests on it" if matters else "This map explains little")
+    assert badges[0] == ("The score depends on it" if matters else "This map explains little")
 
 
 def members(response):
@@ -403,24 +476,29 @@ def members(response):
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-@pytest.mark.parametrize("examined", [False, True])
-def test_the_bundle_of_a_page_verifies(client, app, face_jpeg, hasty, picture_detector, examined):
+@pytest.mark.parametrize("is_checked", [False, True], ids=["", "explanation checked"])
+@pytest.mark.parametrize("is_tested", [False, True], ids=["", "robustness tested"])
+def test_the_bundle_of_a_page_verifies(client, app, face_jpeg, lime_runs, picture_detector, is_checked, is_tested):
     location = client.upload(face_jpeg, "me.jpg").location
-    if examined:
-        client.submit(f"{location}/examination")
+    if is_checked:
+        client.submit(f"{location}/explanation-checks")
+    if is_tested:
+        client.submit(f"{location}/robustness")
     response = client.get(f"{location}/evidence.zip")
     assert response.mimetype == "application/zip" and "private" in response.headers["Cache-Control"]
     assert re.fullmatch(r"attachment; filename=evidence-[0-9a-f]{8}\.zip", response.headers["Content-Disposition"])
     assert verify_bundle(response.data, picture_detector).differences == ()
-    files, result = members(response), kept_result(app)
-    record, report = json.loads(files["detection.json"]), html.unescape(files["report.html"].decode())
-    assert record["detection"]["logit"] == result["logit"]
-    assert record["deliveries"] == result["stability"]["deliveries"]
-    assert result["stability"]["sentence"] in report and result["explanation"]["sentence"] in report
-    said = [found["check"] for found in record["about"]["explanations"]]
-    kept = [result["examination"]["check"], result["examination"]["lime"]["check"]] if examined else [None]
-    assert said == kept and all(check["sentence"] in report for check in kept if check)
-    assert (files["original.jpg"], "maps/02-face-1-lime.png" in files) == (face_jpeg, examined)
+    files, kept = members(response), kept_record(app)
+    bundled, report = json.loads(files["detection.json"]), html.unescape(files["report.html"].decode())
+    assert bundled["detection"]["logit"] == kept["logit"]
+    assert ("robustness_scores" in bundled) is is_tested
+    if is_tested:
+        assert bundled["robustness_scores"] == kept["robustness"]["scores"]
+        assert kept["robustness"]["sentence"] in report
+    assert all(explanation["sentence"] in report for explanation in kept["explanations"])
+    checks = [explanation["check"] for explanation in kept["explanations"] if explanation["check"]]
+    assert len(checks) == 2 * is_checked and all(check["sentence"] in report for check in checks)
+    assert (files["original.jpg"], "maps/02-face-1-lime.png" in files) == (face_jpeg, is_checked)
     assert "original.jpg" not in members(client.get(f"{location}/evidence.zip?original=no"))
 
 
@@ -429,38 +507,43 @@ def test_a_bundle_of_a_picture_without_a_face_verifies(client, picture_detector)
     assert verify_bundle(client.get(f"{location}/evidence.zip").data, picture_detector).differences == ()
 
 
-def test_a_picture_judged_by_another_model_gets_no_further_evidence(client, app, face_jpeg):
+def test_a_picture_analysed_by_another_model_gets_no_further_evidence(client, app, face_jpeg):
     location = client.upload(face_jpeg).location
-    with app.app_context():
-        analysis = db.session.query(Analysis).one()
-        analysis.result = {**analysis.result, "model_sha256": "0" * 64}
-        db.session.commit()
+    change_result(app, lambda result: {**result, "model_sha256": "0" * 64})
     assert client.get(location).status_code == 200
-    for response in (client.get(f"{location}/evidence.zip"), client.submit(f"{location}/examination")):
-        assert response.status_code == 400 and "judged by an earlier model" in problem(response)
+    responses = [client.submit(f"{location}/{test}") for test in ("explanation-checks", "robustness")]
+    for response in (client.get(f"{location}/evidence.zip"), *responses):
+        assert response.status_code == 400 and "analysed by an earlier model" in problem(response)
 
 
-def test_a_result_of_an_earlier_version_is_still_shown(client, app, face_jpeg):
+def test_a_result_of_the_first_versions_is_still_shown(client, app, face_jpeg):
+    def strip(result):
+        new = ("record_version", "explanations", "robustness", "provenance", "heatmaps")
+        faces = [{name: face[name] for name in face if name != "reasons"} for face in result["faces"]]
+        return {**{name: value for name, value in result.items() if name not in new}, "faces": faces}
+
     location = client.upload(face_jpeg).location
-    with app.app_context():
-        analysis = db.session.query(Analysis).one()
-        new = ("explanation", "stability", "provenance", "heatmaps")
-        analysis.result = {name: value for name, value in analysis.result.items() if name not in new}
-        analysis.result["faces"] = [
-            {name: value for name, value in face.items() if name != "reasons"} for face in analysis.result["faces"]
-        ]
-        db.session.commit()
+    change_result(app, strip)
     page = client.get(location)
     assert page.status_code == 200 and 'class="box"' in page.text
-    assert not re.search('id="(explanation|deliveries|provenance|bundle)"', page.text)
+    assert not re.search('id="(explanation|robustness|provenance|bundle)"', page.text)
     assert client.get(f"{location}/evidence.zip").status_code == 404
-    assert client.submit(f"{location}/examination").status_code == 303 and "examination" not in kept_result(app)
+    for test in ("explanation-checks", "robustness"):
+        assert client.submit(f"{location}/{test}").status_code == 303
+    assert "explanations" not in kept_record(app) and "robustness" not in kept_record(app)
 
 
-def test_looking_at_pages_does_no_work(client, app, face_jpeg, monkeypatch):
+def test_displaying_pages_does_no_work(client, app, face_jpeg, monkeypatch):
     location = client.upload(face_jpeg).location
     monkeypatch.setitem(app.extensions, "detector", None)
-    for address in ("/", "/performance", "/healthz", location, f"{location}/picture", f"{location}/faces/0/heatmap"):
+    for address in (
+        "/",
+        "/performance",
+        "/healthz",
+        location,
+        f"{location}/files/picture.jpg",
+        f"{location}/files/heatmap-0.png",
+    ):
         assert client.get(address).status_code == 200
 
 
@@ -487,7 +570,7 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="99" height="99"><circle r
     ],
     ids=lambda value: value if isinstance(value, str) and "." in value else "",
 )
-def test_what_cannot_be_judged_gets_a_sentence(
+def test_an_unusable_file_gets_a_sentence(
     make_app, stored_files, face_jpeg, astronaut, caplog, name, data, status, words
 ):
     app = make_app(MAX_UPLOAD_MB=2)
@@ -518,7 +601,7 @@ def test_what_cannot_be_judged_gets_a_sentence(
     ],
     ids=["grey", "CMYK", "palette", "alpha", "16 bits", "TIFF", "BMP", "WebP", "animated GIF"],
 )
-def test_every_kind_of_picture_is_judged_whatever_its_name_says(client, astronaut, convert):
+def test_every_kind_of_picture_is_analysed_whatever_its_name(client, astronaut, convert):
     response = client.upload(convert(astronaut), "wrong.extension")
     assert response.status_code == 303
     assert 'class="box"' in client.get(response.location).text
@@ -539,24 +622,27 @@ def test_a_form_without_a_file_says_what_to_do(client, fields):
 
 
 @pytest.mark.parametrize("token", [None, "", "made-up", "of somebody else"])
-@pytest.mark.parametrize("address", ["/analyses", "/samples/real", "/analyses/x/delete", "/analyses/x/examination"])
-def test_a_form_without_our_token_is_refused(client, app, token, address):
+@pytest.mark.parametrize(
+    "address",
+    ["/analyses", "/samples/real", "/analyses/x/delete", "/analyses/x/explanation-checks", "/analyses/x/robustness"],
+)
+def test_a_form_without_a_valid_token_is_refused(client, app, token, address):
     if token == "of somebody else":
         token = re.search(r'name="csrf_token" value="([^"]+)"', app.test_client().get("/").text)[1]
     client.get("/")
     response = client.post(address, data={"csrf_token": token} if token is not None else {})
-    assert response.status_code == 400 and "too old or came from elsewhere" in problem(response)
+    assert response.status_code == 400 and "has expired or is from another site" in problem(response)
 
 
 @pytest.mark.parametrize(
     ("method", "address", "status", "words"),
     [
-        ("GET", "/nowhere", 404, "There is nothing here"),
+        ("GET", "/nowhere", 404, "Page not found"),
         ("GET", "/analyses", 405, "only receives forms"),
         ("GET", "/samples/real", 405, "only receives forms"),
-        ("GET", "/visualizations/secret.png", 404, "There is nothing here"),
-        ("GET", "/visualizations/..%2f..%2fmodel.png", 404, "There is nothing here"),
-        ("GET", "/static/../app.py", 404, "There is nothing here"),
+        ("GET", "/visualizations/secret.png", 404, "Page not found"),
+        ("GET", "/visualizations/..%2f..%2fmodel.png", 404, "Page not found"),
+        ("GET", "/static/../app.py", 404, "Page not found"),
     ],
 )
 def test_dead_ends_lead_back(client, method, address, status, words):
@@ -569,7 +655,7 @@ def test_an_unknown_sample_does_not_exist(client):
 
 
 def test_a_missing_model_is_said_without_a_traceback(client, app, face_jpeg, monkeypatch):
-    from webapp.analyses import DetectorThread
+    from webapp.detector_thread import DetectorThread
 
     monkeypatch.setattr("detector.pictures.detect.MODEL_FILES", {"onnx": "missing.onnx"})
     app.extensions["detector"] = DetectorThread()
@@ -580,7 +666,7 @@ def test_a_missing_model_is_said_without_a_traceback(client, app, face_jpeg, mon
 def test_our_own_mistakes_show_no_traceback(client, monkeypatch):
     monkeypatch.setattr("webapp.pages.read_metrics", lambda folder: 1 / 0)
     response = client.get("/performance")
-    assert response.status_code == 500 and "Something went wrong on our side" in response.text
+    assert response.status_code == 500 and "Something went wrong on the server" in response.text
     assert "ZeroDivisionError" not in response.text and "Content-Security-Policy" in response.headers
 
 
@@ -589,7 +675,15 @@ def test_our_own_mistakes_show_no_traceback(client, monkeypatch):
 
 def test_every_answer_carries_the_security_headers(client, face_jpeg):
     location = client.upload(face_jpeg).location
-    for address in ("/", location, f"{location}/picture", "/performance", "/nowhere", "/static/style.css", "/healthz"):
+    for address in (
+        "/",
+        location,
+        f"{location}/files/picture.jpg",
+        "/performance",
+        "/nowhere",
+        "/static/style.css",
+        "/healthz",
+    ):
         headers = client.get(address).headers
         assert {name: headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
         assert ("no-store" in headers["Cache-Control"]) is not address.startswith("/static")
@@ -640,10 +734,18 @@ def test_two_tabs_of_a_new_browser_are_one_visitor(app, face_jpeg):
     assert [client.get(address).status_code for address in found] == [200, 200]
 
 
-@pytest.mark.parametrize("number", ["1", "9" * 3000])
-def test_a_heat_map_of_a_face_that_is_not_there_is_not_found(client, face_jpeg, number):
-    address = client.upload(face_jpeg).location
-    assert client.get(f"{address}/faces/{number}/heatmap").status_code == 404
+@pytest.mark.parametrize(
+    "name", ["heatmap-1.png", f"heatmap-{'9' * 3000}.png", "lime.png", "secret.png", "..%2Fx%2Fpicture.jpg", ""]
+)
+def test_a_file_that_does_not_exist_is_not_found(client, face_jpeg, name):
+    assert client.get(f"{client.upload(face_jpeg).location}/files/{name}").status_code == 404
+
+
+def test_a_stored_file_of_another_name_is_not_sent(client, app, face_jpeg, lime_runs, stored_files):
+    location = client.upload(face_jpeg).location
+    client.submit(f"{location}/explanation-checks")
+    assert any(name.endswith("lime-heat.png") for name in stored_files())
+    assert client.get(f"{location}/files/lime-heat.png").status_code == 404
 
 
 def test_a_wrong_method_says_which_are_right(client):

@@ -82,7 +82,7 @@ def figures(app, tmp_path):
         (Verdict.REAL, "Of 1,145 held-out deepfakes, 5.7% were wrongly called real (95% interval 4.7% to 6.7%)."),
         (
             Verdict.INCONCLUSIVE,
-            "Of 2,345 held-out pictures, 16.3% were left undecided like this one (95% interval 15.3% to 17.3%).",
+            "Of 2,345 held-out pictures, 16.3% were inconclusive like this one (95% interval 15.3% to 17.3%).",
         ),
     ],
 )
@@ -119,10 +119,10 @@ def test_the_performance_page_shows_the_figures(client, figures):
         assert words in page
     assert "3.3% (2.3% to 4.3%)" in page and "0.887 (0.877 to 0.897)" in page and "15.4%" in page
     assert "jpeg 50" in page and "0.853 (0.843 to 0.863)" in page and "8.1% (7.1% to 9.1%)" in page and MODEL in page
-    assert "There are no plots yet" in page and "by <code>python scripts/evaluate_audio.py</code>" in page
+    assert "There are no plots yet" in page and "Run <code>python scripts/evaluate_audio.py</code>" in page
 
 
-def test_the_performance_page_shows_how_voices_are_told_apart(client, figures):
+def test_the_performance_page_shows_the_performance_on_voices(client, figures):
     folder = figures(METRICS)
     (folder / "voice_metrics.json").write_text(json.dumps(VOICE_METRICS))
     page = client.get("/performance").text.replace("\N{NO-BREAK SPACE}", " ")
@@ -133,9 +133,9 @@ def test_the_performance_page_shows_how_voices_are_told_apart(client, figures):
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [
-        (Verdict.DEEPFAKE, "Of 244 real recordings of voices it had not heard, 3.7% were wrongly called a deepfake"),
-        (Verdict.REAL, "Of 221 fakes by generators it had not heard, 5.0% were wrongly called real"),
-        (Verdict.INCONCLUSIVE, "Of 465 recordings of voices it had not heard, 50.8% were left undecided"),
+        (Verdict.DEEPFAKE, "Of 244 real recordings of unseen speakers, 3.7% were wrongly called a deepfake"),
+        (Verdict.REAL, "Of 221 fakes by unseen generators, 5.0% were wrongly called real"),
+        (Verdict.INCONCLUSIVE, "Of 465 recordings of unseen speakers, 50.8% were inconclusive"),
     ],
 )
 def test_a_voice_has_figures_of_its_own(verdict, words):
@@ -145,7 +145,7 @@ def test_a_voice_has_figures_of_its_own(verdict, words):
 
 def test_a_video_says_that_only_pictures_were_measured():
     sentence = error_sentence(METRICS, "real", MODEL, media="video")
-    assert sentence.startswith("Videos as a whole were not measured") and "5.7% were wrongly called real" in sentence
+    assert sentence.startswith("Whole videos were not measured") and "5.7% were wrongly called real" in sentence
 
 
 @pytest.mark.parametrize(
@@ -176,16 +176,16 @@ def test_plots_are_shown_once_they_are_drawn(client, figures):
     assert client.get("/visualizations/auc.png").status_code == 404
 
 
-def test_further_plots_wait_until_they_are_asked_for(client, figures):
+def test_further_plots_are_shown_on_request(client, figures):
     folder = figures(METRICS)
     assert "<details>" not in client.get("/performance").text
     for plot in PLOTS:
         (folder / f"{plot.name}.png").write_bytes(b"\x89PNG picture")
     first, more = client.get("/performance").text.split("<details>")
-    asked_for = {"acc", "cm", "roc", "auc"}  # by name, of every detector of this kind
-    assert {plot.name for plot in PLOTS if f'src="/visualizations/{plot.name}.png"' in first} == asked_for
+    in_front = {"acc", "cm", "roc", "auc"}  # by name, of every detector of this kind
+    assert {plot.name for plot in PLOTS if f'src="/visualizations/{plot.name}.png"' in first} == in_front
     assert {plot.name for plot in PLOTS if f'src="/visualizations/{plot.name}.png"' in more} == (
-        {plot.name for plot in PLOTS} - asked_for
+        {plot.name for plot in PLOTS} - in_front
     )
     assert (first + more).count('loading="lazy"') == len(PLOTS)
 

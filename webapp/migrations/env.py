@@ -1,4 +1,4 @@
-"""How Alembic reaches the application's database; called by Flask-Migrate."""
+"""Connect Alembic to the application's database; called by Flask-Migrate."""
 
 from alembic import context
 from flask import current_app

@@ -1,4 +1,4 @@
-"""How far the judging of an upload is: until it is done there is no verdict."""
+"""States of an analysis: there is no verdict until it is done."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,7 +18,7 @@ VERDICT_COLUMNS = {
 def upgrade() -> None:
     _alter_size(sa.Integer, sa.BigInteger)
     with op.batch_alter_table("analysis") as analysis:
-        # What was there before was judged at once.
+        # Until now every upload was analysed at once.
         analysis.add_column(sa.Column("state", sa.String(16), nullable=False, server_default="done"))
         analysis.add_column(sa.Column("progress", sa.Double, nullable=False, server_default="1"))
         analysis.add_column(sa.Column("worker", sa.String(255)))
@@ -40,7 +40,7 @@ def downgrade() -> None:
     _alter_size(sa.BigInteger, sa.Integer)
 
 
-def _alter_size(before, after) -> None:
-    # SQLite's integers have 8 bytes anyway, and it would build the table anew, which the analyses refer to.
+def _alter_size(before: type[sa.Integer], after: type[sa.Integer]) -> None:
+    # SQLite's integers have 8 bytes anyway, and it would rebuild the table, to which the analyses refer.
     if op.get_bind().dialect.name != "sqlite":
         op.alter_column("upload", "size_bytes", existing_type=before, type_=after)

@@ -1,6 +1,6 @@
-// Shows that the check is under way and keeps it from being asked for twice; without this file the page just waits.
+// Shows that the check is running and prevents a second request. Without this file the page waits for the response.
 
-const form = document.getElementById("examination");
+const form = document.getElementById("explanation-checks");
 
 form.addEventListener("submit", (event) => {
   if (form.classList.contains("busy")) event.preventDefault();

@@ -1,0 +1,142 @@
+import pytest
+
+from detector.results import HISTOGRAM_BIN_EDGES
+from webapp import drawings
+
+
+def picture(*boxes, size=(600, 520)):
+    faces = [{"box": box, "crop_box": box, "probability": 0.25} for box in boxes]
+    return {"width_px": size[0], "height_px": size[1], "faces": faces}
+
+
+def test_zones_cover_the_width():
+    zones = drawings.zones(0.2, 0.9)
+    assert (zones.real, zones.fake, zones.gap, zones.rest) == (20, 90, 70, 10)
+    assert [(tick.text, tick.anchor) for tick in zones.ticks] == [("20%", "end"), ("90%", "start")]
+    assert zones.real + zones.gap + zones.rest == 100
+
+
+@pytest.mark.parametrize(("low", "high", "anchors"), [(0.01, 0.99, ["start", "end"]), (0.5, 0.4, ["end", "start"])])
+def test_labels_near_the_edges_stay_inside_and_no_width_is_negative(low, high, anchors):
+    zones = drawings.zones(low, high)
+    assert [tick.anchor for tick in zones.ticks] == anchors and zones.gap >= 0
+
+
+def test_a_single_face_is_labelled_above_its_box():
+    (face,) = drawings.boxed_faces(picture((100, 200, 50, 60)))
+    plate = face.label.plate
+    assert (face.label.text, face.label.side, face.number) == ("25% fake", "left", 1)
+    assert plate.x == 100 and plate.y + plate.height == pytest.approx(195)
+    assert face.label.text_x == pytest.approx(plate.x + plate.width / 2)
+
+
+@pytest.mark.parametrize("box", [(0, 0, 40, 40), (590, 0, 40, 500), (-20, 480, 30, 60), (0, 0, 600, 520)])
+@pytest.mark.parametrize("size", [(600, 520), (6000, 5200)])
+def test_labels_stay_inside_the_picture(box, size):
+    scale = size[0] / 600
+    (face,) = drawings.boxed_faces(picture(tuple(scale * value for value in box), size=size))
+    plate = face.label.plate
+    assert 0 <= plate.x <= size[0] - plate.width and 0 <= plate.y <= size[1] - plate.height
+    assert plate.height == 26 * scale
+
+
+def test_of_several_faces_the_most_suspicious_is_drawn_last():
+    faces = list(drawings.boxed_faces(picture((0, 100, 9, 9), (500, 100, 9, 9))))
+    assert [(face.number, face.label.text, face.label.side) for face in faces] == [
+        (2, "2 · 25%", "right"),
+        (1, "1 · 25%", "left"),
+    ]
+
+
+def test_the_timeline_of_a_video():
+    frames = [
+        {"timestamp_s": time_s, "probability": probability, "verdict": "real"}
+        for time_s, probability in ((0, 0), (5, 0.5), (10, 1))
+    ]
+    record = {"duration_s": 10, "frames_seen": 4, "shot_changes_s": [2.5]}
+    drawing = drawings.timeline({"frames": frames}, record, [0.25])
+    assert [bar.x for bar in drawing.bars] == [0, 50, 75]  # the last one stays inside
+    assert [bar.height for bar in drawing.bars] == [2, 48, 96] and drawing.bars[2].y == 8
+    assert (drawing.threshold_ys, drawing.cut_xs, drawing.end) == ((80,), (25,), "0:10")
+    assert drawing.bars[1].title == "0:05: 50%" and "over 99.9%" in drawing.label and "0:02" in drawing.label
+
+
+def test_a_video_without_duration_is_drawn():
+    frame = {"timestamp_s": 0, "probability": 0.5, "verdict": "real"}
+    record = {"duration_s": 0, "frames_seen": 0, "shot_changes_s": []}
+    assert drawings.timeline({"frames": [frame]}, record, []).bars[0].x == 0
+
+
+def test_votes_follow_each_other():
+    votes = drawings.votes({"votes": {"real": 0.25, "deepfake": 0.75}})
+    assert [(vote.verdict, vote.x, vote.width) for vote in votes] == [
+        ("deepfake", 0, 75),
+        ("inconclusive", 75, 0),
+        ("real", 75, 25),
+    ]
+
+
+def test_overlapping_segments_are_drawn_over_their_middle():
+    segments = [{"start_s": start, "end_s": start + 1, "probability": 0.5} for start in (0, 0.5)]
+    drawing = drawings.segments({"duration_s": 2, "segments": segments}, [0.5])
+    assert [(bar.x, bar.width) for bar in drawing.bars] == [(12.5, 25), (37.5, 25)]
+    assert (drawing.bars[0].height, drawing.bars[0].y, drawing.threshold_ys) == (32, 38, (38,))
+    assert drawing.bars[1].title == "0:00.5 to 0:01.5: 50%"
+    alone = drawings.segments({"duration_s": 2, "segments": segments[:1]}, [])
+    assert (alone.bars[0].x, alone.bars[0].width) == (0, 50)
+
+
+def test_times_to_a_tenth():
+    assert [drawings.format_tenths(seconds) for seconds in (0, 7.5, 67.25)] == ["0:00.0", "0:07.5", "1:07.2"]
+
+
+@pytest.mark.parametrize("box", [(0, 0, 20, 20), (180, 180, 12, 12), (0, 0, 192, 192)])
+def test_labels_of_regions_stay_inside_the_crop(box):
+    (region,) = drawings.marked_regions([{"box": box, "share": 0.314}], 192)
+    plate = region.label.plate
+    assert region.label.text == "31%"
+    assert 0 <= plate.x <= 192 - plate.width and 0 <= plate.y <= 192 - plate.height
+
+
+def test_the_curves_of_a_deletion_check():
+    check = {"shares": [0, 0.25, 0.5], "logits": [2, 0, -2], "random_logits": [2, 2, 1]}
+    drawing = drawings.deletion_curves(check)
+    assert {curve.kind: curve.points for curve in drawing.curves} == {
+        "marked": "0.0,0.0 50.0,50.0 100.0,100.0",
+        "elsewhere": "0.0,0.0 50.0,0.0 100.0,25.0",
+    }
+    assert drawing.end == "50% removed" and "logit -2.0" in drawing.label
+
+
+def test_the_rows_of_the_robustness_test():
+    scores = [
+        {"name": "stored", "verdict": "real", "probability": 0.1},
+        {"name": "half", "verdict": "deepfake", "probability": 0.9},
+    ]
+    drawing = drawings.robustness({"scores": scores}, 0.2, 0.8)
+    assert drawing.height == 54 and [(row.x, row.y, row.anchor) for row in drawing.rows] == [
+        (10, 13.5, "start"),
+        (90, 40.5, "end"),
+    ]
+    assert [tick.anchor for tick in drawing.zones.ticks] == ["middle", "middle"]
+
+
+def test_positions_among_the_histogram_bins():
+    positions = [drawings.histogram_position(edge) for edge in HISTOGRAM_BIN_EDGES]
+    assert positions == pytest.approx(range(len(HISTOGRAM_BIN_EDGES)))
+    assert drawings.histogram_position(0.03) == pytest.approx(5 + 1 / 3)
+    assert drawings.histogram_position(0.9995) == pytest.approx(len(HISTOGRAM_BIN_EDGES) - 1.5)
+
+
+def test_histograms_count_what_is_at_least_as_wrong():
+    counts = [10] * (len(HISTOGRAM_BIN_EDGES) - 1)
+    rates = [{"kind": kind, "n": 200, "histogram": counts} for kind in ("real", "fake")]
+    drawing = drawings.histograms(rates, 0.5, ["real"])
+    reals, fakes = drawing.histograms
+    assert (drawing.marker, drawing.label_x, drawing.label_anchor) == (50, "100%", "end")
+    assert [bar.counted is not None for bar in reals.bars] == [False] * 10 + [True] * 10
+    assert all(bar.counted is None for bar in fakes.bars)
+    assert {(bar.y, bar.height) for bar in reals.bars} == {(0, 46)}
+    assert [tick.text for tick in drawing.ticks] == ["1%", "10%", "50%", "90%", "99%"]
+    fakes = drawings.histograms(rates, 0.5, ["fake"]).histograms[1]
+    assert [bar.counted is not None for bar in fakes.bars] == [True] * 10 + [False] * 10

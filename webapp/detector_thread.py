@@ -1,0 +1,58 @@
+"""The thread of a worker that runs the detector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from flask import Flask
+
+import detector
+from detector import Detector, ModelError
+from webapp.config import StartupError
+
+Answer = TypeVar("Answer")
+
+
+class DetectorThread:
+    """Run the one detector of a worker in a thread of its own, one picture at a time.
+
+    This bounds memory: only one picture's pixels exist at a time, and the runtime's buffers belong to one thread. It
+    also avoids a deadlock of OpenVINO 2026.4, when two threads make a process's first inference at the same time.
+
+    Args:
+        threads: number of inference threads; 0 means one for each core.
+        detector: a loaded detector; None loads the shipped one when it is first needed.
+    """
+
+    def __init__(self, *, threads: int = 0, detector: Detector | None = None) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detector")
+        self._threads = threads or None
+        self._detector = detector
+
+    def call(self, work: Callable[[Detector], Answer]) -> Answer:
+        """Return `work(detector)`, called in the detector's thread.
+
+        Raises:
+            ModelError: the model's file is missing or does not fit.
+        """
+        return self._thread.submit(lambda: work(self._load())).result()
+
+    def _load(self) -> Detector:
+        if self._detector is None:
+            self._detector = detector.load_detector(threads=self._threads)
+        return self._detector
+
+
+def warm_up(app: Flask) -> None:
+    """Load the detector before the first upload, and resume the jobs that a stop interrupted.
+
+    Raises:
+        StartupError: there is no usable model.
+    """
+    try:
+        app.extensions["detector"].call(lambda _: None)
+    except ModelError as error:
+        raise StartupError(str(error)) from error
+    app.extensions["jobs"].wake()
