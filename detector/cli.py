@@ -41,7 +41,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from detector.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from detector.media import MEDIA
 from detector.pictures.detect import MODEL_FILES
 from detector.pipeline import Detector, load_detector
 from detector.reports.phrases import headline
@@ -51,7 +51,7 @@ from detector.results import DetectorError, MediaTooLarge
 from detector.text import format_probability
 from detector.version import __version__
 
-SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES | AUDIO_SUFFIXES  # of files in folders
+SUFFIXES = frozenset().union(*(medium.suffixes for medium in MEDIA.values()))  # of files in folders
 OK, SOME_FAILED, NOTHING_DONE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 MAX_PRINTED_DIFFERENCES = 20
 MIN_EVERY_S, MAX_EVERY_S = 0.04, 3600.0  # between sampled frames of a video

@@ -2,7 +2,6 @@
 
 from detector.reports.bundle import build_bundle
 from detector.reports.phrases import (
-    CLASS_NAMES,
     TAIL_PHRASES,
     error_rate_sentence,
     format_face_sizes,
@@ -13,7 +12,6 @@ from detector.reports.report import Evidence
 from detector.reports.verification import verify_bundle
 
 __all__ = [
-    "CLASS_NAMES",
     "Evidence",
     "TAIL_PHRASES",
     "build_bundle",

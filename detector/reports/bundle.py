@@ -9,7 +9,7 @@ import re
 import zipfile
 from typing import Any
 
-from detector.media import encode_png
+from detector.media import MEDIA, encode_png
 from detector.models.heatmaps import colour_heatmap
 from detector.pictures.faces import finder_settings, whole_square
 from detector.pictures.quality import MIN_FACE_PX
@@ -29,10 +29,7 @@ BUNDLE_README = (
     "hundreds of network runs and are not. The bundle is not signed, so compare the output with the report.\n"
 )
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest in a ZIP archive; the same evidence makes the same bytes
-ORIGINAL_SUFFIXES = {
-    "image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/gif": "gif", "image/bmp": "bmp",
-    "image/tiff": "tif",
-}  # fmt: skip
+ORIGINAL_SUFFIXES = MEDIA["image"].media_types
 ORIGINAL_NAMES = tuple(f"original.{suffix}" for suffix in ORIGINAL_SUFFIXES.values())
 
 

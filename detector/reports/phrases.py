@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from detector.media import MEDIA
 from detector.results import Reason, Verdict
 from detector.text import format_count, format_estimate, format_percent
-
-# By medium.
-MEDIUM_NOUNS = {"image": "Image", "video": "Video", "audio": "Voice"}
-CLASS_NAMES = {
-    "image": {"real": "real pictures", "fake": "deepfakes"},
-    "audio": {"real": "real recordings", "fake": "fake recordings"},
-}
-COHORT_PHRASES = {"image": " with a face of this size", "audio": ""}  # which held-out files a rate counts
 
 HEADLINES = {
     Verdict.REAL: "This is a Real {}!",
@@ -48,7 +41,7 @@ METHOD_NAMES = {"class_map": "Class activation map", "grad_cam": "Grad-CAM", "li
 
 def headline(verdict: str, media: str = "image") -> str:
     """Return the headline of a verdict."""
-    return HEADLINES[Verdict(verdict)].format(MEDIUM_NOUNS[media])
+    return HEADLINES[Verdict(verdict)].format(MEDIA[media].noun)
 
 
 def reason_sentence(reason: str) -> str:
@@ -68,12 +61,13 @@ def error_rate_sentence(rate: Mapping[str, Any], media: str = "image") -> str:
 
     Args:
         rate: the fields of an `ErrorRate`, as a record holds them.
-        media: "image" or "audio".
+        media: a key of `MEDIA`.
     """
     kind, share = rate["kind"], format_estimate({**rate, "value": rate["share"]})
     if rate["share"] == 0:
         share = share.replace(format_percent(0), "none", 1)
-    held_out = f"{format_count(rate['n'])} held-out {CLASS_NAMES[media][kind]}{COHORT_PHRASES[media]}"
+    medium = MEDIA[media]
+    held_out = f"{format_count(rate['n'])} held-out {medium.class_names[kind]}{medium.cohort_phrase}"
     return f"Of {held_out}, {share} scored {TAIL_PHRASES[kind]}."
 
 

@@ -1,8 +1,8 @@
 import pytest
 
 from detector.evidence import EXPLANATION_METHODS
+from detector.media import MEDIA
 from detector.reports.phrases import (
-    CLASS_NAMES,
     METHOD_NAMES,
     TAIL_PHRASES,
     error_rate_sentence,
@@ -79,4 +79,4 @@ def test_sizes_of_faces(min_px, max_px, words):
 @pytest.mark.parametrize("verdict", Verdict)
 def test_every_error_class_has_words(verdict):
     for kind in ERROR_CLASS_BY_VERDICT[verdict]:
-        assert TAIL_PHRASES[kind] and all(CLASS_NAMES[media][kind] for media in ("image", "audio"))
+        assert TAIL_PHRASES[kind] and all(medium.class_names[kind] for medium in MEDIA.values())
