@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detector.results import DetectorError
-from training.augmentation import COPIES, Augmentation, generate
+from training.augmentation import COPIES_PER_PICTURE, Augmentation, generate
 from training.manifests import ROOT
 from training.settings import WholeNumber, parse_command
 
@@ -29,7 +29,7 @@ class GenerateCommand:
     """Folder that holds the folders df and real."""
     out: Path = ROOT / "data" / "synthetic_data"
     """Folder to write."""
-    copies: WholeNumber = COPIES
+    copies: WholeNumber = COPIES_PER_PICTURE
     """Copies of each picture."""
     seed: WholeNumber = 1
     """Seed of all random draws."""

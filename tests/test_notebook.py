@@ -1,4 +1,4 @@
-"""notebooks/Model.ipynb is committed without outputs, runs from anywhere, and tells what it says it tells."""
+"""notebooks/Model.ipynb is committed without outputs, runs from anywhere, and shows the project's own training."""
 
 import base64
 import io
@@ -22,30 +22,30 @@ from training.networks import NETWORKS
 from training.settings import trained_network
 
 NOTEBOOK = ROOT / "notebooks" / "Model.ipynb"
-USED = ("detector", "models", "scripts", "visualizations")
-DRAWN = {"samples", "groups", "damage", "making", "batch", "train", "calibrate", "detect", "metrics"}  # cells
+USED = ("detector", "models", "training", "visualizations")
+DRAWN = {"samples", "groups", "degrade", "making", "batch", "train", "calibrate", "detect", "metrics"}  # cells
 HELD_OUT = 50  # pictures of a kind in the table of scores that the tests make up
 PROBE = """
 from detector.results import ERROR_CLASS_BY_VERDICT
 
-told = {
+facts = {
     "samples": str(SAMPLES),
-    "parted": sorted({e.group for e in fit} & {e.group for e in tune + held_out}),
+    "separated": sorted({e.group for e in training_examples} & {e.group for e in calibration_examples + held_out}),
     "labels": labels.ravel().tolist(),
     "differences": {name: float(difference.mean()) for name, difference in differences.items()},
     "curve": account["curve"],
     "before": account["before"],
     "thresholds": [calibration.threshold_real, calibration.threshold_fake],
     "written": read_spec(model).calibration == calibration,
-    "judged by": found.model_sha256,
+    "model": found.model_sha256,
     "rates": [rate.n for rate in found.error_rates if rate.kind in ERROR_CLASS_BY_VERDICT[found.verdict]],
 }
-print(json.dumps(told))
+print(json.dumps(facts))
 """
 
 
 def copy_project(folder):
-    """Copy what the notebook needs of the project, so that what it leaves behind is seen; with a table of scores."""
+    """Copy what the notebook needs of the project, so that leftovers are seen, with a table of scores."""
     for name in USED:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "model.h5", folder)
@@ -92,7 +92,7 @@ def notebook():
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory):
-    """All of it run: the outputs by cell, what the probe told, the project before and after."""
+    """The executed notebook: the outputs by cell, the facts of the probe, the project before and after."""
     folder = tmp_path_factory.mktemp("story")
     project = copy_project(folder / "project")
     before = contents(project)
@@ -101,7 +101,7 @@ def story(tmp_path_factory):
     outputs = execute(notebook, project, folder)
     return SimpleNamespace(
         outputs=outputs,
-        told=json.loads(printed(outputs["probe"])),
+        facts=json.loads(printed(outputs["probe"])),
         before=before,
         after=contents(project),
     )
@@ -110,7 +110,7 @@ def story(tmp_path_factory):
 def test_it_is_committed_without_outputs(notebook):
     nbformat.validate(notebook)
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
-    assert set(notebook.metadata.language_info) == {"name"}  # no version of anybody's Python
+    assert set(notebook.metadata.language_info) == {"name"}  # no Python version
     for cell in notebook.cells:
         assert cell.metadata == {}
         assert cell.cell_type == "markdown" or (cell.outputs, cell.execution_count) == ([], None), cell.id
@@ -121,7 +121,7 @@ def test_its_links_lead_somewhere(notebook):
     assert targets and all((NOTEBOOK.parent / target).is_file() for target in targets)
 
 
-def test_pictures_are_drawn_where_it_tells_of_them(story):
+def test_pictures_are_drawn(story):
     drawn = {
         name: [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
         for name, outputs in story.outputs.items()
@@ -133,21 +133,21 @@ def test_pictures_are_drawn_where_it_tells_of_them(story):
 
 
 def test_the_training_it_shows_is_the_projects(story):
-    told, shipped = story.told, read_spec(ROOT / "model.h5")
-    assert told["parted"] == []
-    assert told["labels"] == [0] * 8 + [1] * 8
-    assert all(difference > 0.1 for difference in told["differences"].values())
-    assert [row["epoch"] for row in told["curve"]] == [1, 2, 3]
-    assert told["before"] == (shipped.training if trained_network(shipped) in NETWORKS else None)
-    low, high = told["thresholds"]
-    assert 0 <= low <= high <= 1 and told["written"]
+    facts, shipped = story.facts, read_spec(ROOT / "model.h5")
+    assert facts["separated"] == []
+    assert facts["labels"] == [0] * 8 + [1] * 8
+    assert all(difference > 0.1 for difference in facts["differences"].values())
+    assert [row["epoch"] for row in facts["curve"]] == [1, 2, 3]
+    assert facts["before"] == (shipped.training if trained_network(shipped) in NETWORKS else None)
+    low, high = facts["thresholds"]
+    assert 0 <= low <= high <= 1 and facts["written"]
     words = printed(story.outputs["calibrate"])
     assert "P(fake) = sigmoid(" in words and all(f"  {tier}" in words for tier in TIERS)
 
 
-def test_pictures_are_judged_by_the_shipped_model(story):
-    assert story.told["judged by"] == file_sha256(ROOT / "model.h5")
-    assert set(story.told["rates"]) == {HELD_OUT}
+def test_pictures_are_analysed_by_the_shipped_model(story):
+    assert story.facts["model"] == file_sha256(ROOT / "model.h5")
+    assert set(story.facts["rates"]) == {HELD_OUT}
     assert f"of {HELD_OUT} held-out" in printed(story.outputs["detect"])
 
 
@@ -166,14 +166,14 @@ def test_the_project_is_left_as_it_was(story):
     assert story.before == story.after
 
 
-def test_a_persons_own_pictures_come_first(notebook, portrait, tmp_path):
+def test_own_pictures_are_used_first(notebook, portrait, tmp_path):
     project = copy_project(tmp_path / "project")
     for kind, count in (("real", 4), ("df", 3)):
         for number in range(count):
             path = project / "data" / "sample_data" / kind / f"mine{number}.png"
             Image.fromarray(portrait[:240, 100 + number : 340 + (kind == "df")]).save(path)
     before = contents(project)
-    notebook.cells = list(takewhile(lambda cell: cell.id != "cut", notebook.cells))
+    notebook.cells = list(takewhile(lambda cell: cell.id != "split", notebook.cells))
     outputs = execute(notebook, project, tmp_path)
     assert "4 real and 3 fake pictures" in printed(outputs["samples"])
     assert "pictures to learn from" in printed(outputs["manifest"])

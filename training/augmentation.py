@@ -25,7 +25,7 @@ from detector.results import DetectorError
 from training.manifests import Example, LocatedFace, format_path, remember_faces, split_by_group, write_manifest
 from training.synthesis import self_blend
 
-COPIES = 5  # per picture
+COPIES_PER_PICTURE = 5
 MAX_TURN_DEG = 15.0  # rotation, either way
 MAX_SHIFT = 0.1  # either way, of the width and of the height
 MAX_SHEAR = 0.1  # either way, sideways shift over height
@@ -155,7 +155,7 @@ class Augmentation:
         self_blend: whether fakes are made of the real training pictures.
     """
 
-    copies: int = COPIES
+    copies: int = COPIES_PER_PICTURE
     seed: int = 1
     self_blend: bool = False
 

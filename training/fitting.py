@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ from training.settings import TrainingSettings, is_whole_model
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-WARM_UP = 0.04  # proportion of all steps
+WARM_UP_PROPORTION = 0.04  # of all steps
 AVERAGE_MOMENTUM = 0.998  # exponential moving average of the weights, per step; less in a short run
 MAX_CALIBRATION = 1600  # calibration pictures scored after each epoch
 MIXED_SAMPLES = 1280  # calibration pictures in training batches, on which the best epoch is selected
@@ -162,7 +162,7 @@ def compile_model(settings: TrainingSettings, steps: int) -> Any:
         settings.network, settings.input_size_px, weights=settings.weights, dropout=settings.dropout
     )
     total = steps * settings.epochs
-    warm_up = max(1, int(total * WARM_UP))
+    warm_up = max(1, int(total * WARM_UP_PROPORTION))
     rate = keras.optimizers.schedules.CosineDecay(
         settings.learning_rate / 25,
         max(1, total - warm_up),
@@ -219,11 +219,11 @@ def _train_epoch(
     # Dropout draws from the seed and the step as well: no checkpoint holds the state of a generator.
     for place, generator in enumerate(dropout_generators(model)):
         generator.state.assign([batches.settings.seed + place, steps.start])
-    sums: Counter[str] = Counter()
+    sums: defaultdict[str, float] = defaultdict(float)
     for pixels, targets in batches.batches(steps.start, steps.stop, pool):
         result = model.train_on_batch(pixels.astype(np.float32), targets, return_dict=True)
         for name, value in result.items():
-            sums[name] += float(value)  # type: ignore[assignment]
+            sums[name] += float(value)
         progress.update()
         progress.set_postfix(epoch=epoch + 1, loss=f"{result['loss']:.3f}")
     return {

@@ -31,7 +31,7 @@ FACE = (150, 10, 310, 170)  # left, top, right, bottom in the picture of the ast
 
 @pytest.fixture
 def add(astronaut, tmp_path):
-    """Put a cut of the astronaut's face among the samples; another `step`, another picture."""
+    """Add a crop of the astronaut's face to the samples; each `step` gives another picture."""
 
     def put(name, step, size=(80, 64)):
         path = tmp_path / "samples" / name
@@ -118,12 +118,12 @@ def test_about_a_fifth_is_held_out_and_train_py_can_still_split():
     held_out = hold_out(pictures)
     assert 0.15 < len(held_out) / 400 < 0.25
     learned = [picture for picture in pictures if picture.group not in held_out]
-    for seed in (0, 1, 2):  # one shared with train.py would leave it next to nothing under its own share
+    for seed in (0, 1, 2):  # the seed of train.py would leave an almost empty calibration split
         assert 0.05 < len(split_by_group(learned, 0.1, seed)[1]) / len(learned) < 0.15
 
 
 @pytest.mark.parametrize("counts", [(1, 1), (2, 2), (2, 9), (9, 1), (3, 3), (3, 9), (4, 4), (6, 6)])
-def test_few_pictures_are_divided_so_that_each_step_gets_some(counts):
+def test_few_pictures_are_divided_over_all_steps(counts):
     labels = [label for label in (0, 1) for _ in range(counts[label])]
     for start in range(0, 2000, 20):
         pictures = [Example(Path("x"), label, "s", "g", f"{start + i:016x}", "") for i, label in enumerate(labels)]
@@ -213,7 +213,7 @@ def test_an_interruption_anywhere_leaves_no_partial_result(samples, tmp_path, mo
         assert contents(out) == later
         steps += 1
     assert named == sorted(named)
-    assert named.count(True) > 2  # stops among the removals were tried too
+    assert named.count(True) > 2  # interruptions during the removals are covered too
     assert named.count(False) > len(earlier)
 
 
@@ -270,7 +270,7 @@ def test_unreadable_files_are_left_out_and_named(samples, tmp_path, capsys, name
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
 
 
-def test_hidden_files_are_passed_over(samples, tmp_path):
+def test_hidden_files_are_ignored(samples, tmp_path):
     (samples / "df" / ".gitkeep").touch()
     (samples / "real" / ".thumbs").mkdir()
     (samples / "real" / ".thumbs" / "x.jpg").write_bytes(b"x")
@@ -348,7 +348,7 @@ def test_self_blends_are_fakes_in_the_group_of_their_real_picture(add, tmp_path,
         assert 0.5 < changed < 45  # another picture of the same pose
 
 
-def test_the_face_of_a_blended_picture_is_not_searched_again(add, tmp_path, monkeypatch):
+def test_the_face_of_a_blended_picture_is_not_searched_again(add, finder, tmp_path, monkeypatch):
     monkeypatch.setattr(manifests, "CACHE", tmp_path / "cache")
     for step in range(3):
         add(f"df/f{step}.png", 20 + step, (192, 192))
@@ -362,7 +362,7 @@ def test_the_face_of_a_blended_picture_is_not_searched_again(add, tmp_path, monk
     faces = locate_faces(unmoved)
     assert len(unmoved) - 2 * reals == len(searches) - reals  # only pictures that were not blended
     for example, face in zip(unmoved, faces, strict=True):
-        found = find_faces(FaceFinder(threads=1), read_image(example.path))[0]
+        found = find_faces(finder, read_image(example.path))[0]
         np.testing.assert_allclose(face.box, found.box, atol=0.1 * found.box[2:].max())
 
 
@@ -421,6 +421,6 @@ def test_wrong_options_get_a_sentence(samples, tmp_path, capsys, arguments, sent
     assert contents(samples) == before
 
 
-def test_the_folders_are_there():
+def test_the_folders_exist():
     for folder in ("sample_data/df", "sample_data/real", "synthetic_data"):
         assert (ROOT / "data" / folder).is_dir()

@@ -71,7 +71,7 @@ def test_a_label_needs_two_groups():
         split_by_group(examples, 0.1, 1)
 
 
-def test_a_manifest_comes_back_as_it_was_written(tmp_path):
+def test_a_manifest_is_read_as_written(tmp_path):
     examples = [
         Example(tmp_path / "real" / 'a, "b".png', 0, "möbel", "camera", "a", "train"),
         Example(tmp_path.parent / "elsewhere.png", 1, "s", "swap", "b", "val"),
@@ -87,7 +87,7 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.csv"]
 
 
-def test_a_stop_while_writing_leaves_the_old_manifest(tmp_path):
+def test_an_interrupted_write_leaves_the_old_manifest(tmp_path):
     path = tmp_path / "manifest.csv"
     write_manifest(path, [Example(tmp_path / "a.png", 0, "s", "g", "a", "train")])
     before = path.read_bytes()

@@ -36,7 +36,7 @@ def test_the_head_is_linear_to_the_end():
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_body_s_weights_are_taken_over(name, networks, tmp_path):
+def test_a_body_s_weights_are_loaded(name, networks, tmp_path):
     body = networks[name].get_layer("body")
     body.save_weights(tmp_path / "body.weights.h5")
     copy = build_network(name, 128, weights=tmp_path / "body.weights.h5")  # at another size as well
@@ -46,7 +46,7 @@ def test_a_body_s_weights_are_taken_over(name, networks, tmp_path):
 
 def test_weights_that_do_not_fit_are_refused(networks, tmp_path):
     networks["cnn"].get_layer("body").save_weights(tmp_path / "cnn.weights.h5")
-    # Keras warns once a layer of what it leaves random; the one sentence is enough.
+    # Keras warns once for each layer that it leaves random; the error's one sentence is enough.
     with (
         warnings.catch_warnings(record=True) as said,
         pytest.raises(ModelError, match=r"in cnn\.weights\.h5 do not fit"),
@@ -61,7 +61,7 @@ def test_weights_that_do_not_fit_are_refused(networks, tmp_path):
         build_network("cnn", 64, weights=tmp_path / "nowhere.weights.h5")
 
 
-def test_an_unknown_network_is_named_with_those_there_are():
+def test_an_unknown_network_is_refused_with_a_list():
     with pytest.raises(ModelError, match="'resnet'; choose from cnn, mobilenet, "):
         build_network("resnet", 64)
 
@@ -80,13 +80,13 @@ def test_a_whole_model_of_another_network_is_refused(tmp_path):
         build_network("mobilenet", 64, weights=tmp_path / "model.h5")
 
 
-def test_the_small_network_has_no_class_map_and_takes_a_dropout():
+def test_the_small_network_has_a_dropout_and_no_class_map():
     network = build_network("cnn", 32, dropout=0.5)
     assert list(network.output) == ["logit"] and network.get_layer("dropout").rate == 0.5
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_pixels_are_scaled_as_the_published_weights_want_them(name, networks):
+def test_pixels_are_scaled_as_the_published_weights_need(name, networks):
     import keras
 
     module = {"efficientnetv2b0": "imagenet_utils", "densenet121": "densenet", "resnet50": "resnet"}.get(name, name)
@@ -101,7 +101,7 @@ def test_pixels_are_scaled_as_the_published_weights_want_them(name, networks):
 
 
 @pytest.mark.parametrize("name", [name for name, architecture in ARCHITECTURES.items() if architecture.bgr])
-def test_published_weights_that_want_bgr_are_turned(name, monkeypatch):
+def test_published_weights_for_bgr_are_reversed(name, monkeypatch):
     import keras
 
     kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 5)).astype(np.float32)
@@ -139,6 +139,6 @@ def test_networks_of_two_sizes_are_not_averaged(networks):
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_an_autoencoder_gives_back_the_size_it_takes(decoder):
+def test_an_autoencoder_keeps_the_size(decoder):
     network = build_autoencoder(decoder, 64)
     assert network.output_shape == (None, 64, 64, 3) and network.count_params() < 1_000_000

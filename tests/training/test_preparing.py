@@ -37,7 +37,7 @@ def searches(finder, monkeypatch, tmp_path):
 
 @pytest.fixture
 def folder(scene, tmp_path):
-    """Five real and five fake pictures in several formats, and copies: one re-saved, one of the very bytes."""
+    """Five real and five fake pictures in several formats, and copies: one re-saved, one of the same bytes."""
     for number in range(10):
         path = (
             tmp_path / "in" / "set" / ("real", "DF")[number // 5] / f"{number}{('.png', '.jpg', '.webp')[number % 3]}"
@@ -106,7 +106,7 @@ def test_folders_become_crops_and_a_manifest(folder, finder, tmp_path, capsys):
 
 def test_a_second_run_makes_only_what_is_new(folder, scene, searches, tmp_path):
     first = run(folder, out=tmp_path / "out")
-    assert len(searches) == 11  # of twelve files one is there twice
+    assert len(searches) == 11  # one of the twelve files is there twice
     before = contents(tmp_path / "out")
 
     searches.clear()
@@ -121,7 +121,7 @@ def test_a_second_run_makes_only_what_is_new(folder, scene, searches, tmp_path):
     }
 
 
-def test_what_could_not_be_read_is_tried_again(scene, tmp_path, monkeypatch):
+def test_unreadable_files_are_tried_again(scene, tmp_path, monkeypatch):
     for kind in ("real", "fake"):
         save(tmp_path / "in" / kind / "a.png", scene(ord(kind[0])))
 
@@ -198,7 +198,7 @@ def test_a_file_that_is_no_video_is_skipped_with_a_sentence(tmp_path, capsys):
     assert "clip.mp4': The file" in capsys.readouterr().err
 
 
-def test_a_face_that_was_found_is_not_searched_again(scene, searches, tmp_path):
+def test_a_face_that_was_found_is_not_searched_again(scene, searches, finder, tmp_path):
     big = np.asarray(Image.fromarray(scene(3)).resize((1600, 1200)))  # its crop is shrunk
     for number, image in enumerate([scene(0), scene(1), scene(2), big]):
         save(tmp_path / "in" / ("real", "fake")[number % 2] / f"{number}.png", image)
@@ -209,7 +209,7 @@ def test_a_face_that_was_found_is_not_searched_again(scene, searches, tmp_path):
     assert len(searches) == 6  # one search for each picture, in preparing and training together
 
     for example, face in zip(examples, faces, strict=True):
-        (found, *_) = FaceFinder(threads=1).find_faces(read_image(example.path))
+        found, *_ = finder.find_faces(read_image(example.path))
         np.testing.assert_allclose(face.box, found.box, atol=0.12 * found.box[2:].max())
         np.testing.assert_allclose(face.landmarks, found.landmarks, atol=0.12 * found.box[2:].max())
 

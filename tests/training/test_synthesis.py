@@ -7,7 +7,7 @@ from detector.results import ModelError, UnreadableMedia
 from training import synthesis
 from training.synthesis import AREAS, FACE, Reconstructor, degrade, graft, make_sample_fake, self_blend
 
-# Where the finder sees eyes, nose tip and mouth corners in the 300 x 300 cut of the portrait.
+# Eyes, nose tip and mouth corners that the face finder finds in the 300 x 300 crop of the portrait.
 LANDMARKS = np.array([[83, 92], [128, 94], [103, 117], [85, 136], [122, 137]], np.float32)
 
 
@@ -100,7 +100,7 @@ def test_degradation_keeps_the_size(shape):
 
 
 @pytest.mark.parametrize("view", [np.s_[:, ::-1], np.s_[::2, ::3], np.s_[..., ::-1]], ids=str)
-def test_pixels_may_lie_in_memory_as_they_like(view, picture):
+def test_any_memory_layout_is_accepted(view, picture):
     for seed in range(20):
         given = picture[view]
         degraded = degrade(given, np.random.default_rng(seed))
@@ -109,7 +109,7 @@ def test_pixels_may_lie_in_memory_as_they_like(view, picture):
 
 
 @pytest.mark.parametrize("work", [blend, lambda image, seed: degrade(image, np.random.default_rng(seed))])
-def test_the_picture_given_stays_as_it_was(work, picture):
+def test_the_input_is_not_changed(work, picture):
     given = picture.copy()
     for seed in range(20):
         work(given, seed)
@@ -119,7 +119,7 @@ def test_the_picture_given_stays_as_it_was(work, picture):
 @pytest.mark.parametrize("extension", [".jpg", ".webp"])
 def test_recompression_keeps_the_colours_and_loses_more_at_lower_quality(extension, picture):
     errors = [np.abs(recompress(picture, quality, extension).astype(int) - picture).mean() for quality in (95, 60, 15)]
-    assert errors == sorted(errors) and errors[0] < 4  # a turn of red and blue would cost far more
+    assert errors == sorted(errors) and errors[0] < 4  # swapped red and blue would give far more
 
 
 def test_light_changes_as_requested(picture):
@@ -130,27 +130,27 @@ def test_light_changes_as_requested(picture):
     assert adjust_light(picture, gain=0.5, offset=0, saturation=1).std() < picture.std() * 0.6
 
 
-@pytest.mark.parametrize("name", [name for name, deliver in TIERS.items() if deliver])
-def test_each_delivery_costs_detail_and_keeps_the_size(name, picture):
-    delivered = TIERS[name](picture)
-    assert delivered.shape == picture.shape and delivered.dtype == np.uint8
-    assert 0.5 < np.abs(delivered.astype(int) - picture).mean() < 12
+@pytest.mark.parametrize("name", [name for name, degradation in TIERS.items() if degradation])
+def test_each_degradation_loses_detail_and_keeps_the_size(name, picture):
+    degraded = TIERS[name](picture)
+    assert degraded.shape == picture.shape and degraded.dtype == np.uint8
+    assert 0.5 < np.abs(degraded.astype(int) - picture).mean() < 12
     assert TIERS["stored"] is None
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_rescaling_keeps_the_size_whatever_it_is(shape):
+def test_rescaling_keeps_the_size(shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     for factor in (0.01, 0.25, 0.99, 1.0):
         assert rescale(image, factor).shape == image.shape
 
 
-def test_rescaling_loses_what_is_smaller_than_its_pixels():
+def test_rescaling_removes_fine_detail():
     checkers = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, 2)
     assert rescale(checkers, 0.5).std() < 2 and rescale(checkers, 1.0).std() > 100
 
 
-def test_the_sample_fake_is_made_of_the_face_and_always_the_same(astronaut):
+def test_the_sample_fake_changes_the_face_and_is_reproducible(astronaut):
     portrait = np.asarray(astronaut)
     fake = make_sample_fake(portrait, 7)
     assert fake.shape == portrait.shape and fake.dtype == np.uint8
@@ -161,7 +161,7 @@ def test_the_sample_fake_is_made_of_the_face_and_always_the_same(astronaut):
         make_sample_fake(np.full((200, 200, 3), 90, np.uint8), 7)
 
 
-def test_areas_are_chosen_as_often_as_they_say():
+def test_areas_are_drawn_with_their_chances():
     assert sum(area.chance for area in AREAS) == pytest.approx(1)
     rng = np.random.default_rng(0)
     chosen = [synthesis._choose_area(rng) for _ in range(2000)]
@@ -224,7 +224,7 @@ def reconstructor():
 
 
 @pytest.mark.parametrize("shape", [(224, 224), (97, 97), (9, 8), (40, 63)], ids=str)
-def test_a_reconstruction_is_near_its_picture(shape, picture, reconstructor):
+def test_a_reconstruction_is_close_to_its_picture(shape, picture, reconstructor):
     image = np.ascontiguousarray(picture[: shape[0], : shape[1]])
     for seed in range(4):
         rebuilt = reconstructor.reconstruct(image, np.random.default_rng(seed))
