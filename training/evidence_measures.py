@@ -318,8 +318,8 @@ def measure_doubts(samples: list[Sample], engine: Engine) -> tuple[dict[str, np.
             rows.append((*doubts_about(result, calibration), is_wrong, sample.example.group))
     if sum(row[-2] for row in rows) < DOUBT_FOLDS or len(rows) < 2 * DOUBT_FOLDS:
         raise SystemExit(f"Too few of {len(rows)} verdicts are wrong to analyse them; take more --pictures.")
-    *doubts, is_wrong, groups = (np.array(column) for column in zip(*rows, strict=True))
-    return dict(zip(DOUBTS, doubts, strict=True)), is_wrong, groups
+    *doubts, errors, groups = (np.array(column) for column in zip(*rows, strict=True))
+    return dict(zip(DOUBTS, doubts, strict=True)), errors, groups
 
 
 def doubts_about(result: RobustnessResult, calibration: Calibration) -> tuple[float, float, float, bool, bool]:
@@ -387,7 +387,7 @@ def _gain(is_wrong: np.ndarray, doubted: np.ndarray, nearness: np.ndarray) -> fl
 
 def _as_many(doubted: np.ndarray, nearness: np.ndarray) -> np.ndarray:
     """Return (N,) booleans that choose as many verdicts as are doubted: those nearest to their threshold."""
-    return nearness >= np.sort(nearness)[-int(doubted.sum())]
+    return np.asarray(nearness >= np.sort(nearness)[-int(doubted.sum())])
 
 
 def print_explanations(method: str, samples: list[Sample], engine: Engine) -> None:
