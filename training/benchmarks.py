@@ -219,12 +219,12 @@ def student_stages(engine: KerasEngine, data: bytes) -> dict[str, Callable[[], o
 def runtime_stages(detector: PictureDetector, threads: int | None) -> dict[str, Callable[[], object]]:
     """Return the exported network in ONNX Runtime, and in OpenVINO at the precision of its own choice."""
     import onnxruntime
-    from openvino import Core
+    import openvino
 
     side = detector.engine.spec.face.size_px
     batch = np.random.default_rng(0).integers(0, 256, (1, side, side, 3)).astype(np.float32)
     settings = {"INFERENCE_NUM_THREADS": threads} if threads else {}
-    own_precision = Core().compile_model(MODEL_FILES["onnx"], "CPU", settings)
+    own_precision = openvino.compile_model(MODEL_FILES["onnx"], "CPU", settings)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     session = onnxruntime.InferenceSession(MODEL_FILES["onnx"], options)
