@@ -17,7 +17,7 @@ from detector.reports import verify_bundle
 from webapp import page_files
 from webapp.models import Analysis, db
 
-RECORD = Path(__file__).parents[1] / "data" / "webapp_record_v1.json"  # of NASA's portrait, with checked explanations
+RECORDS = Path(__file__).parents[1] / "data" / "records_v1.json"  # "image" is NASA's portrait, with its checks
 ANALYSIS_ID = "A" * 22
 
 
@@ -25,7 +25,7 @@ ANALYSIS_ID = "A" * 22
 def old_client(app, tmp_path):
     """Return a visitor whose only analysis was stored by an earlier version."""
     png = Path(str(metadata.distribution("scikit-image").locate_file("skimage/data/astronaut.png"))).read_bytes()
-    sha256, record = hashlib.sha256(png).hexdigest(), json.loads(RECORD.read_text())
+    sha256, record = hashlib.sha256(png).hexdigest(), json.loads(RECORDS.read_text())["image"]
     with sqlite3.connect(Path(app.instance_path) / "deepfake.sqlite") as connection:
         connection.execute("INSERT INTO upload VALUES (?, 1, ?, 'image/png')", (sha256, len(png)))
         columns = {
@@ -62,7 +62,7 @@ def old_client(app, tmp_path):
 
 @pytest.fixture
 def record():
-    return json.loads(RECORD.read_text())
+    return json.loads(RECORDS.read_text())["image"]
 
 
 def test_an_old_result_is_shown_with_all_its_evidence(old_client, record):
