@@ -507,9 +507,6 @@ def _histogram_bar(index: int, height: float, counted: tuple[float, float] | Non
 
 def _counted_part(kind: str, index: int, position: float, is_counted: bool) -> tuple[float, float] | None:
     """Return the part of a bar that is at least as wrong as the position: above it for reals, below it for fakes."""
-    start, end = float(index), index + HISTOGRAM_BAR
-    if kind == "real":
-        start = max(start, position)
-    else:
-        end = min(end, position)
+    start = max(index, position) if kind == "real" else index
+    end = index + HISTOGRAM_BAR if kind == "real" else min(index + HISTOGRAM_BAR, position)
     return (start, end - start) if is_counted and end > start else None
