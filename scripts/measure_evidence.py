@@ -1,7 +1,7 @@
 """Measure the evidence beside a verdict: the quality gate, the robustness test, the explanations.
 
     python scripts/measure_evidence.py --manifest FACES.csv
-    python scripts/measure_evidence.py --manifest FACES.csv --only delivery --pictures 800
+    python scripts/measure_evidence.py --manifest FACES.csv --only scope lime --pictures 800
 
 Uses the calibration split, the part of `train` that train.py does not learn from, each source and label as often as
 another as far as they go. Degraded pictures and drawings are made of them. Prints tables that answer three questions.

@@ -22,7 +22,7 @@ from training.manifests import ROOT
 
 START_TIMEOUT_S = 60
 IDLE_TIMEOUT_S = 30
-IDLE_S = 0.05  # without CPU time used; the kernel counts it in steps of 0.01 s
+QUIET_S = 0.05  # without CPU time used; the kernel counts it in steps of 0.01 s
 BOUNDARY = "benchmark-boundary"
 
 
@@ -100,7 +100,7 @@ class BenchmarkServer:
             if time.perf_counter() > deadline:
                 raise SystemExit(f"The server was not idle within {IDLE_TIMEOUT_S} s.")
             before = now
-            time.sleep(IDLE_S)
+            time.sleep(QUIET_S)
 
     def peak_memory_mb(self) -> float:
         """Return the largest resident memory of the worker since its start, in MB of 1,000,000 bytes."""

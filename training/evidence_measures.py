@@ -68,8 +68,8 @@ class EvidenceOptions:
     Attributes:
         manifest: manifest of labelled pictures
         pictures: how many are measured
-        only: some of the measurements: scope is the quality gate, delivery the robustness test, the others are methods
-            of explanation
+        only: some of the measurements: `scope` is the quality gate, `delivery` the robustness test, the others are
+            methods of explanation
     """
 
     manifest: Path = ROOT / "data" / "synthetic_data" / "manifest.csv"

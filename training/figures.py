@@ -36,7 +36,7 @@ STYLE: dict[str, Any] = {
     "axes.titlelocation": "left",
     "legend.frameon": False,
 }
-INK, REAL, FAKE, GREY = "#1f2430", "#1f7a5c", "#b3372f", "#8a91a0"
+INK, REAL_COLOUR, FAKE_COLOUR, GREY = "#1f2430", "#1f7a5c", "#b3372f", "#8a91a0"
 VERDICTS = ("real", "inconclusive", "deepfake")
 FAMILY_COLOURS = {
     SWAPS: "#c9772b",
@@ -44,8 +44,8 @@ FAMILY_COLOURS = {
 }  # together these families hold all fakes
 PALETTE = ("#2f5d9b", "#c9772b", "#1f7a5c", "#b3372f", "#7a5ba6", "#8a91a0", "#b59a1d", "#3f9fae")
 RATES = {  # figure of metrics.json: colour of the pictures it counts, words
-    "false_alarms": (REAL, "reals called deepfake"),
-    "misses": (FAKE, "fakes called real"),
+    "false_alarms": (REAL_COLOUR, "reals called deepfake"),
+    "misses": (FAKE_COLOUR, "fakes called real"),
     "inconclusive": (GREY, "inconclusive, of all"),
 }
 NUMERIC_COLUMNS = ("label", "logit", "probability", "face_px", "jpeg_quality")
@@ -103,8 +103,8 @@ def plot_roc(metrics: dict[str, Any], scores: Scores) -> Figure:
     )
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
     for above, colour, name in (
-        (scores["verdict"] == "deepfake", FAKE, "called deepfake"),
-        (scores["verdict"] != "real", REAL, "not called real"),
+        (scores["verdict"] == "deepfake", FAKE_COLOUR, "called deepfake"),
+        (scores["verdict"] != "real", REAL_COLOUR, "not called real"),
     ):
         point = np.mean(above[label == 0]), np.mean(above[label == 1])
         axes.plot(*point, "o", color=colour, markersize=9, label=name)
@@ -149,7 +149,7 @@ def plot_auc(metrics: dict[str, Any]) -> Figure:
     names = [f"{row['source']}, {'fake' if row['label'] else 'real'} (n {row['n']:,})" for row in rows]
     estimates = [row["auc"] for row in rows] + [metrics["overall"]["auc"]]
     names.append(f"all (n {metrics['overall']['n']:,})")
-    colours = [FAKE if row["label"] else REAL for row in rows] + [INK]
+    colours = [FAKE_COLOUR if row["label"] else REAL_COLOUR for row in rows] + [INK]
     figure, axes = plt.subplots(figsize=(7, 0.42 * len(names) + 1.4))
     _draw_dots(axes, names, estimates, colours)
     axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1)
@@ -208,7 +208,7 @@ def plot_histogram(metrics: dict[str, Any], scores: Scores) -> Figure:
     low, high = _clipped_log_odds([metrics["model"]["threshold_real"], metrics["model"]["threshold_fake"]])
     zones = ((edges[0], low, "called real"), (low, high, "inconclusive"), (high, edges[-1], "called deepfake"))
     # Reals lie on the left and fakes on the right; their names are written on the other side.
-    kinds = ((0, "real", REAL, "right", 0.98), (1, "fake", FAKE, "left", 0.02))
+    kinds = ((0, "real", REAL_COLOUR, "right", 0.98), (1, "fake", FAKE_COLOUR, "left", 0.02))
     for axes, (label, name, colour, side, x) in zip(panels, kinds, strict=True):
         own = _clipped_log_odds(scores["probability"][scores["label"] == label])
         axes.hist(own, edges, weights=np.full(len(own), 1 / len(own)), color=colour)

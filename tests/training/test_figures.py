@@ -102,6 +102,7 @@ def dots(axes):
     return [(line.get_xdata()[0], line.get_ydata()[0]) for line in lines]
 
 
+@pytest.mark.slow
 def test_plots_need_only_the_files_and_have_the_same_bytes_every_time(folder):
     digests = []
     for _ in range(2):
@@ -122,6 +123,7 @@ def test_ablations_are_compared_with_the_first_run():
     assert list(tune.lines[0].get_xdata()) == [0.9, 0.9] and tune.get_xlabel() == "AUC on tune\nn 400"
 
 
+@pytest.mark.slow
 def test_ablations_are_drawn_if_present(folder, tmp_path):
     for name in ("scores.csv", "metrics.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
