@@ -14,7 +14,7 @@ FAINT_HEAT = 0.55  # an overlay weaker than this is hardly visible, so no region
 REGION_EVIDENCE = 0.5  # proportion of the evidence that the strongest pixels together hold
 SPREAD_AREA = 0.3  # when those pixels cover a larger proportion of the crop, the evidence counts as spread out
 MAX_REGIONS = 3
-MAX_NAMES = 3
+MAX_PART_NAMES = 3
 MIN_REGION_EVIDENCE = 0.05  # proportion of the evidence; smaller islands are left unmarked
 
 
@@ -91,7 +91,7 @@ def _strongest_names(evidence: np.ndarray, landmarks: np.ndarray | None) -> list
         evidence_by_name[name] += amount
     names, held = zip(*evidence_by_name.most_common(), strict=True)
     count = int(np.searchsorted(np.cumsum(held), REGION_EVIDENCE)) + 1
-    return list(names[:count]) if count <= MAX_NAMES else []
+    return list(names[:count]) if count <= MAX_PART_NAMES else []
 
 
 def _parts_of_picture(size_px: int) -> list[tuple[str, np.ndarray]]:

@@ -16,7 +16,7 @@ from detector.pictures.faces import crop_face, crop_square
 from detector.results import PictureDetection, Reason, Verdict
 from detector.verdicts import decide
 
-STORED = "stored"
+UNDEGRADED = "stored"
 TIGHT_CROP = "tight"
 _TIER_FUNCTIONS = {name: degrade for name, degrade in TIERS.items() if degrade is not None}
 # The thresholds were chosen for those of TIERS alone.
@@ -30,9 +30,9 @@ DEGRADATION_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "quarter": partial(rescale, factor=0.25),
     "blur1": _TIER_FUNCTIONS["blur1"],
 }
-DEGRADATIONS = (STORED, *DEGRADATION_FUNCTIONS, TIGHT_CROP)
+DEGRADATIONS = (UNDEGRADED, *DEGRADATION_FUNCTIONS, TIGHT_CROP)
 DEGRADATION_LABELS = {
-    STORED: "As it is",
+    UNDEGRADED: "As it is",
     "jpeg90": "JPEG 90",
     "jpeg70": "JPEG 70",
     "jpeg50": "JPEG 50",
@@ -148,7 +148,7 @@ def measure_robustness(
     by_face = score_in_batches(engine, degrade, len(pairs)).reshape(-1, len(names))
     logits = dict(zip(names, by_face.max(axis=0).tolist(), strict=True))
     if stored_logit is not None:
-        logits = {STORED: stored_logit, **logits}
+        logits = {UNDEGRADED: stored_logit, **logits}
     decisions = {name: decide(logit, (), spec.calibration) for name, logit in logits.items()}
     return RobustnessResult(
         tuple(DegradedScore(name, logits[name], one.probability, one.verdict) for name, one in decisions.items())
@@ -187,7 +187,7 @@ def degraded_crop(
         tight = tight_crop_box(crop_box, spec.crop_margin, image.shape[1], image.shape[0])
         return crop_face(image, tight, spec.size_px)
     surroundings, (left, top) = _cut_surroundings(image, crop_box)
-    if degradation != STORED:
+    if degradation != UNDEGRADED:
         surroundings = DEGRADATION_FUNCTIONS[degradation](surroundings)
     x, y, side, _ = crop_box
     return crop_face(surroundings, (x - left, y - top, side, side), spec.size_px)

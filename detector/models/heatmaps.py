@@ -10,7 +10,7 @@ from detector.models.calibration import Calibration, sigmoid
 NEUTRAL = 0.5  # heat that is evidence for neither class
 MAP_TEMPERATURE = 4.0  # logits of single places vary that much more than their mean; without it most faces are all red
 # Heat from neutral to full: transparent, then amber, then red, as (heat, R, G, B, alpha).
-COLOURS = np.array([[0.5, 255, 200, 60, 0], [0.7, 255, 160, 40, 120], [1.0, 214, 32, 32, 215]], np.float32)
+HEAT_COLOURS = np.array([[0.5, 255, 200, 60, 0], [0.7, 255, 160, 40, 120], [1.0, 214, 32, 32, 215]], np.float32)
 
 
 def activation_heatmap(class_map: np.ndarray, calibration: Calibration) -> np.ndarray:
@@ -50,5 +50,5 @@ def colour_heatmap(heatmap: np.ndarray, size_px: int | tuple[int, int] = 256) ->
     """
     sides_px = (size_px, size_px) if isinstance(size_px, int) else size_px
     smooth = cv2.resize(heatmap, sides_px, interpolation=cv2.INTER_CUBIC)
-    channels = [np.interp(smooth, COLOURS[:, 0], COLOURS[:, channel]) for channel in range(1, 5)]
+    channels = [np.interp(smooth, HEAT_COLOURS[:, 0], HEAT_COLOURS[:, channel]) for channel in range(1, 5)]
     return np.stack(channels, axis=-1).astype(np.uint8)

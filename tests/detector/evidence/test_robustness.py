@@ -10,9 +10,9 @@ from detector.evidence.robustness import (
     DEGRADATION_LABELS,
     DEGRADATIONS,
     MAX_TESTED_FACES,
-    STORED,
     TIGHT_CROP,
     TIGHT_MARGIN,
+    UNDEGRADED,
     DegradedScore,
     RobustnessResult,
     measure_face_robustness,
@@ -84,7 +84,7 @@ def test_only_the_surroundings_are_degraded_but_as_in_the_whole_picture(name, co
     """In a picture far larger than the face, whose sides are no multiple of the block sizes."""
     image = np.tile(portrait, (2, 2, 1))[:701, :1001]
     square = crop_square(np.array([*corner, 240, 240], np.float32), MARGIN, 1001, 701)
-    stored, degraded = (crop.astype(float) for crop in crops_of(image, square, STORED, name))
+    stored, degraded = (crop.astype(float) for crop in crops_of(image, square, UNDEGRADED, name))
     whole = crop_face(DEGRADATION_FUNCTIONS[name](image), square, SIZE_PX).astype(float)
     if name.startswith(("jpeg", "blur")):
         np.testing.assert_array_equal(degraded, whole)
