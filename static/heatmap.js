@@ -1,4 +1,4 @@
-// A slider for the strength of the heat maps; without this file they are shown at the style sheet's strength.
+// A slider for the strength of the heat maps. Without this file they have the style sheet's strength.
 
 const maps = document.querySelectorAll(".heat");
 const slider = document.getElementById("heat-opacity");

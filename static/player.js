@@ -1,5 +1,5 @@
-// Jumps to a time of the video or recording when a place in a drawing or a picture of a moment is chosen, and marks in
-// the drawings where the player is. Without this file the pictures are links that open the file at their time.
+// Jumps to a time of the video or recording when a drawing or a picture of a moment is clicked, and marks the current
+// time in the drawings. Without this file the pictures are links that open the file at their time.
 
 const player = document.getElementById("player");
 const problem = document.getElementById("player-problem");
@@ -21,7 +21,7 @@ function mark() {
   }
 }
 
-function giveUp() {
+function showProblem() {
   problem.hidden = false;
   document.documentElement.classList.remove("plays");
 }
@@ -36,7 +36,7 @@ document.addEventListener("click", (event) => {
 });
 player.addEventListener("timeupdate", mark);
 player.addEventListener("seeking", mark);
-player.addEventListener("error", giveUp);
+player.addEventListener("error", showProblem);
 
 document.documentElement.classList.add("plays");
-if (player.error) giveUp();
+if (player.error) showProblem();

@@ -1,7 +1,7 @@
-// The start page with a preview, drag and drop, paste and a busy state. Everything works without this file too.
+// A preview, drag and drop, paste and a busy state for the start page, which works without this file too.
 
 const MEGABYTE = 1_000_000;
-const SENT_WITH_A_BAR = 5 * MEGABYTE; // bytes; smaller files are there before a bar could be read
+const PROGRESS_BAR_BYTES = 5 * MEGABYTE; // smaller files arrive before anybody could read a progress bar
 
 const root = document.documentElement;
 const form = document.getElementById("uploader");
@@ -23,9 +23,9 @@ function describe(file) {
   return `${size} · choose another`;
 }
 
-function whatIsWrongWith(file) {
+function findProblem(file) {
   if (file.size === 0) return "The file is empty.";
-  const isRecording = /^(video|audio)\//.test(file.type) || !file.type; // of an unknown kind the server decides
+  const isRecording = /^(video|audio)\//.test(file.type) || !file.type; // the server decides about an unknown type
   const maxMegabytes = isRecording ? limits.recording : limits.picture;
   if (file.size > maxMegabytes * MEGABYTE) {
     return `The file has ${(file.size / MEGABYTE).toFixed(1)} MB; at most ${maxMegabytes} MB are accepted.`;
@@ -34,7 +34,7 @@ function whatIsWrongWith(file) {
 }
 
 function show(file) {
-  const wrong = file ? whatIsWrongWith(file) : "";
+  const wrong = file ? findProblem(file) : "";
   problem.textContent = wrong;
   input.setCustomValidity(wrong);
   zone.classList.toggle("filled", Boolean(file));
@@ -63,9 +63,9 @@ function setBusy(busyForm, busy) {
 
 input.addEventListener("change", () => show(input.files[0]));
 preview.addEventListener("load", () => { preview.hidden = false; });
-preview.addEventListener("error", () => { preview.hidden = true; }); // a kind this browser cannot show, such as TIFF
+preview.addEventListener("error", () => { preview.hidden = true; }); // a format that this browser cannot show, such as TIFF
 
-// The whole page takes the drop: a picture that lands beside the frame must not replace the page.
+// The whole page accepts the drop: a picture dropped beside the frame must not replace the page.
 let depth = 0;
 const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
 addEventListener("dragenter", (event) => {
@@ -88,13 +88,13 @@ addEventListener("drop", (event) => {
 });
 addEventListener("paste", (event) => take(event.clipboardData.files));
 
-// A large file is sent with a bar that says how much of it is there already.
+// A large file is sent with a progress bar.
 function send() {
   const request = new XMLHttpRequest();
   request.upload.addEventListener("progress", (event) => {
     sending.hidden = false;
     sending.value = event.loaded / event.total;
-    if (event.loaded === event.total) sending.removeAttribute("value"); // now it is the server's turn
+    if (event.loaded === event.total) sending.removeAttribute("value"); // the server is analysing the file
   });
   request.addEventListener("load", () => {
     if (request.responseURL !== form.action) {
@@ -102,9 +102,9 @@ function send() {
       return;
     }
     const page = new DOMParser().parseFromString(request.responseText, "text/html");
-    fail(page.getElementById("upload-error")?.textContent || "The server answered with something unexpected.");
+    fail(page.getElementById("upload-error")?.textContent || "The server sent an unexpected answer.");
   });
-  request.addEventListener("error", () => fail("The connection broke off. Nothing was kept; please try again."));
+  request.addEventListener("error", () => fail("The connection was lost. Nothing was stored; please try again."));
   request.open("POST", form.action);
   request.send(new FormData(form));
 }
@@ -119,7 +119,7 @@ function fail(words) {
 
 form.addEventListener("submit", (event) => {
   if (event.defaultPrevented || root.classList.contains("waiting")) return;
-  if (input.files[0].size < SENT_WITH_A_BAR) return;
+  if (input.files[0].size < PROGRESS_BAR_BYTES) return;
   event.preventDefault();
   setBusy(form, true);
   send();
@@ -127,11 +127,11 @@ form.addEventListener("submit", (event) => {
 
 for (const each of document.querySelectorAll("form")) {
   each.addEventListener("submit", (event) => {
-    if (root.classList.contains("waiting")) event.preventDefault(); // one at a time, however often it is pressed
+    if (root.classList.contains("waiting")) event.preventDefault(); // one request at a time
     else setBusy(each, true);
   });
 }
-// Coming back with the browser's back button finds the page as it was left.
+// The browser's back button shows the page as it was left.
 addEventListener("pageshow", () => {
   for (const each of document.querySelectorAll("form")) setBusy(each, false);
   if (input.files.length) show(input.files[0]);

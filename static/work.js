@@ -1,4 +1,4 @@
-// Follows the work on an upload and shows the result when there is one. Without this file the page renews itself.
+// Polls the state of an analysis and shows the result when it is done. Without this file the page reloads itself.
 
 const EVERY_MS = 1000;
 
@@ -7,31 +7,31 @@ const progress = document.getElementById("progress");
 const headline = document.getElementById("work-title");
 const words = document.getElementById("progress-words");
 
-function say(element, text) {
-  if (element.textContent !== text) element.textContent = text; // or it would be read aloud again and again
+function update(element, text) {
+  if (element.textContent !== text) element.textContent = text; // screen readers announce every change
 }
 
-async function look() {
+async function poll() {
   try {
     const response = await fetch(work.dataset.address, { headers: { Accept: "application/json" } });
-    if (response.status === 404) { // deleted meanwhile, in another tab: the page says so
+    if (response.status === 404) { // deleted in another tab; the reloaded page reports it
       location.reload();
       return;
     }
     if (!response.ok) throw new Error(response.statusText);
-    const seen = await response.json();
-    if (seen.is_over) {
+    const state = await response.json();
+    if (state.is_over) {
       location.reload();
       return;
     }
-    if (seen.progress === null) progress.removeAttribute("value");
-    else progress.value = seen.progress;
-    say(headline, seen.headline);
-    say(words, seen.words);
+    if (state.progress === null) progress.removeAttribute("value");
+    else progress.value = state.progress;
+    update(headline, state.headline);
+    update(words, state.words);
   } catch {
-    say(words, "The server does not answer; trying again.");
+    update(words, "The server does not answer; trying again.");
   }
-  setTimeout(look, EVERY_MS);
+  setTimeout(poll, EVERY_MS);
 }
 
-setTimeout(look, EVERY_MS);
+setTimeout(poll, EVERY_MS);

@@ -229,7 +229,7 @@ def plot(name: str) -> Response:
 
 @site.get("/healthz")
 def health() -> Response:
-    """Tell a supervisor that this worker answers and reaches its database."""
+    """Report that this worker responds and reaches its database."""
     db.session.execute(select(1))
     return jsonify(status="ok")
 

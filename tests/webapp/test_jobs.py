@@ -343,7 +343,7 @@ def wait_until(condition):
     return answer
 
 
-on_linux = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="Processes are looked up in /proc.")
+on_linux = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="Processes are listed in /proc.")
 DONE = "This is a Real|This is a Deepfake|Inconclusive"
 
 

@@ -60,7 +60,7 @@ VOICE_METRICS = {
 
 @pytest.fixture
 def figures(app, tmp_path):
-    """Return a function that puts a metrics.json where the application looks for one."""
+    """Return a function that puts a metrics.json where the application expects it."""
     folder = tmp_path / "visualizations"
     folder.mkdir()
     app.config["VISUALIZATIONS"] = folder
