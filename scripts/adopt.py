@@ -2,26 +2,23 @@
 
     python scripts/adopt.py THEIRS.h5 --manifest FACES.csv --pixels 0..1 --positive real
 
-The network must take one RGB picture and give one number, with or without a sigmoid at its end. Two facts are not in
-its file: the range of its pixels, and whether a large number means fake or real. (Folders read in the order df, real
-give networks for which it means real.) Export and evaluate afterwards, as after training.
+The network must take one RGB picture and give one number, with or without a sigmoid at its end. Name what its file
+does not say: the range of its pixels, and whether a large number means fake or real (real for networks trained on
+folders in the order df, real). Export and evaluate afterwards, as after training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from detector.models.spec import FaceInput, ModelSpec
 from detector.results import ModelError
-from training.adopting import PIXEL_RANGES, wrap
-from training.batches import CROP_MARGIN
-from training.calibrating import UNCALIBRATED, write_calibrated
+from training.adopting import PIXEL_RANGES, adopted_spec, wrap
+from training.calibrating import write_calibrated
 from training.manifests import read_manifest, split_train_calibration
 from training.settings import MODEL, one_of, parse_command
 
@@ -52,9 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ModelError as error:
         raise SystemExit(str(error)) from error
     _, examples = split_train_calibration(read_manifest(command.manifest))
-    account = {"adopted_from": command.model.name, "tune": len(examples), "date": date.today().isoformat()}
-    spec = ModelSpec("adopted", FaceInput(network.input_shape[1], CROP_MARGIN), UNCALIBRATED, account)
-    write_calibrated(command.out, network, spec, examples)
+    write_calibrated(command.out, network, adopted_spec(command.model, network, examples), examples)
     print(f"wrote {command.out}; next: python scripts/export.py")
 
 

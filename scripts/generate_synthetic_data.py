@@ -43,9 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if command.out.resolve().is_relative_to(command.source.resolve()):
         raise SystemExit(f"--out {command.out} lies in --source {command.source}: the next run would copy the copies.")
     try:
-        unreadable = generate(
-            command.source, command.out, Augmentation(command.copies, command.seed, command.self_blend)
-        )
+        augmentation = Augmentation(command.copies, command.seed, command.self_blend)
+        unreadable = generate(command.source, command.out, augmentation)
     except KeyboardInterrupt:
         raise SystemExit("Stopped; nothing is half-written. Run the same command again to start over.") from None
     except OSError as error:

@@ -3,10 +3,9 @@
     python scripts/train.py                       # data/synthetic_data/manifest.csv, from model.h5, small defaults
     python scripts/train.py --manifest FACES.csv --weights BODY.weights.h5 --epochs 14 --epoch-samples 12800
 
-The manifest's `val` pictures are not used. Its `train` pictures are split by group: the network learns from most of
-them; the rest, the calibration split, selects the epoch, the calibration and the thresholds. The same command given
-again resumes a stopped run at its last checkpoint. The run's folder holds the settings, the curves, and a line for
-each start with its commit. KERAS_BACKEND=torch trains with PyTorch, on a GPU if there is one.
+The manifest's `val` pictures are not used. The network learns from most groups of its `train` pictures; the others,
+the calibration split, select the epoch, the calibration and the thresholds. The same command resumes a stopped run. Its
+folder holds settings, curves and commits. KERAS_BACKEND=torch trains with PyTorch, on a GPU if there is one.
 """
 
 from __future__ import annotations

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+from detector.models.spec import FaceInput, ModelSpec
 from detector.results import ModelError
+from training.batches import CROP_MARGIN
+from training.calibrating import UNCALIBRATED
+from training.manifests import Example
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -44,3 +49,15 @@ def wrap(path: Path, pixels: str, positive: str) -> Any:
     score = foreign(keras.layers.Rescaling(scale, offset, name="scale")(picture))
     logit = keras.layers.Rescaling(1.0 if positive == "fake" else -1.0, name="logit")(score)
     return keras.Model(picture, {"logit": logit}, name="adopted")
+
+
+def adopted_spec(path: Path, network: Any, examples: list[Example]) -> ModelSpec:
+    """Return the spec of a wrapped network, not calibrated yet.
+
+    Args:
+        path: file of the foreign network.
+        network: the wrapped network.
+        examples: the calibration pictures.
+    """
+    account = {"adopted_from": path.name, "tune": len(examples), "date": date.today().isoformat()}
+    return ModelSpec("adopted", FaceInput(network.input_shape[1], CROP_MARGIN), UNCALIBRATED, account)

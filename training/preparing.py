@@ -7,6 +7,7 @@ give the same crops and the same manifest, wherever they are. A second run proce
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections import Counter, defaultdict
@@ -19,6 +20,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import tyro
 from tqdm import tqdm
 
 from detector.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, encode_png, read_image
@@ -28,6 +30,7 @@ from detector.pictures.faces import FaceFinder, FoundFace, crop_square, finder_s
 from detector.pictures.quality import MIN_FACE_PX
 from detector.results import DetectorError
 from training.manifests import (
+    ROOT,
     Example,
     LocatedFace,
     format_path,
@@ -44,6 +47,7 @@ from training.near_duplicates import (
     print_leakage,
 )
 from training.runs import replace_file
+from training.settings import PositiveNumber, Proportion, WholeNumber
 
 LABEL_BY_FOLDER = {"real": 0, "fake": 1, "df": 1}
 WIDE_MARGIN = 1.8  # side of a crop over the longer side of the face box; the jitter of training reaches 1.69
@@ -57,38 +61,40 @@ FRAME_SAMPLING = "frames by time"  # part of the key of earlier results: another
 class Inputs:
     """Files to prepare.
 
-    Attributes:
-        paths: folders that hold folders named as in LABEL_BY_FOLDER, and manifests (.csv).
-        real: folders of real pictures and videos.
-        fake: folders of fakes.
-        resplit: whether the splits that manifests give are dropped.
+    Raises:
+        ValueError: no folder and no manifest is named.
     """
 
-    paths: tuple[Path, ...]
+    inputs: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Folders that hold folders named real, fake or df, and manifests (.csv)."""
     real: tuple[Path, ...] = ()
+    """Folders of real pictures."""
     fake: tuple[Path, ...] = ()
+    """Folders of fakes."""
     resplit: bool = False
+    """Drop the splits that a manifest gives."""
+
+    def __post_init__(self) -> None:
+        if not (self.inputs or self.real or self.fake):
+            raise ValueError("name folders or manifests, or give --real and --fake")
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """Settings of a preparation.
+    """Settings of a preparation."""
 
-    Attributes:
-        out: folder of the crops and the manifest.
-        crops: whether faces are cut out; otherwise pictures stay as and where they are.
-        frames: number of frames of each video; None takes one per second.
-        threads: number of files processed at once.
-        val_proportion: proportion of the groups held out as `val`.
-        seed: of that split.
-    """
-
-    out: Path
-    crops: bool = True
-    frames: int | None = None
-    threads: int = 1
-    val_proportion: float = VAL_PROPORTION
-    seed: int = 0
+    out: Path = ROOT / "data" / "prepared"
+    """Folder of the crops and the manifest."""
+    frames: PositiveNumber | None = None
+    """Frames of each video, instead of one per second."""
+    no_crops: bool = False
+    """Leave pictures as they are; only merge near duplicates and split."""
+    val_share: Proportion = VAL_PROPORTION
+    """Proportion of the groups held out."""
+    seed: WholeNumber = 0
+    """Seed of that split."""
+    threads: PositiveNumber = field(default_factory=lambda: os.cpu_count() or 1)
+    """Files processed at once."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +164,8 @@ def list_inputs(inputs: Inputs, preparation: Preparation) -> tuple[list[Example]
     Raises:
         SystemExit: a folder is missing, the output lies in an input, or there is no usable file.
     """
-    manifests = [path for path in inputs.paths if path.suffix.lower() == ".csv"]
-    folders = [path for path in inputs.paths if path not in manifests]
+    manifests = [path for path in inputs.inputs if path.suffix.lower() == ".csv"]
+    folders = [path for path in inputs.inputs if path not in manifests]
     out = preparation.out
     for folder in [*folders, *inputs.real, *inputs.fake]:
         if not folder.is_dir():
@@ -176,7 +182,7 @@ def list_inputs(inputs: Inputs, preparation: Preparation) -> tuple[list[Example]
     files = ([replace(example, split="") for example in listed] if inputs.resplit else listed) + found
     if not files:
         raise SystemExit("The inputs hold no file with a name of a picture or a video.")
-    if not preparation.crops and any(_is_video(file.path) for file in files):
+    if preparation.no_crops and any(_is_video(file.path) for file in files):
         raise SystemExit("--no-crops takes no videos, since train.py reads pictures.")
     return files, others
 
@@ -229,7 +235,7 @@ def make_all(files: dict[str, Example], preparation: Preparation) -> dict[str, M
         )
 
     missing = [digest for digest in files if not is_complete(digest)]
-    finder = FaceFinder(threads=1) if missing and preparation.crops else None
+    finder = FaceFinder(threads=1) if missing and not preparation.no_crops else None
     make = partial(_make, preparation=preparation, finder=finder)
     try:
         results = _in_parallel(make, [(digest, files[digest]) for digest in missing], preparation.threads, "making")
@@ -332,7 +338,7 @@ def _unique_files(digests: list[str], files: list[Example]) -> dict[str, Example
 
 def _assign_splits(examples: list[Example], preparation: Preparation, skipped: Counter[str]) -> list[Example]:
     """Return the examples with their splits; drop repetitions and near duplicates of held-out pictures."""
-    splits = choose_splits(examples, preparation.val_proportion, preparation.seed)
+    splits = choose_splits(examples, preparation.val_share, preparation.seed)
     kept: dict[Path, Example] = {}
     for example, split in zip(examples, splits, strict=True):
         if example.split not in ("", split):
@@ -348,7 +354,7 @@ def _print_summary(kept: list[Example], preparation: Preparation) -> None:
     counts = Counter((example.split, example.label) for example in kept)
     for split in sorted({split for split, _ in counts}):
         print(f"{split}: {counts[split, 0]:,} real and {counts[split, 1]:,} fake pictures")
-    if preparation.val_proportion and {split for split, _ in counts} == {"train"}:
+    if preparation.val_share and {split for split, _ in counts} == {"train"}:
         print("Nothing is held out: at least 2 groups of each kind are needed.")
 
 
@@ -373,7 +379,7 @@ def _merge(examples: list[Example], hashes: list[str], preparation: Preparation)
         print(f"  {joined:,} groups become {len(merged):,}, the largest of {largest:,} pictures.")
 
     def held_out(examples: list[Example]) -> np.ndarray:
-        splits = choose_splits(examples, preparation.val_proportion, preparation.seed)
+        splits = choose_splits(examples, preparation.val_share, preparation.seed)
         return np.array([(e.split or split) != "train" for e, split in zip(examples, splits, strict=True)])
 
     pictures = Pictures(labels, bits, groups)
@@ -429,7 +435,7 @@ def _read_pictures(path: Path, frames: int | None) -> Iterator[tuple[str, np.nda
 
 def _crop_path(file: Example, digest: str, suffix: str, preparation: Preparation) -> Path:
     """Return the path of a picture's crop, or of the picture itself if no crops are made."""
-    if not preparation.crops:
+    if preparation.no_crops:
         return file.path
     stem = re.sub(r"[^A-Za-z0-9]+", "-", file.path.stem)[:40].strip("-") or "picture"
     return preparation.out / ("real", "fake")[file.label] / f"{stem}-{digest[:16]}{suffix}.png"
@@ -437,7 +443,8 @@ def _crop_path(file: Example, digest: str, suffix: str, preparation: Preparation
 
 def _result_key(digest: str, file: Example, preparation: Preparation) -> str:
     """Return the key of a file's cached result: its bytes and everything that decides the result."""
-    how = f"{WIDE_MARGIN}, {MAX_WIDE_PX}, {MIN_FACE_PX}, {finder_settings()}" if preparation.crops else "as it is"
+    crops = f"{WIDE_MARGIN}, {MAX_WIDE_PX}, {MIN_FACE_PX}, {finder_settings()}"
+    how = "as it is" if preparation.no_crops else crops
     frames = f"{FRAME_SAMPLING}, {preparation.frames or MAX_FRAMES}" if _is_video(file.path) else "False"
     return f"{digest}, {how}, {frames}"
 

@@ -5,7 +5,7 @@ import pytest
 
 from detector.results import ModelError
 from scripts.adopt import main
-from training.adopting import wrap
+from training.adopting import adopted_spec, wrap
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,12 @@ def test_a_file_that_is_no_network_is_refused(tmp_path):
     path.write_text("not a network")
     with pytest.raises(ModelError, match=r"cannot load notes\.h5"):
         wrap(path, "0..1", "fake")
+
+
+def test_an_adopted_network_gets_a_spec(foreign):
+    path, _ = foreign
+    spec = adopted_spec(path, wrap(path, "0..1", "fake"), [])
+    assert (spec.network, spec.face.size_px, spec.training["adopted_from"]) == ("adopted", 32, "theirs.keras")
 
 
 def test_the_foreign_file_is_not_overwritten(foreign):
