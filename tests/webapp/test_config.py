@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from project import ROOT
 
-from webapp.analyses import DetectorThread, warm_up
 from webapp.config import PREFIX, SETTINGS, StartupError, load_settings, settings_table
+from webapp.detector_thread import DetectorThread, warm_up
 from webapp.instance import load_or_create_secret_key, startup_lock, write_atomically
 
 
