@@ -54,6 +54,7 @@ def opened(chromium, address, **options):
     """Open the start page for a new visitor; afterwards check that the browser reported no error."""
     errors = []
     context = chromium.new_context(base_url=address, **options)
+    context.set_default_timeout(ANALYSIS_MS)
     context.add_init_script(
         "addEventListener('securitypolicyviolation', (e) => console.error('policy: ' + e.violatedDirective))"
     )
