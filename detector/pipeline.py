@@ -77,11 +77,11 @@ class Detector:
             with open_media(source) as video:
                 if video.info.has_video:
                     return detect_video(
-                        video, self.pictures, every_s=every_s, progress=progress, detect_voice=self._hear
+                        video, self.pictures, every_s=every_s, progress=progress, detect_voice=self._detect_audio_track
                     )
         return self.voices.detect(source)
 
-    def _hear(self, waveform: np.ndarray) -> VoiceDetection:
+    def _detect_audio_track(self, waveform: np.ndarray) -> VoiceDetection:
         return self.voices.detect(waveform)  # loaded by now at the earliest: many videos are silent
 
     def calibration_of(self, media: str) -> Calibration:

@@ -5,6 +5,7 @@ python scripts/make_sample_fake.py
 
 from __future__ import annotations
 
+import argparse
 from importlib import metadata
 from pathlib import Path
 
@@ -18,6 +19,7 @@ SEED = 3  # selected by eye, not by score: only the face differs from the portra
 
 def main() -> None:
     """Write the file of the sample."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     portrait = read_image(str(metadata.distribution("scikit-image").locate_file(PORTRAIT)))
     OUT.write_bytes(encode_png(make_sample_fake(portrait, SEED)))
     print(f"wrote {OUT}")

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from detector.media.degradations import TIERS
+from detector.media.degradations import TIERS, UNDEGRADED
 from detector.models.spec import FaceInput, ModelSpec, file_sha256
 from detector.pictures.detect import load_picture_detector
 from training.batches import CROP_MARGIN
@@ -27,7 +27,6 @@ from training.scoring import score
 from training.settings import TrainingSettings, autoencoders_sha256, weights_settings
 from training.tables import (
     SWAPS,
-    UNDEGRADED,
     VISUALIZATIONS,
     EstimateDict,
     Row,

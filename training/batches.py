@@ -134,7 +134,7 @@ class BatchGenerator:
         self, plan: SamplePlan, crop: np.ndarray, landmarks: np.ndarray | None, rng: np.random.Generator
     ) -> np.ndarray:
         if plan.fake == "reconstruction":
-            assert self._reconstructor is not None  # made whenever settings ask for reconstructions
+            assert self._reconstructor is not None  # present whenever the settings include reconstructions
             return self._reconstructor.reconstruct(crop, rng)
         donor_landmarks = self.faces[plan.donor].landmarks
         assert landmarks is not None  # `plan_batch` blends faces with landmarks only

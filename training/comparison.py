@@ -14,6 +14,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
+from detector.media.degradations import UNDEGRADED
 from detector.models.engines import FastEngine
 from detector.models.spec import file_sha256
 from detector.pictures.detect import load_picture_detector
@@ -26,7 +27,6 @@ from training.runs import replace_file
 from training.scoring import read_split, score
 from training.settings import RECONSTRUCT, SELF_BLEND, TrainingSettings, autoencoders_sha256, weights_settings
 from training.tables import (
-    UNDEGRADED,
     VISUALIZATIONS,
     EstimateDict,
     format_estimate,

@@ -21,8 +21,9 @@ from matplotlib.ticker import PercentFormatter
 from scipy.stats import rankdata
 from sklearn.metrics import roc_curve
 
+from detector.media.degradations import UNDEGRADED
 from detector.metrics import proportion
-from training.tables import GENERATED, SWAPS, UNDEGRADED, VISUALIZATIONS, EstimateDict, format_estimate
+from training.tables import GENERATED, SWAPS, VISUALIZATIONS, EstimateDict, format_estimate
 
 STYLE: dict[str, Any] = {
     "figure.dpi": 110,

@@ -11,12 +11,15 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from typing import Any, ClassVar, Protocol
 
 CurveRow = dict[str, float]
+
+
+class SettingsDataclass(Protocol):
+    """Any dataclass; `dataclasses.asdict` accepts nothing else."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class RunFolder:
         replace_file(self.history, partial(_write_rows, rows))
 
 
-def open_run(run: Path, settings: DataclassInstance) -> None:
+def open_run(run: Path, settings: SettingsDataclass) -> None:
     """Create a run's folder, or continue one, and note the time and the commit.
 
     Args:
@@ -74,7 +77,7 @@ def open_run(run: Path, settings: DataclassInstance) -> None:
         starts.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit() or 'unknown'}\n")
 
 
-def settings_digest(settings: DataclassInstance) -> str:
+def settings_digest(settings: SettingsDataclass) -> str:
     """Return the eight digits that name the default run folder of these settings."""
     return hashlib.sha256(json.dumps(asdict(settings)).encode()).hexdigest()[:8]
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from detector.media.degradations import TIERS
+from detector.media.degradations import TIERS, UNDEGRADED
 from detector.media.images import read_image
 from detector.media.jpeg import read_jpeg_coding
 from detector.models.reference_scores import ReferenceScores, read_reference_scores
@@ -23,7 +23,7 @@ from detector.pictures.detect import MODEL_FILES, REFERENCE_SCORES_FILE, Picture
 from detector.results import DetectorError
 from training.manifests import ROOT, Example, read_manifest, split_train_calibration
 from training.runs import replace_file
-from training.tables import UNDEGRADED, VISUALIZATIONS, Row, collect_metrics, print_metrics, reference_scores_from
+from training.tables import VISUALIZATIONS, Row, collect_metrics, print_metrics, reference_scores_from
 
 SCORE_COLUMNS = (
     "path", "label", "source", "generator", "group", "delivery", "logit", "probability", "verdict", "faces", "reasons",

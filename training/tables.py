@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import brier_score_loss
 
-from detector.media.degradations import TIERS
+from detector.media.degradations import TIERS, UNDEGRADED
 from detector.metrics import (
     Estimate,
     auc,
@@ -28,7 +28,6 @@ from detector.results import Verdict
 from training.manifests import ROOT
 
 VISUALIZATIONS = ROOT / "visualizations"
-UNDEGRADED = "stored"  # the degradation that leaves a picture as it was stored
 FORCED_CUT = 0.5  # probability from which a forced decision is "fake", for a prior of one half
 SWAPS, GENERATED = "face swaps", "generated faces"
 FAMILY_BY_PREFIX = {  # lower-case prefix of a generator's name: its family

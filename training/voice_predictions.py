@@ -55,7 +55,7 @@ def fit_voice_calibration(rows: list[dict[str, Any]]) -> Calibration:
     Real and fake weigh the same. The thresholds keep the stated error rates in the worst degradation.
 
     Args:
-        rows: with the columns label, logit, delivery (the degradation) and reasons.
+        rows: predictions with label, logit, degradation and reasons; see PREDICTION_COLUMNS.
 
     Raises:
         SystemExit: a degradation lacks real or fake recordings.

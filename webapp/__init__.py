@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -11,7 +10,7 @@ from flask_wtf import CSRFProtect
 
 from detector import Detector
 from webapp.analyses import MEGABYTE
-from webapp.config import load_settings
+from webapp.config import PROJECT, load_settings
 from webapp.detector_thread import DetectorThread
 from webapp.errors import register_errors
 from webapp.headers import SessionCookie, add_security_headers
@@ -23,7 +22,6 @@ from webapp.schema import upgrade_database
 from webapp.storage import Storage
 from webapp.template_filters import FILTERS
 
-PROJECT = Path(__file__).resolve().parent.parent
 FORM_OVERHEAD_BYTES = 100_000
 
 

@@ -6,11 +6,13 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+PROJECT = Path(__file__).resolve().parent.parent
 PREFIX = "DEEPFAKE_"
 MIN_SECRET_CHARACTERS = 16
 EMBEDDED, OFF = "embedded", "off"  # where videos and recordings are analysed

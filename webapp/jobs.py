@@ -25,11 +25,10 @@ from flask import Flask, current_app
 from detector import Detector, DetectorError, load_detector
 from webapp import analyses
 from webapp.analysis_output import analyse
-from webapp.config import EMBEDDED, PREFIX, SETTINGS, StartupError
+from webapp.config import EMBEDDED, PREFIX, PROJECT, SETTINGS, StartupError
 from webapp.instance import write_atomically
 from webapp.models import new_token
 
-PROJECT = Path(__file__).resolve().parent.parent
 IDLE_S = 300  # without work for so long, the process ends and frees its memory
 POLL_S = 0.5
 PROGRESS_EVERY_S = 0.5

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -49,10 +48,6 @@ class DeletionCheck:
             "Removing the marked places does not lower the score more than removing as much elsewhere, so the map does "
             "not show what this score rests on."
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {**asdict(self), "sentence": self.sentence}
 
 
 def run_deletion_check(crop: np.ndarray, heatmap: np.ndarray, engine: Engine) -> DeletionCheck:

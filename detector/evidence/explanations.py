@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
@@ -45,14 +45,6 @@ class Explanation:
     heatmap: np.ndarray = field(repr=False)
     regions: tuple[Region, ...]
     sentence: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, without the heat map."""
-        return {
-            "method": self.method,
-            "regions": [{**asdict(region), "box": list(region.box)} for region in self.regions],
-            "sentence": self.sentence,
-        }
 
 
 def face_crop(detection: PictureDetection, engine: Engine, *, face: int = 0) -> np.ndarray:

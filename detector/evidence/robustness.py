@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from detector.media.degradations import TIERS, recompress, rescale
+from detector.media.degradations import TIERS, UNDEGRADED, recompress, rescale
 from detector.models.engines import Engine, score_in_batches
 from detector.pictures.faces import crop_face, crop_square
 from detector.results import PictureDetection, Reason, Verdict
 from detector.verdicts import decide
 
-UNDEGRADED = "stored"
 TIGHT_CROP = "tight"
 _TIER_FUNCTIONS = {name: degrade for name, degrade in TIERS.items() if degrade is not None}
 # The thresholds were chosen for those of TIERS alone.
@@ -64,10 +62,6 @@ class DegradedScore:
     probability: float
     verdict: Verdict
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {**asdict(self), "verdict": str(self.verdict)}
-
 
 @dataclass(frozen=True)
 class RobustnessResult:
@@ -93,14 +87,6 @@ class RobustnessResult:
         """The largest logit less the smallest."""
         logits = [score.logit for score in self.scores]
         return max(logits) - min(logits)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {
-            "scores": [score.to_dict() for score in self.scores],
-            "is_robust": self.is_robust,
-            "spread": self.spread,
-        }
 
 
 def measure_face_robustness(detection: PictureDetection, engine: Engine) -> RobustnessResult | None:

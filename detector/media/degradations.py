@@ -39,9 +39,10 @@ def adjust_light(image: np.ndarray, *, gain: float, offset: float, saturation: f
     return np.clip((coloured - 127.5) * np.float32(gain) + np.float32(127.5 + offset), 0, 255).astype(np.uint8)
 
 
+UNDEGRADED = "stored"
 # The degradations on which thresholds and error rates are chosen and measured; None: as stored.
 TIERS = {
-    "stored": None,
+    UNDEGRADED: None,
     "jpeg50": lambda image: recompress(image, 50),
     "half": lambda image: rescale(image, 0.5),
     "blur1": lambda image: blur(image, 1.0),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -195,10 +195,6 @@ class Finding:
         """A conclusion that does not follow."""
         return MEANINGS[self.kind][1]
 
-    def to_dict(self) -> dict[str, str]:
-        """Return plain values for JSON."""
-        return {"kind": str(self.kind), "fact": self.fact, "can_mean": self.can_mean, "cannot_mean": self.cannot_mean}
-
 
 @dataclass(frozen=True)
 class Provenance:
@@ -226,10 +222,6 @@ class Provenance:
     credentials: Credentials | None
     jpeg: JpegCoding | None
     findings: tuple[Finding, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {**asdict(self), "findings": [finding.to_dict() for finding in self.findings]}
 
 
 def update_meanings(finding: Mapping[str, Any]) -> dict[str, Any]:

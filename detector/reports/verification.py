@@ -55,7 +55,7 @@ LABELS = {
 }
 MAX_QUOTED_CHARACTERS = 80  # of a value that differs
 
-_END, _WIDE_LOCATOR = (
+_ARCHIVE_END, _WIDE_LOCATOR = (
     b"PK\5\6",
     b"PK\6\7",
 )  # signatures of the last 22 bytes of a ZIP archive, and of the ZIP64 record before
@@ -154,7 +154,7 @@ def _open(bundle: bytes) -> zipfile.ZipFile:
     if len(bundle) > MAX_BUNDLE_BYTES:
         raise MediaTooLarge(f"The bundle has {len(bundle):,} bytes; at most {MAX_BUNDLE_BYTES:,} are read.")
     end = bundle[-_END_BYTES:]
-    if len(end) < _END_BYTES or not end.startswith(_END):
+    if len(end) < _END_BYTES or not end.startswith(_ARCHIVE_END):
         raise UnreadableMedia("The file is not an evidence bundle: it does not end as its ZIP archives do.")
     count, directory_bytes = struct.unpack_from("<HI", end, 10)
     is_wide = bundle[-_END_BYTES - _LOCATOR_BYTES :].startswith(_WIDE_LOCATOR)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from detector.models.calibration import Calibration
-from detector.pictures.faces import crop_faces, resize
+from detector.pictures.faces import crop_face, resize
 from detector.results import Face, Reason, Track, TrackFrame, Verdict
 from detector.verdicts import decide
 
@@ -73,7 +73,7 @@ class Tracker:
         self._colours = colours
         self._end([track for track in self._open if self.frames_seen - track.last_index - 1 > MAX_MISSED_FRAMES])
 
-        crops = crop_faces(frame, [face.crop_box for face in faces], self._crop_size_px)
+        crops = [self._crop(frame, face) for face in faces]
         appearances = [Appearance.of(crop) for crop in crops]
         found = self._match(faces, appearances)
         for index, (face, appearance, crop) in enumerate(zip(faces, appearances, crops, strict=True)):
@@ -106,6 +106,10 @@ class Tracker:
             if index not in found and track not in found.values():
                 found[index] = track
         return found
+
+    def _crop(self, frame: np.ndarray, face: Face) -> np.ndarray:
+        """Return the network's input for a face; a copy, since a view would keep the whole batch in memory."""
+        return crop_face(frame, face.crop_box, self._crop_size_px) if face.crop is None else face.crop.copy()
 
     def _track_frame(self, timestamp_s: float, face: Face, crop: np.ndarray) -> TrackFrame:
         return TrackFrame(

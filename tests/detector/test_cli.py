@@ -489,7 +489,7 @@ def test_a_file_that_is_no_bundle_ends_with_2_and_a_sentence(content, seen, evid
     assert out == "" and seen in err and "\x1b" not in err
 
 
-def test_a_bundle_without_its_original_asks_for_it(evidence, tmp_path, capsys):
+def test_a_bundle_without_its_original_needs_the_file_option(evidence, tmp_path, capsys):
     path = tmp_path / "bundle.zip"
     path.write_bytes(build_bundle(evidence, include_original=False))
     assert main(["verify", str(path)]) == 2 and "--file" in capsys.readouterr().err

@@ -50,7 +50,7 @@ def test_an_unknown_override_is_refused():
         ({"DATABASE_URL": "sqlite:////nowhere/at/all.sqlite"}, "The database cannot be used"),
         ({"DATABASE_URL": f"sqlite:///{__file__}"}, "The database cannot be used"),
         ({"STORAGE_URL": "nosuch://bucket"}, "DEEPFAKE_STORAGE_URL cannot be used"),
-        ({"INSTANCE_PATH": __file__}, "cannot be made"),
+        ({"INSTANCE_PATH": __file__}, "cannot be created"),
     ],
 )
 def test_what_cannot_be_reached_is_named_in_a_sentence(settings, words, make_app):

@@ -34,7 +34,7 @@ def test_an_older_database_is_brought_up_to_date(app, make_app):
         assert {"analysis", "upload"} <= set(inspect(db.engine).get_table_names())
 
 
-def test_the_first_migration_can_be_taken_back(app):
+def test_migrations_can_be_undone(app):
     from flask_migrate import Migrate, downgrade, upgrade
 
     Migrate(app, db, directory=MIGRATIONS)

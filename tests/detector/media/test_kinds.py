@@ -112,7 +112,7 @@ def test_a_fourth_medium_is_named_in_the_messages(monkeypatch):
 
 
 # Beside its entry in `MEDIA`, a fourth medium needs a function that detects it and a page template.
-TABLES_BY_MEDIUM = {"detector/media/kinds.py", "detector/pipeline.py", "webapp/pages.py"}
+TABLES_BY_MEDIUM = {"detector/media/kinds.py", "detector/pipeline.py", "webapp/media_pages.py"}
 
 
 def test_no_other_module_keeps_a_table_by_medium():
