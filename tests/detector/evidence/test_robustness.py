@@ -26,6 +26,7 @@ from detector.models.engines import CROPS_PER_BATCH, Engine
 from detector.models.spec import FaceInput, ModelSpec
 from detector.pictures.detect import PictureDetector
 from detector.pictures.faces import crop_face, crop_square, cut_square
+from detector.record import to_values
 from detector.results import Reason, Verdict
 
 SIZE_PX = 96
@@ -168,7 +169,7 @@ def test_the_smallest_face_and_one_at_the_edge_are_tested(portrait):
     square = crop_square(np.array([-5, 30, 40, 30], np.float32), MARGIN, 33, 47)
     found = measure_robustness(tiny, [square], ToyEngine(sharpness))
     assert len(found.scores) == len(DEGRADATIONS)
-    assert json.loads(json.dumps(found.to_dict()))["scores"][0]["name"] == "stored"
+    assert json.loads(json.dumps(to_values(found)))["scores"][0]["name"] == "stored"
 
 
 def test_a_known_score_is_not_computed_again(portrait, square):

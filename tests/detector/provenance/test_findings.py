@@ -8,6 +8,7 @@ from PIL import Image, PngImagePlugin
 
 from detector.media.images import read_image
 from detector.provenance.findings import MEANINGS, FindingKind, read_provenance, update_meanings
+from detector.record import to_values
 from detector.results import UnreadableMedia
 
 K = FindingKind
@@ -117,7 +118,7 @@ def test_integrity_and_trust_are_reported_separately():
 
 
 def test_a_stored_finding_gets_the_present_meanings():
-    (finding, *_) = read_provenance(picture("PNG")).to_dict()["findings"]
+    (finding, *_) = to_values(read_provenance(picture("PNG")))["findings"]
     assert update_meanings({**finding, "can_mean": "Older words.", "cannot_mean": "Older words."}) == finding
     for foreign in ({"kind": "unknown", "can_mean": "?"}, {"kind": ["location"]}, {}):
         assert update_meanings(foreign) == foreign
@@ -153,7 +154,7 @@ def test_a_preview_of_another_picture_is_reported(astronaut):
 def test_values_are_plain_and_never_contain_the_place():
     place = {1: "N", 2: (48.0, 12.0, 34.5678), 3: "E", 4: (16.0, 22.0, 12.3456)}
     data = picture(exif={271: "Canon"}, place=place)
-    values = read_provenance(data).to_dict()
+    values = to_values(read_provenance(data))
     assert values["has_location"] and not any(number in repr(values) for number in ("34.5", "12.3456"))
     assert values["sha256"] and values["size_bytes"] == len(data) and values["media_type"] == "image/jpeg"
     assert values["jpeg"]["quality"] == 75 and values["findings"][0]["kind"] == "camera"
