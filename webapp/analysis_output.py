@@ -12,7 +12,7 @@ from detector import Detector
 from detector.models import Engine
 from detector.record import CheckedExplanation, evidence_to_record, to_record
 from detector.results import PictureDetection
-from webapp.page_files import CROP, draw_page_files, encode_png
+from webapp.page_files import is_explained, start_drawing
 from webapp.uploads import FileFacts
 
 
@@ -51,13 +51,12 @@ def analyse(
     """
     detection = loaded.detect(source, every_s=every_s, progress=progress)
     calibration = loaded.calibration_of(detection.media)
-    files = draw_page_files(detection)
+    drawings = start_drawing(detection)
     record = to_record(detection)
     if isinstance(detection, PictureDetection):
         data = source if isinstance(source, bytes) else source.read_bytes()
         record |= collect_evidence(detection, data, loaded.pictures.engine, facts=facts)
-        if record["explanations"]:
-            files[CROP] = encode_png(detector.evidence.face_crop(detection, loaded.pictures.engine))
+    files = {name: drawing.result() for name, drawing in drawings.items()}
     columns = {
         "media": detection.media,
         "verdict": str(detection.verdict),
@@ -86,9 +85,8 @@ def collect_evidence(
         "heatmaps" of all faces; "explanations" of the first face, empty if the face is excluded or has no heat map;
         "robustness", which is None until it is requested; and "provenance".
     """
-    first = detection.faces[0] if detection.faces else None
     explanations = []
-    if first is not None and first.heatmap is not None and not first.reasons:
+    if detection.faces and is_explained(detection.faces[0]):
         class_map = detector.evidence.explain_face(detection, engine)
         explanations.append(CheckedExplanation.of(class_map, size_px=engine.spec.face.size_px))
     provenance = detector.provenance.read_provenance(
