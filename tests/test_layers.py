@@ -159,6 +159,7 @@ def test_forbidden_imports_are_found(path, source, allowed):
     assert (offences(Path(path), source) == []) is allowed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [

@@ -21,6 +21,8 @@ from detector.models.spec import file_sha256, read_spec
 from training.networks import NETWORKS
 from training.settings import trained_network
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOK = ROOT / "notebooks" / "Model.ipynb"
 USED = ("detector", "models", "training", "visualizations")
 DRAWN = {"samples", "groups", "degrade", "making", "batch", "train", "calibrate", "detect", "metrics"}  # cells

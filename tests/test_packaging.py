@@ -39,6 +39,7 @@ TRAIN = pins("requirements-serve.txt", "requirements.txt")
 ALL = pins("requirements-serve.txt", "requirements.txt", "requirements-dev.txt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "lock"),
     [
@@ -160,6 +161,7 @@ def test_the_installed_wheel_scans_a_picture(run_installed, face_jpeg, real_dete
     assert record["error_rates"]  # the reference scores were found, too
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "passes"),
     [

@@ -10,6 +10,8 @@ from urllib.request import HTTPCookieProcessor, Request, build_opener
 import pytest
 from project import ROOT
 
+pytestmark = pytest.mark.slow
+
 ANSWER_S = 60  # a busy machine answers slowly
 
 

@@ -154,6 +154,7 @@ def modules_named_like_their_function(root):
     ]
 
 
+@pytest.mark.slow
 def test_no_banned_word_in_docstrings_comments_messages_and_pages():
     found = offences_in_prose(ROOT)
     assert not found, f"{len(found)} banned words:\n" + "\n".join(found)
@@ -165,6 +166,7 @@ def test_a_constant_s_name_stands_in_one_module():
     assert set(CONSTANTS_IN_SEVERAL_MODULES) <= set(repeated), "no longer repeated: remove it from the list"
 
 
+@pytest.mark.slow
 def test_no_module_and_no_class_has_an_empty_name():
     assert empty_names(ROOT) == []
 

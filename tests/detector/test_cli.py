@@ -378,6 +378,7 @@ def python(*argv, **options):
     return subprocess.run([sys.executable, *map(str, argv)], cwd=ROOT, capture_output=True, text=True, **options)
 
 
+@pytest.mark.slow
 def test_the_real_detector_classifies_a_portrait(astronaut, tmp_path):
     (tmp_path / "cut.png").write_bytes(astronaut.read_bytes()[:5000])
     done = python("-m", "detector", "scan", astronaut, tmp_path, "--csv", tmp_path / "out.csv")
@@ -410,6 +411,7 @@ except SystemExit as end:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argv", "shown"),
     [
@@ -425,11 +427,13 @@ def test_help_loads_no_tensorflow(argv, shown):
     assert code == "0" and shown in "\n".join(lines) and not {"tensorflow", "keras"} & set(modules)
 
 
+@pytest.mark.slow
 def test_tensorflow_stays_out(astronaut):
     code, *modules = python("-c", LOADED, "detector", "scan", astronaut, check=True).stdout.splitlines()[-1].split()
     assert code == "0" and "numpy" in modules and not {"tensorflow", "keras", "flask"} & set(modules)
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path):
     for number in range(3):
         picture(tmp_path / f"{number}.png")

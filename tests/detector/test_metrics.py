@@ -80,6 +80,7 @@ def test_a_perfect_auc_is_not_certainty():
     assert (estimate.value, estimate.high) == (1, 1) and 0.94 < estimate.low < 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_an_upward_biased_statistic_gets_an_interval_around_it(seed):
     rng = np.random.default_rng(seed)
@@ -89,6 +90,7 @@ def test_an_upward_biased_statistic_gets_an_interval_around_it(seed):
     assert 0 <= estimate.low <= estimate.value <= estimate.high
 
 
+@pytest.mark.slow
 def test_perfect_probabilities_stay_under_their_bound_at_about_its_stated_rate():
     rng = np.random.default_rng(0)
     truth = rng.beta(0.5, 0.5, 500)
@@ -98,6 +100,7 @@ def test_perfect_probabilities_stay_under_their_bound_at_about_its_stated_rate()
     assert bound == perfect_calibration_error(truth) > perfect_calibration_error(np.tile(truth, 4))
 
 
+@pytest.mark.slow
 def test_overconfidence_exceeds_the_bound_of_perfect_probabilities():
     rng = np.random.default_rng(0)
     truth = rng.random(2000)

@@ -51,6 +51,7 @@ def test_every_kind_of_source_gives_the_same_detection(detector, voices, face_jp
     assert voices.seen == []
 
 
+@pytest.mark.slow
 def test_a_video_is_analysed_by_its_frames_and_its_audio_track(detector, voices, silent_film, portrait, tone, tmp_path):
     path = tmp_path / "face.jpg"
     path.write_bytes(make_video([portrait[:256, :256]] * 30, waveform=tone))
@@ -62,6 +63,7 @@ def test_a_video_is_analysed_by_its_frames_and_its_audio_track(detector, voices,
     assert isinstance(detector.detect(silent_film), VideoDetection) and len(voices.seen) == 1
 
 
+@pytest.mark.slow
 def test_every_s_is_the_distance_between_sampled_frames(detector, portrait):
     film = make_video([portrait[:64, :64]] * 30, fps=1)
     assert [detector.detect(film, every_s=seconds).frames_seen for seconds in (1.0, 3.0)] == [30, 10]

@@ -7,6 +7,8 @@ from detector.results import ModelError
 from scripts.adopt import main
 from training.adopting import adopted_spec, wrap
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory):

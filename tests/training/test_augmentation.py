@@ -26,6 +26,8 @@ from training.augmentation import (
 )
 from training.manifests import MANIFEST_COLUMNS, Example, locate_faces, read_manifest, split_by_group
 
+pytestmark = pytest.mark.slow
+
 FACE = (150, 10, 310, 170)  # left, top, right, bottom in the picture of the astronaut
 
 

@@ -13,6 +13,8 @@ from training import batches
 from training.batches import BatchGenerator, SamplePlan, cut_faces, cut_out
 from training.manifests import Example, LocatedFace, locate_faces
 
+pytestmark = pytest.mark.slow
+
 MADE = replace(SETTINGS, self_blend=0.5, reconstruct=0.3)
 
 

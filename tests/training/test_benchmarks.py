@@ -70,6 +70,7 @@ def test_each_round_uploads_a_file_of_its_own_and_detects_the_same_bytes():
     assert {name: len(values) for name, values in times.items()} == {UPLOAD: 2, DETECT: 2}
 
 
+@pytest.mark.slow
 def test_a_busy_server_is_waited_for():
     busy = "import time; until = time.process_time() + 0.5\nwhile time.process_time() < until: pass\ntime.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", busy])
@@ -98,6 +99,7 @@ def test_uploads_to_a_server_store_a_verdict(face_jpeg):
     assert server.process.poll() is not None
 
 
+@pytest.mark.slow
 def test_the_command_prints_every_row_and_writes_its_figures(tmp_path, monkeypatch, capsys):
     stage = {"network": lambda: None, "whole": lambda: None}
     server = {"start to first verdict, s": 1.0, "peak memory of the worker, MB": 300.0}

@@ -9,6 +9,8 @@ from training import calibrating
 from training.calibrating import UNCALIBRATED, calibrate, fit_calibration, print_calibration, write_calibrated
 from training.thresholds import choose_thresholds
 
+pytestmark = pytest.mark.slow
+
 
 def drawn_rows(*, odd_source_shift=0.0, seed=0, pictures=400):
     """Scores of equally many reals and fakes under every degradation; one source of reals scores higher."""

@@ -9,6 +9,8 @@ from training.combining import combine
 from training.networks import build_network
 from training.settings import trained_network
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def models(tmp_path):

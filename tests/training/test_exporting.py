@@ -4,6 +4,8 @@ import pytest
 from scripts.export import main as export
 from training import exporting
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("fault", ["foreign", "engines differ", "missing"])
 def test_a_failed_export_leaves_the_old_file(fault, whole_run, tmp_path, monkeypatch):

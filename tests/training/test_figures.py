@@ -20,6 +20,8 @@ from training.scoring import write_scores
 from training.tables import measure_families, measure_rows, measure_sources
 from webapp.performance import PLOTS
 
+pytestmark = pytest.mark.slow
+
 LINE = Calibration(1.0, 0.0, 0.3, 0.8)
 NAMES = (
     "acc",
@@ -102,7 +104,6 @@ def dots(axes):
     return [(line.get_xdata()[0], line.get_ydata()[0]) for line in lines]
 
 
-@pytest.mark.slow
 def test_plots_need_only_the_files_and_have_the_same_bytes_every_time(folder):
     digests = []
     for _ in range(2):
@@ -123,7 +124,6 @@ def test_ablations_are_compared_with_the_first_run():
     assert list(tune.lines[0].get_xdata()) == [0.9, 0.9] and tune.get_xlabel() == "AUC on tune\nn 400"
 
 
-@pytest.mark.slow
 def test_ablations_are_drawn_if_present(folder, tmp_path):
     for name in ("scores.csv", "metrics.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())

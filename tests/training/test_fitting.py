@@ -15,6 +15,8 @@ from training.fitting import averaged_weights, compile_model, dropout_generators
 from training.manifests import Example
 from training.runs import replace_file
 
+pytestmark = pytest.mark.slow
+
 
 def curves(run):
     with open(run / "history.csv", newline="") as file:

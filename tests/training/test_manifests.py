@@ -136,6 +136,7 @@ def portrait_example(astronaut, tmp_path):
     return Example(tmp_path / "face.png", 0, "s", "g", "a", "train")
 
 
+@pytest.mark.slow
 def test_faces_are_searched_once(astronaut, portrait_example, tmp_path, searches):
     Image.new("RGB", (90, 60), (99, 99, 99)).save(tmp_path / "none.png")
     examples = [portrait_example, Example(tmp_path / "none.png", 0, "s", "g", "none", "train")]
@@ -154,6 +155,7 @@ def test_faces_are_searched_once(astronaut, portrait_example, tmp_path, searches
     assert len(searches) == 1 and changed.landmarks is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["MIN_DETECTION_SCORE", "COARSE_SIDE_PX", "SMALL_FACE", "OVERLAP_LIMIT"])
 def test_faces_of_another_face_finder_are_not_used(setting, portrait_example, searches, monkeypatch):
     locate_faces([portrait_example])

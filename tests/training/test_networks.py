@@ -6,6 +6,8 @@ import pytest
 from detector.results import ModelError
 from training.networks import ARCHITECTURES, DECODERS, NETWORKS, average_networks, build_autoencoder, build_network
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def networks():

@@ -75,6 +75,7 @@ def write_video(path, images, rate_hz):
     return path
 
 
+@pytest.mark.slow
 def test_folders_become_crops_and_a_manifest(folder, finder, tmp_path, capsys):
     (folder / "set" / "real" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     save(folder / "set" / "DF" / "wall.png", np.full((99, 99, 3), 128, np.uint8))
@@ -143,6 +144,7 @@ def test_a_face_too_small_to_analyse_is_left_out(astronaut, scene, tmp_path, cap
     assert "skipped: 1 without a face of at least 40 px\n" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_same_files_elsewhere_give_the_same(folder, tmp_path):
     run(folder, out=tmp_path / "a")
     folder.rename(tmp_path / "elsewhere")
@@ -198,6 +200,7 @@ def test_a_file_that_is_no_video_is_skipped_with_a_sentence(tmp_path, capsys):
     assert "clip.mp4': The file" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_face_that_was_found_is_not_searched_again(scene, searches, finder, tmp_path):
     big = np.asarray(Image.fromarray(scene(3)).resize((1600, 1200)))  # its crop is shrunk
     for number, image in enumerate([scene(0), scene(1), scene(2), big]):
@@ -225,6 +228,7 @@ def test_the_network_is_trained_on_the_squares_the_detector_would_cut(scene, fin
         np.testing.assert_array_equal(crop, crop_faces(scene(number), [square], 64)[0])
 
 
+@pytest.mark.slow
 def test_the_frames_of_a_video_are_one_group(scene, tmp_path, capsys):
     for kind, label in (("real", 0), ("fake", 1)):
         for number in range(3):

@@ -21,6 +21,8 @@ from training import scoring
 from training.manifests import MANIFEST_COLUMNS, Example, split_train_calibration, write_manifest
 from training.tables import reference_scores_from
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def few_resamples():

@@ -28,6 +28,8 @@ from training.shortcuts import (
     separate,
 )
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = TrainingSettings(
     "", "", "", "", "", 128, 1, 200, shortcuts.SHORTCUT_BATCH, self_blend=0.0, seed=0, damaged=False
 )
@@ -86,7 +88,6 @@ def feed(examples):
     return measure_fed(examples, whole_faces(examples), SETTINGS, 200)
 
 
-@pytest.mark.slow
 def test_history_that_reaches_the_network_ends_with_status_1_and_a_sentence(crops, audit, capsys):
     crops(lambda image: recompress(image, 20))
     with pytest.raises(SystemExit, match=r"FAILED: .* file history alone separates .* n 200; the limit"):
@@ -96,14 +97,12 @@ def test_history_that_reaches_the_network_ends_with_status_1_and_a_sentence(crop
     assert "\n| grid_frequency | file history |" in printed.split("strongest features alone, after")[1]
 
 
-@pytest.mark.slow
 def test_equal_histories_pass(crops, audit, capsys):
     crops(lambda image: image)
     audit("--self-blend=0", "--reconstruct=0")
     assert "Passed" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_a_source_of_reals_with_a_history_of_its_own_is_separated(crops, monkeypatch, capsys):
     monkeypatch.setattr(shortcuts, "AUDIT_PARTS", 5)
     examples = crops(lambda image: image)

@@ -7,6 +7,8 @@ from detector.results import ModelError, UnreadableMedia
 from training import synthesis
 from training.synthesis import AREAS, FACE, Reconstructor, degrade, graft, make_sample_fake, self_blend
 
+pytestmark = pytest.mark.slow
+
 # Eyes, nose tip and mouth corners that the face finder finds in the 300 x 300 crop of the portrait.
 LANDMARKS = np.array([[83, 92], [128, 94], [103, 117], [85, 136], [122, 137]], np.float32)
 

@@ -72,6 +72,7 @@ def test_copies_are_made_of_reals_only_and_named_degradations_are_for_tests_only
     assert list_variants(fake, 2) == variants[:4]
 
 
+@pytest.mark.slow
 def test_features_are_of_the_windows_and_the_quality_gate_of_the_detector():
     extract, detector = build_feature_extractor(), load_voice_detector(threads=1)
     for waveform in (speak(2.2), hiss(1)):
@@ -99,6 +100,7 @@ def test_features_of_a_run_are_measured_once(recording, tmp_path, monkeypatch):
     assert first[0][Variant()].reasons == "noisy" and first[0][Variant()].statistics[0, 0] == 1
 
 
+@pytest.mark.slow
 def test_the_hash_of_the_filters_follows_the_computation_and_not_the_text(monkeypatch):
     expected = filters_sha256()
     changes = {

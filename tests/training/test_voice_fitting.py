@@ -21,6 +21,8 @@ from training.voice_manifest import FAMILY, GENERATOR, SPEECH_MANIFEST_COLUMNS, 
 from training.voice_networks import build_voice_network, set_linear_weights
 from training.voice_predictions import PREDICTIONS_FILE, read_fold_predictions
 
+pytestmark = pytest.mark.slow
+
 GENERATORS = ("HGAN_V1", "tacotron2+hifigan", "wavenet")
 SPEAKERS = 10
 

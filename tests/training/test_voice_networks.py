@@ -89,6 +89,7 @@ def test_ripple_filters_come_in_pairs_of_one_rate():
     np.testing.assert_allclose(spectra[:, 4:].argmax(axis=0) / 8, [2, 2, 2.5, 2.5], atol=0.2)
 
 
+@pytest.mark.slow
 def test_the_description_of_the_layers_has_no_names_of_the_session_and_shows_every_setting(network, monkeypatch):
     assert describe_layers(build_voice_network(BANDS)) == describe_layers(network)
     for name, value in [("VOICE_SMOOTH", 23), ("VOICE_SOUNDING_DB", 31.0), ("VOICE_EPSILON", 1e-5)]:

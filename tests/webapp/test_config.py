@@ -74,6 +74,7 @@ def test_secret_key_is_made_once_and_private(make_app):
     assert make_app(SECRET_KEY=own).secret_key == own
 
 
+@pytest.mark.slow
 def test_workers_that_start_together_agree(tmp_path):
     """Eight processes find an empty instance folder at once: one key, one schema, nobody fails."""
     script = f"""if True:

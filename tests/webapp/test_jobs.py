@@ -25,6 +25,8 @@ from webapp.analysis_output import AnalysisOutput
 from webapp.config import StartupError
 from webapp.models import Analysis, State, Upload, db
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 200  # a busy machine is slow
 EVERY_FRAME = {"DEEPFAKE_EVERY_S": "0.04"}  # so that a short clip takes long
 

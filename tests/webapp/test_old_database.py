@@ -97,6 +97,7 @@ def test_an_old_result_becomes_a_bundle_that_verifies(old_client, record, pictur
     assert scores == {score["name"]: score["logit"] for score in record["stability"]["deliveries"]}
 
 
+@pytest.mark.slow
 def test_old_explanations_are_checked_on_request(old_client, app, record, monkeypatch):
     monkeypatch.setattr("detector.evidence.explanations.LIME_SAMPLES", 8)
     if record["model_sha256"] != app.extensions["detector"].call(lambda loaded: loaded.pictures.engine.model_sha256):

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import pytest
 from project import ROOT
 from sqlalchemy import inspect, text
 
@@ -70,6 +71,7 @@ def test_results_from_before_there_were_jobs_are_done_and_unfinished_ones_go_wit
         assert db.session.execute(text("SELECT id, probability FROM analysis")).all() == [("old", 0.1)]
 
 
+@pytest.mark.slow
 def test_a_start_with_nothing_to_migrate_leaves_alembic_alone(app):
     script = (
         f"import sys; from webapp import create_app; create_app({{'INSTANCE_PATH': {app.instance_path!r}}});"

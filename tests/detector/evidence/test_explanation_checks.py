@@ -31,6 +31,7 @@ def test_no_map_matters_to_a_score_that_never_changes(face):
     assert not check.matters and check.area == pytest.approx(check.random_area)
 
 
+@pytest.mark.slow
 def test_a_map_of_noise_passes_about_as_often_as_the_rule_says(face):
     """Noise over noise: 1 in 20 passes, so more than 3 of 20 would do so once in 60 times."""
     rng = np.random.default_rng(1)

@@ -24,6 +24,8 @@ from detector.pictures.detect import MODEL_FILES
 from detector.pictures.faces import crop_faces
 from detector.results import ModelError
 
+pytestmark = pytest.mark.slow
+
 # Of the face in the toy's crop: eyes, nose tip, mouth corners.
 LANDMARKS = np.array([[34, 40], [62, 40], [48, 55], [38, 70], [58, 70]], np.float32)
 

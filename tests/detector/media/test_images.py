@@ -141,6 +141,7 @@ def test_picture_too_small_for_a_face_is_refused(size):
     assert read_image(saved(Image.new("RGB", (MIN_SIDE_PX, MIN_SIDE_PX)), "PNG")).shape == (MIN_SIDE_PX, MIN_SIDE_PX, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "height", "seen"),
     [
@@ -175,6 +176,7 @@ def animation_that_grows():
     return saved(pages[0], "TIFF", save_all=True, append_images=pages[1:], compression="tiff_adobe_deflate")
 
 
+@pytest.mark.slow
 def test_decompression_bomb_is_not_decoded(tmp_path):
     webp = bytearray(saved(quarters("RGBA"), "WEBP", lossless=True))
     at = webp.index(b"VP8L") + 9

@@ -52,6 +52,7 @@ def test_size_and_progressive_flag(is_progressive):
     assert (seen.width_px, seen.height_px, seen.is_progressive) == (48, 32, is_progressive)
 
 
+@pytest.mark.slow
 def test_truncated_and_damaged_headers_do_not_raise():
     data = jpeg()
     rng = np.random.default_rng(0)

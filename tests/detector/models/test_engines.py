@@ -12,6 +12,8 @@ from detector.models.spec import ORIGIN_KEY, file_sha256, read_spec
 from detector.pictures.detect import MODEL_FILES, load_picture_detector
 from detector.pictures.faces import crop_faces
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def engines():

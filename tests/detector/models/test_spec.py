@@ -199,6 +199,7 @@ def test_the_spec_of_an_exported_file_is_read(tmp_path):
     assert engine.spec == SPEC and engine.model_sha256 == "a" * 64
 
 
+@pytest.mark.slow
 def test_an_engine_that_does_not_exist_is_named_with_those_that_do():
     with pytest.raises(ModelError, match=r"'torch'; choose from onnx, keras"):
         load_picture_detector(engine="torch")

@@ -99,6 +99,7 @@ def test_the_network_s_input_is_the_square_around_the_face(detector, engine, por
     np.testing.assert_array_equal(batch[0], resize(portrait[y : y + side, x : x + side], 64, 64))
 
 
+@pytest.mark.slow
 def test_every_face_keeps_its_crop(detector, engine, portrait):
     group = np.concatenate([lit(portrait, -30), lit(portrait, 30)], axis=1)
     faces = detector.detect(group).faces
@@ -215,6 +216,7 @@ def test_files_of_every_colour_mode_are_read(mode, portrait, tmp_path, picture_d
     assert len(detection.faces) == 1 or mode == "1"  # black and white dots may hide it
 
 
+@pytest.mark.slow
 def test_threads_share_a_detector(portrait):
     shared = load_picture_detector(threads=2)
     group = np.tile(resize(portrait, 200, 200), (3, 3, 1))  # needs the fine pass, which is compiled at first use
@@ -269,6 +271,7 @@ def test_without_a_usable_face_or_a_table_there_is_no_rate(picture, engine, find
     assert detection.error_rates == () and to_record(detection)["error_rates"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine_name", ["onnx", "keras"])
 def test_only_the_table_of_the_same_model_is_used(engine_name, tmp_path, monkeypatch, engine):
     path = tmp_path / "face.reference_scores.json"

@@ -84,6 +84,7 @@ def test_a_tight_crop_of_a_face_is_a_face(margin, least, face, finder, portrait)
     assert overlap(found.box + [left, top, 0, 0], face.box) > least
 
 
+@pytest.mark.slow
 def test_at_most_one_picture_in_twenty_without_a_face_gives_one(finder):
     assert len(WITHOUT_A_FACE) >= 20
     false_finds = [path.name for path in WITHOUT_A_FACE if finder.find_faces(read_image(path))]
@@ -96,6 +97,7 @@ def test_the_package_that_carries_the_weights_may_be_missing(monkeypatch):
         FaceFinder()
 
 
+@pytest.mark.slow
 def test_the_fine_pass_is_compiled_when_first_needed_and_once(portrait, monkeypatch):
     compiled = []
 

@@ -102,6 +102,7 @@ def test_equal_evidence_makes_equal_bytes(bundle, evidence, picture_detector):
     assert build_bundle(again) == bundle
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["real", "fake", "faceless"])
 def test_a_bundle_verifies_as_the_same(kind, portrait, picture_detector):
     image = {

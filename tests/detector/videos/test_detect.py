@@ -18,6 +18,8 @@ from detector.results import Reason, UnreadableMedia, Verdict
 from detector.videos.detect import MIN_SAMPLES, detect_video
 from detector.videos.tracks import robust_mean
 
+pytestmark = pytest.mark.slow
+
 
 class BrightnessEngine(Engine):
     """Replaces the network: the brighter a crop, the higher its logit; grey is neutral."""
