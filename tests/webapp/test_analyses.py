@@ -20,6 +20,8 @@ from webapp.detector_thread import DetectorThread
 from webapp.models import Analysis, State, Upload, db
 from webapp.storage import Storage
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def context(app):
@@ -76,7 +78,6 @@ def test_only_the_visitor_who_sent_it_gets_it(context, face_jpeg):
     assert analyses.get(analysis.id, "alice")
 
 
-@pytest.mark.slow
 def test_recent_lists_the_newest_first_and_not_for_ever(context, face_jpeg):
     ids = [submit(face_jpeg).id for _ in range(analyses.RECENT_ANALYSES + 1)]
     assert [analysis.id for analysis in analyses.recent("somebody")] == ids[:0:-1]
@@ -206,7 +207,6 @@ def test_references_are_counted_when_many_come_and_go_at_once(app, face_jpeg, st
         assert references() is None and stored_files() == []
 
 
-@pytest.mark.slow
 def test_an_upload_survives_the_deletion_of_its_twin_at_the_same_moment(app, face_jpeg, stored_files, monkeypatch):
     """While the last reference is being deleted somebody sends the same picture: the new file must not go with it."""
     delete = Storage.delete
@@ -252,7 +252,6 @@ def test_the_detector_is_loaded_once_and_analyses_one_picture_at_a_time(app, fac
     assert (loads, most) == ([{"threads": 3}], 1)
 
 
-@pytest.mark.slow
 def test_the_memory_of_large_pictures_is_released(tmp_path):
     """A worker that has analysed 40 megapixels for three visitors at once is not much larger than before."""
     script = f"""if True:

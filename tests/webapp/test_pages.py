@@ -25,6 +25,8 @@ from webapp.drawings import histogram_position
 from webapp.headers import SECURITY_HEADERS
 from webapp.models import Analysis, Upload, db
 
+pytestmark = pytest.mark.slow
+
 
 def saved(picture, format="JPEG", **options):
     buffer = io.BytesIO()
@@ -405,7 +407,6 @@ def test_an_excluded_face_says_why(client, astronaut):
     assert faces.count("Excluded.") == 1 and "too small in this picture" in faces
 
 
-@pytest.mark.slow
 def test_an_explanation_is_checked_once(client, app, face_jpeg, lime_runs, stored_files):
     location = client.upload(face_jpeg).location
     for _ in range(2):
@@ -430,7 +431,6 @@ def test_an_explanation_is_checked_once(client, app, face_jpeg, lime_runs, store
 TESTS = [evidence.run_explanation_checks, evidence.run_robustness_test]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("run", TESTS)
 def test_simultaneous_requests_do_the_work_once(client, app, face_jpeg, lime_runs, robustness_runs, run):
     client.upload(face_jpeg)
@@ -459,7 +459,6 @@ def test_a_deleted_picture_is_not_tested(client, app, face_jpeg, lime_runs, robu
     assert lime_runs == robustness_runs == [] and stored_files() == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("matters", [True, False])
 def test_a_page_says_whether_a_map_matters(client, app, face_jpeg, lime_runs, matters):
     location = client.upload(face_jpeg).location
@@ -479,7 +478,6 @@ def members(response):
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("is_checked", [False, True], ids=["", "explanation checked"])
 @pytest.mark.parametrize("is_tested", [False, True], ids=["", "robustness tested"])
 def test_the_bundle_of_a_page_verifies(client, app, face_jpeg, lime_runs, picture_detector, is_checked, is_tested):
@@ -590,7 +588,6 @@ def test_an_unusable_file_gets_a_sentence(
     assert kept_rows(app) == (0, 0) and stored_files() == [] and caplog.text == ""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "convert",
     [
@@ -746,7 +743,6 @@ def test_a_file_that_does_not_exist_is_not_found(client, face_jpeg, name):
     assert client.get(f"{client.upload(face_jpeg).location}/files/{name}").status_code == 404
 
 
-@pytest.mark.slow
 def test_a_stored_file_of_another_name_is_not_sent(client, app, face_jpeg, lime_runs, stored_files):
     location = client.upload(face_jpeg).location
     client.submit(f"{location}/explanation-checks")

@@ -29,6 +29,8 @@ from detector.pictures.faces import crop_face, crop_square, cut_square
 from detector.record import to_values
 from detector.results import Reason, Verdict
 
+pytestmark = pytest.mark.slow
+
 SIZE_PX = 96
 MARGIN = 1.3
 R, D, I = Verdict.REAL, Verdict.DEEPFAKE, Verdict.INCONCLUSIVE  # noqa: E741

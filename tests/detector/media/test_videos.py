@@ -17,6 +17,8 @@ from detector.media.containers import DEMUXERS
 from detector.media.videos import SAMPLE_RATE_HZ, open_media, probe, read_audio, sample_frames
 from detector.results import DetectorError, MediaTooLarge, UnreadableMedia
 
+pytestmark = pytest.mark.slow
+
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
@@ -217,7 +219,6 @@ print(len(used), (used[-1] - used[15]) * 1024)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc reports the memory in use on Linux only")
 def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
     path = tmp_path / "long.mp4"
@@ -409,7 +410,6 @@ def test_the_rest_of_truncated_sound_is_read(kind):
     assert 1.2 < len(waveform) / SAMPLE_RATE_HZ < 2.8 and loudest_hz(waveform) == pytest.approx(440, abs=3)
 
 
-@pytest.mark.slow
 def test_random_damage_gives_frames_and_sound_or_a_readable_error():
     chance = random.Random(6)
     good = [
@@ -433,7 +433,6 @@ def test_random_damage_gives_frames_and_sound_or_a_readable_error():
     assert 20 < refused < 160
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("module", ["detector", "detector.cli", "webapp"])
 def test_heavy_libraries_are_imported_only_when_used(module):
     heavy = {"av", "c2pa", "matplotlib", "scipy", "skimage", "sklearn"}

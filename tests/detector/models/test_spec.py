@@ -20,6 +20,8 @@ from detector.models.spec import (
 from detector.pictures.detect import MODEL_FILES, load_picture_detector
 from detector.results import ModelError
 
+pytestmark = pytest.mark.slow
+
 SPEC = ModelSpec(
     "cnn", FaceInput(64, 1.3), Calibration(1.25, -0.1, 0.2, 0.875), {"sources": {"drawn real": 4}, "seed": 1}
 )
@@ -199,7 +201,6 @@ def test_the_spec_of_an_exported_file_is_read(tmp_path):
     assert engine.spec == SPEC and engine.model_sha256 == "a" * 64
 
 
-@pytest.mark.slow
 def test_an_engine_that_does_not_exist_is_named_with_those_that_do():
     with pytest.raises(ModelError, match=r"'torch'; choose from onnx, keras"):
         load_picture_detector(engine="torch")

@@ -29,6 +29,8 @@ from detector.reports.verification import (
 from detector.results import MediaTooLarge, UnreadableMedia
 from training.synthesis import make_sample_fake
 
+pytestmark = pytest.mark.slow
+
 
 def collect_evidence(detector, data, **more):
     detection = detector.detect(data)
@@ -102,7 +104,6 @@ def test_equal_evidence_makes_equal_bytes(bundle, evidence, picture_detector):
     assert build_bundle(again) == bundle
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["real", "fake", "faceless"])
 def test_a_bundle_verifies_as_the_same(kind, portrait, picture_detector):
     image = {
