@@ -12,7 +12,7 @@ from detector import Detector
 from detector.models import Engine
 from detector.record import CheckedExplanation, evidence_to_record, to_record
 from detector.results import PictureDetection
-from webapp.page_files import is_explained, start_drawing
+from webapp.page_files import CROP, draw_page_files, encode_png
 from webapp.uploads import FileFacts
 
 
@@ -51,12 +51,13 @@ def analyse(
     """
     detection = loaded.detect(source, every_s=every_s, progress=progress)
     calibration = loaded.calibration_of(detection.media)
-    drawings = start_drawing(detection)
+    files = draw_page_files(detection)
     record = to_record(detection)
     if isinstance(detection, PictureDetection):
         data = source if isinstance(source, bytes) else source.read_bytes()
         record |= collect_evidence(detection, data, loaded.pictures.engine, facts=facts)
-    files = {name: drawing.result() for name, drawing in drawings.items()}
+        if record["explanations"]:
+            files[CROP] = encode_png(detector.evidence.face_crop(detection, loaded.pictures.engine))
     columns = {
         "media": detection.media,
         "verdict": str(detection.verdict),
@@ -85,8 +86,9 @@ def collect_evidence(
         "heatmaps" of all faces; "explanations" of the first face, empty if the face is excluded or has no heat map;
         "robustness", which is None until it is requested; and "provenance".
     """
+    first = detection.faces[0] if detection.faces else None
     explanations = []
-    if detection.faces and is_explained(detection.faces[0]):
+    if first is not None and first.heatmap is not None and not first.reasons:
         class_map = detector.evidence.explain_face(detection, engine)
         explanations.append(CheckedExplanation.of(class_map, size_px=engine.spec.face.size_px))
     provenance = detector.provenance.read_provenance(

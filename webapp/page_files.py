@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial, singledispatch
+from functools import singledispatch
 
 import numpy as np
 from PIL import Image
 
 import detector
 from detector import Detection
-from detector.results import Face, PictureDetection, VideoDetection, VoiceDetection
+from detector.results import PictureDetection, VideoDetection, VoiceDetection
 
 PREVIEW_SIDE_PX = 1600
 THUMBNAIL_SIDE_PX = 240
@@ -27,9 +25,6 @@ LIME = "lime.png"  # LIME's heat map of the first face, over the crop
 LIME_VALUES = "lime-heat.png"  # the same as grey levels, for the evidence bundle; no page shows it
 SPECTROGRAM_COLOURS = np.array([(14, 20, 38), (42, 66, 128), (120, 160, 214), (240, 246, 252)])  # silent to loud, RGB
 
-Drawing = Callable[[], bytes]
-
-_encoders = ThreadPoolExecutor(max_workers=2, thread_name_prefix="encoder")
 _NUMBER = r"(0|[1-9][0-9]{0,7})"
 # The names that a page may request, in the order of the constants above and the functions below.
 _SERVED_NAMES = re.compile(
@@ -68,72 +63,57 @@ def media_type_of(name: str) -> str:
     return "image/png" if name.endswith(".png") else "image/jpeg"
 
 
+@singledispatch
 def draw_page_files(detection: Detection) -> dict[str, bytes]:
     """Draw the files that the page of a detection shows; return their contents by name."""
-    return {name: drawing.result() for name, drawing in start_drawing(detection).items()}
-
-
-def start_drawing(detection: Detection) -> dict[str, Future[bytes]]:
-    """Start to draw the files of `draw_page_files` side by side; Pillow's encoders release the interpreter's lock."""
-    return {name: _encoders.submit(draw) for name, draw in _plan_drawing(detection).items()}
-
-
-@singledispatch
-def _plan_drawing(detection: Detection) -> dict[str, Drawing]:
     raise TypeError(f"There is no page for {type(detection).__name__}.")
 
 
-@_plan_drawing.register
-def _(detection: PictureDetection) -> dict[str, Drawing]:
+@draw_page_files.register
+def _(detection: PictureDetection) -> dict[str, bytes]:
     preview = _shrink(detection.image, PREVIEW_SIDE_PX)
-    drawings: dict[str, Drawing] = {
-        PICTURE: partial(detector.media.encode_jpeg, preview),
-        THUMBNAIL: partial(_encode_thumbnail, preview),
+    files = {
+        PICTURE: detector.media.encode_jpeg(preview),
+        THUMBNAIL: detector.media.encode_jpeg(_shrink(preview, THUMBNAIL_SIDE_PX)),
     }
     for index, face in enumerate(detection.faces):
         if face.heatmap is not None:
-            drawings[heatmap_name(index)] = partial(_encode_heatmap, face.heatmap)
-    if detection.faces and is_explained(detection.faces[0]) and detection.faces[0].crop is not None:
-        drawings[CROP] = partial(encode_png, detection.faces[0].crop)
-    return drawings
+            files[heatmap_name(index)] = encode_png(detector.evidence.colour_heatmap(face.heatmap))
+    return files
 
 
-@_plan_drawing.register
-def _(detection: VideoDetection) -> dict[str, Drawing]:
-    drawings: dict[str, Drawing] = {}
+@draw_page_files.register
+def _(detection: VideoDetection) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
     for number, track in enumerate(detection.tracks):
         for frame in track.frames:
             if frame.crop is None:
                 continue
-            picture = partial(detector.media.encode_jpeg, frame.crop)
-            drawings.setdefault(THUMBNAIL, picture)  # the most suspicious track comes first
-            drawings[frame_name(number, frame.frame_index)] = picture
+            picture = detector.media.encode_jpeg(frame.crop)
+            files.setdefault(THUMBNAIL, picture)  # the most suspicious track comes first
+            files[frame_name(number, frame.frame_index)] = picture
             if frame.heatmap is not None:
                 name = frame_heatmap_name(number, frame.frame_index)
-                drawings[name] = partial(_encode_heatmap, frame.heatmap)
+                files[name] = encode_png(detector.evidence.colour_heatmap(frame.heatmap))
     if detection.sound is not None:
-        drawings |= {name: draw for name, draw in _plan_drawing(detection.sound).items() if name != THUMBNAIL}
-    return drawings
+        files |= {name: data for name, data in draw_page_files(detection.sound).items() if name != THUMBNAIL}
+    return files
 
 
-@_plan_drawing.register
-def _(detection: VoiceDetection) -> dict[str, Drawing]:
+@draw_page_files.register
+def _(detection: VoiceDetection) -> dict[str, bytes]:
     if detection.spectrogram is None or detection.spectrogram.shape[1] == 0:
         return {}
     picture = colour_spectrogram(detection.spectrogram)
-    drawings: dict[str, Drawing] = {
-        SPECTROGRAM: partial(encode_png, picture),
-        THUMBNAIL: partial(detector.media.encode_jpeg, picture[:, : len(picture)]),
+    files = {
+        SPECTROGRAM: encode_png(picture),
+        THUMBNAIL: detector.media.encode_jpeg(picture[:, : len(picture)]),
     }
     if detection.heatmap is not None:
-        heat = np.ascontiguousarray(np.atleast_2d(detection.heatmap)[::-1])
-        drawings[SPECTROGRAM_HEATMAP] = partial(_encode_heatmap, heat, (picture.shape[1], len(picture)))
-    return drawings
-
-
-def is_explained(face: Face) -> bool:
-    """Return whether a picture's first face gets an explanation: it was used and has a heat map."""
-    return face.heatmap is not None and not face.reasons
+        heat = np.atleast_2d(detection.heatmap)[::-1]
+        colours = detector.evidence.colour_heatmap(np.ascontiguousarray(heat), (picture.shape[1], len(picture)))
+        files[SPECTROGRAM_HEATMAP] = encode_png(colours)
+    return files
 
 
 def colour_spectrogram(spectrogram: np.ndarray) -> np.ndarray:
@@ -155,14 +135,6 @@ def encode_png(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", compress_level=PNG_COMPRESSION)
     return buffer.getvalue()
-
-
-def _encode_heatmap(heatmap: np.ndarray, size_px: int | tuple[int, int] = 256) -> bytes:
-    return encode_png(detector.evidence.colour_heatmap(heatmap, size_px))
-
-
-def _encode_thumbnail(image: np.ndarray) -> bytes:
-    return detector.media.encode_jpeg(_shrink(image, THUMBNAIL_SIDE_PX))
 
 
 def _shrink(image: np.ndarray, max_side_px: int) -> np.ndarray:
