@@ -24,7 +24,7 @@ from training.fitting import train
 from training.manifests import ROOT, read_manifest, split_train_calibration
 from training.runs import open_run, replace_file
 from training.scoring import score
-from training.settings import TrainingSettings, autoencoders_sha256, weights_settings
+from training.settings import TrainingSettings, autoencoders_sha256, is_whole_model, weights_settings
 from training.tables import (
     SWAPS,
     VISUALIZATIONS,
@@ -81,6 +81,8 @@ class AblationOptions:
 
     def __post_init__(self) -> None:
         check_run_names(self.only, ABLATION_RUNS)
+        if is_whole_model(self.weights):
+            raise ValueError("--weights: every run leaves something out, and a model.h5 may have learned from it")
 
 
 def check_run_names(names: tuple[str, ...], runs: Mapping[str, object]) -> None:

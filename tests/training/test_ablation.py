@@ -91,3 +91,9 @@ def test_an_unknown_run_is_refused(capsys):
     with pytest.raises(SystemExit):
         command.main(["--manifest", "x", "--weights", "none", "--only", "at 97 pixels"])
     assert "no run 'at 97 pixels'" in capsys.readouterr().err
+
+
+def test_a_whole_model_is_no_start_for_runs_that_leave_something_out(capsys):
+    with pytest.raises(SystemExit) as stop:
+        command.main(["--manifest", "x", "--weights", "model.h5"])
+    assert stop.value.code == 2 and "leaves something out" in " ".join(capsys.readouterr().err.split())
