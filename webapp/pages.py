@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from flask import (
@@ -145,23 +146,13 @@ def page_file(analysis_id: str, name: str) -> Response:
 @site.post("/analyses/<analysis_id>/explanation-checks")
 def check_explanation(analysis_id: str) -> Redirection:
     """Check the explanation of a picture's score, explain it by LIME too, and show both."""
-    analysis = _own(analysis_id)
-    try:
-        evidence.run_explanation_checks(analysis)
-    except FileNotFoundError:
-        abort(404)
-    return redirect(url_for("pages.result", analysis_id=analysis_id, _anchor="explanation"), 303)
+    return _add_evidence(analysis_id, evidence.run_explanation_checks, anchor="explanation")
 
 
 @site.post("/analyses/<analysis_id>/robustness")
 def measure_robustness(analysis_id: str) -> Redirection:
     """Score degraded copies of a picture, and show the scores."""
-    analysis = _own(analysis_id)
-    try:
-        evidence.run_robustness_test(analysis)
-    except FileNotFoundError:
-        abort(404)
-    return redirect(url_for("pages.result", analysis_id=analysis_id, _anchor="robustness"), 303)
+    return _add_evidence(analysis_id, evidence.run_robustness_test, anchor="robustness")
 
 
 @site.get("/analyses/<analysis_id>/evidence.zip")
@@ -242,6 +233,15 @@ def _visitor() -> str:
 
 def _own(analysis_id: str) -> Analysis:
     return analyses.get(analysis_id, session.get("visitor")) or abort(404)
+
+
+def _add_evidence(analysis_id: str, add: Callable[[Analysis], None], *, anchor: str) -> Redirection:
+    """Run a test that a visitor requests, and lead to its section of the result."""
+    try:
+        add(_own(analysis_id))
+    except FileNotFoundError:
+        abort(404)
+    return redirect(url_for("pages.result", analysis_id=analysis_id, _anchor=anchor), 303)
 
 
 def _redirect_to_result(analysis: Analysis) -> Redirection:

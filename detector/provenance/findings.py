@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -222,18 +221,6 @@ class Provenance:
     credentials: Credentials | None
     jpeg: JpegCoding | None
     findings: tuple[Finding, ...]
-
-
-def update_meanings(finding: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a stored finding with the present sentences on what it can mean and what it cannot.
-
-    The sentences follow from the kind, so an older wording is no difference between two findings.
-    """
-    kind = finding.get("kind")
-    if kind not in list(FindingKind):
-        return dict(finding)
-    can_mean, cannot_mean = MEANINGS[FindingKind(kind)]
-    return {**finding, "can_mean": can_mean, "cannot_mean": cannot_mean}
 
 
 def read_provenance(

@@ -7,7 +7,7 @@ from certificates import root_certificate, sign
 from PIL import Image, PngImagePlugin
 
 from detector.media.images import read_image
-from detector.provenance.findings import MEANINGS, FindingKind, read_provenance, update_meanings
+from detector.provenance.findings import MEANINGS, FindingKind, read_provenance
 from detector.record import to_values
 from detector.results import UnreadableMedia
 
@@ -115,13 +115,6 @@ def test_integrity_and_trust_are_reported_separately():
     facts = found(bytes(broken), trust_anchors=root_certificate())
     assert "assertion.dataHash.mismatch" in facts[K.CREDENTIALS_BROKEN] and K.SIGNER_TRUSTED in facts
     assert "broken Content Credentials" in facts[K.SYNTHETIC_SOURCE]
-
-
-def test_a_stored_finding_gets_the_present_meanings():
-    (finding, *_) = to_values(read_provenance(picture("PNG")))["findings"]
-    assert update_meanings({**finding, "can_mean": "Older words.", "cannot_mean": "Older words."}) == finding
-    for foreign in ({"kind": "unknown", "can_mean": "?"}, {"kind": ["location"]}, {}):
-        assert update_meanings(foreign) == foreign
 
 
 def test_damaged_credentials_are_reported_as_damage():
