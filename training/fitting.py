@@ -21,7 +21,7 @@ from detector.models.spec import FaceInput, ModelSpec, read_spec
 from training.batches import CROP_MARGIN, BatchGenerator, cut_faces
 from training.calibrating import UNCALIBRATED, save_model, write_calibrated
 from training.exporting import can_export
-from training.manifests import Example, LocatedFace, locate_faces, read_manifest, split_train_calibration
+from training.manifests import Example, LocatedFace, locate_faces, read_manifest, split_train_calibration, without_fold
 from training.networks import build_network
 from training.runs import CurveRow, RunFolder, commit, replace_file
 from training.settings import TrainingSettings, is_whole_model
@@ -72,7 +72,9 @@ def load_training_data(settings: TrainingSettings) -> TrainingData:
     Raises:
         SystemExit: the manifest lacks something that the settings name.
     """
-    examples = leave_out(read_manifest(Path(settings.manifest)), settings.leave_out)
+    examples = without_fold(
+        leave_out(read_manifest(Path(settings.manifest)), settings.leave_out), settings.leave_out_fold
+    )
     training, calibration = split_train_calibration(examples)
     if unknown := set(settings.emphasis) - {example.source for example in training}:
         raise SystemExit(f"There are no pictures of the source {', '.join(sorted(unknown))} to show more often.")

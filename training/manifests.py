@@ -2,7 +2,7 @@
 
 A manifest is a CSV file with the columns path, label (1 = fake), source, generator, group and split; paths are
 relative to it. Examples that share a `group` (the copies of one picture, the frames of one video) stay in one part
-of every split.
+of every split. The columns kind, family and fold are optional; a fold is a part of cross-validation.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from training.runs import replace_file
 
 ROOT = Path(__file__).resolve().parents[1]
 MANIFEST_COLUMNS = ("path", "label", "source", "generator", "group", "split")
+OPTIONAL_COLUMNS = ("kind", "family", "fold")
 CACHE = ROOT / ".cache"
 FACE_CACHE = "faces.npz"  # in CACHE
 CALIBRATION_PROPORTION = 0.1  # of the training groups
@@ -35,7 +36,19 @@ CALIBRATION_SEED = 1
 
 @dataclass(frozen=True)
 class Example:
-    """One labelled picture; `label` 1 = fake, `split` train or val."""
+    """One labelled picture.
+
+    Attributes:
+        path: of the file.
+        label: 1 = fake.
+        source: collection.
+        generator: program that made a fake; the camera or its kind for a real picture.
+        group: examples that must stay on one side of every split share it.
+        split: train or val.
+        kind: sort of pictures, such as swap or photograph; empty if the manifest does not name it.
+        family: related generators.
+        fold: part of cross-validation, from 0 up; None if the manifest has no folds.
+    """
 
     path: Path
     label: int
@@ -43,6 +56,9 @@ class Example:
     generator: str
     group: str
     split: str
+    kind: str = ""
+    family: str = ""
+    fold: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +75,11 @@ class LocatedFace:
 
 
 def read_manifest(path: Path) -> list[Example]:
-    """Read a manifest.
+    """Read a manifest; a family that it does not name is the generator.
 
     Raises:
-        SystemExit: the file, a column or a value is missing, a label is not 0 or 1, or a group has two splits.
+        SystemExit: the file, a column or a value is missing, a label is not 0 or 1, a fold is not a whole number from
+            0 up, or a group has two splits.
     """
     if not path.is_file():
         raise SystemExit(f"There is no manifest {path}. Make one with: python scripts/generate_synthetic_data.py")
@@ -74,26 +91,41 @@ def read_manifest(path: Path) -> list[Example]:
         raise SystemExit(f"Every row of the manifest {path} needs a path, a group and a split.")
     if wrong := {row["label"] or "nothing" for row in rows} - {"0", "1"}:
         raise SystemExit(f"Labels are 0 (real) or 1 (fake); the manifest {path} has {', '.join(sorted(wrong))}.")
+    if wrong := {fold for row in rows if (fold := row.get("fold")) and not (fold.isascii() and fold.isdecimal())}:
+        raise SystemExit(f"Folds are whole numbers from 0 up; the manifest {path} has {', '.join(sorted(wrong))}.")
     splits: dict[str, str] = {}
     for row in rows:
         if splits.setdefault(row["group"], row["split"]) != row["split"]:
             raise SystemExit(f"The group {row['group']} of the manifest {path} lies in two splits; it must be in one.")
     return [
-        Example(path.parent / row["path"], int(row["label"]), *(row[name] for name in MANIFEST_COLUMNS[2:]))
+        Example(
+            path.parent / row["path"],
+            int(row["label"]),
+            *(row[name] for name in MANIFEST_COLUMNS[2:]),
+            kind=row.get("kind") or "",
+            family=row.get("family") or row["generator"],
+            fold=int(row["fold"]) if row.get("fold") else None,
+        )
         for row in rows
     ]
 
 
 def write_manifest(path: Path, examples: Iterable[Example]) -> None:
-    """Write a manifest atomically: a reader sees the old file or the new one."""
+    """Write a manifest atomically: a reader sees the old file or the new one.
+
+    Of OPTIONAL_COLUMNS those are written in which an example has a value.
+    """
+    listed = list(examples)
+    optional = [name for name in OPTIONAL_COLUMNS if any(getattr(e, name) not in ("", None) for e in listed)]
 
     def write(part: Path) -> None:
         with open(part, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(MANIFEST_COLUMNS)
-            for example in examples:
+            writer.writerow([*MANIFEST_COLUMNS, *optional])
+            for example in listed:
                 relative = Path(os.path.relpath(example.path, path.parent)).as_posix()
-                writer.writerow([relative, example.label, *(getattr(example, name) for name in MANIFEST_COLUMNS[2:])])
+                values = (getattr(example, name) for name in (*MANIFEST_COLUMNS[2:], *optional))
+                writer.writerow([relative, example.label, *values])
 
     replace_file(path, write)
 
@@ -123,6 +155,19 @@ def split_by_group(examples: list[Example], proportion: float, seed: int) -> tup
         if groups <= second:
             second.discard(max(movable, key=lambda group: draws[group]))
     return [e for e in examples if e.group not in second], [e for e in examples if e.group in second]
+
+
+def without_fold(examples: list[Example], fold: int | None) -> list[Example]:
+    """Return the examples outside of a fold; None leaves out nothing.
+
+    Raises:
+        SystemExit: no example of the split train lies in the fold.
+    """
+    if fold is None:
+        return examples
+    if not any(example.fold == fold and example.split == "train" for example in examples):
+        raise SystemExit(f"No picture of the split train lies in fold {fold}, so there is nothing to leave out.")
+    return [example for example in examples if example.fold != fold]
 
 
 def split_train_calibration(examples: list[Example]) -> tuple[list[Example], list[Example]]:

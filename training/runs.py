@@ -69,7 +69,7 @@ def open_run(run: Path, settings: SettingsDataclass) -> None:
         SystemExit: the folder holds a run with other settings.
     """
     run.mkdir(parents=True, exist_ok=True)
-    wanted, kept = json.dumps(asdict(settings), indent=2), run / "settings.json"
+    wanted, kept = settings_text(settings, indent=2), run / "settings.json"
     if kept.is_file() and kept.read_text() != wanted:
         raise SystemExit(f"{run} holds a run with other settings; give another --run or remove it.")
     replace_file(kept, lambda part: part.write_text(wanted))
@@ -77,9 +77,15 @@ def open_run(run: Path, settings: SettingsDataclass) -> None:
         starts.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit() or 'unknown'}\n")
 
 
+def settings_text(settings: SettingsDataclass, *, indent: int | None = None) -> str:
+    """Return settings as JSON without those that are None, so that a new optional one keeps earlier runs resumable."""
+    stated = {name: value for name, value in asdict(settings).items() if value is not None}
+    return json.dumps(stated, indent=indent)
+
+
 def settings_digest(settings: SettingsDataclass) -> str:
     """Return the eight digits that name the default run folder of these settings."""
-    return hashlib.sha256(json.dumps(asdict(settings)).encode()).hexdigest()[:8]
+    return hashlib.sha256(settings_text(settings).encode()).hexdigest()[:8]
 
 
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:

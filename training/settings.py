@@ -154,12 +154,16 @@ class TrainingSettings:
     """Label smoothing of the loss."""
     dropout: Proportion = 0.2
     """Dropout before the last layer."""
+    leave_out_fold: WholeNumber | None = None
+    """Exclude the pictures of this fold of the manifest: none is learned from, none selects anything."""
 
     def __post_init__(self) -> None:
         if self.self_blend + self.reconstruct > 1:
             raise ValueError("--self-blend and --reconstruct are proportions of the same fakes; their sum is at most 1")
         if self.leave_out and is_whole_model(self.weights):
             raise ValueError("--leave-out needs weights that have not learned from what is left out: not a model.h5")
+        if self.leave_out_fold is not None and is_whole_model(self.weights):
+            raise ValueError("--leave-out-fold needs weights that have not learned from the fold: not a model.h5")
 
 
 # What `python scripts/train.py` runs without options; `complete_settings` fills in the empty values.
@@ -198,7 +202,8 @@ def parse_command(
 
 def complete_settings(settings: TrainingSettings) -> TrainingSettings:
     """Return settings with full paths, the start of the weights, and the hashes of the files they name."""
-    weights = settings.weights or ("none" if settings.leave_out else _own_weights(settings.network))
+    leaves_out = settings.leave_out or settings.leave_out_fold is not None
+    weights = settings.weights or ("none" if leaves_out else _own_weights(settings.network))
     return replace(
         settings,
         manifest=str(Path(settings.manifest).resolve()),

@@ -16,6 +16,8 @@ from training.manifests import (
     read_manifest,
     remember_faces,
     split_by_group,
+    split_train_calibration,
+    without_fold,
     write_manifest,
 )
 
@@ -87,6 +89,39 @@ def test_a_manifest_is_read_as_written(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.csv"]
 
 
+def test_optional_columns_are_read_as_written_and_absent_without_values(tmp_path):
+    path, picture = tmp_path / "manifest.csv", tmp_path / "a.png"
+    examples = [
+        Example(picture, 1, "s", "SDXL turbo", "a", "train", kind="text-to-image", family="sdxl", fold=0),
+        Example(picture, 0, "s", "camera", "b", "train", family="camera"),
+    ]
+    write_manifest(path, examples)
+    assert path.read_text().splitlines()[0] == "path,label,source,generator,group,split,kind,family,fold"
+    assert read_manifest(path) == examples
+    write_manifest(path, [Example(picture, 0, "s", "camera", "b", "train", fold=3)])
+    assert path.read_text().splitlines()[0] == "path,label,source,generator,group,split,fold"
+
+
+def test_without_a_family_the_generator_is_the_family(tmp_path):
+    rows = "a.png,1,s,swap,a,train,,\nb.png,0,s,camera,b,train,photograph,shop\n"
+    (tmp_path / "manifest.csv").write_text("path,label,source,generator,group,split,kind,family\n" + rows)
+    read = read_manifest(tmp_path / "manifest.csv")
+    assert [(e.kind, e.family, e.fold) for e in read] == [("", "swap", None), ("photograph", "shop", None)]
+
+
+def test_a_fold_is_left_out_of_both_parts():
+    examples = [
+        Example(Path(f"{n}.png"), n % 2, "s", "g", f"group{n}", "val" if n > 399 else "train", fold=n // 2 % 3)
+        for n in range(420)
+    ]
+    assert without_fold(examples, None) == examples
+    for fold in range(3):
+        parts = split_train_calibration(without_fold(examples, fold))
+        assert [{e.fold for e in part} for part in parts] == [{0, 1, 2} - {fold}] * 2
+    with pytest.raises(SystemExit, match="lies in fold 3"):
+        without_fold(examples, 3)
+
+
 def test_an_interrupted_write_leaves_the_old_manifest(tmp_path):
     path = tmp_path / "manifest.csv"
     write_manifest(path, [Example(tmp_path / "a.png", 0, "s", "g", "a", "train")])
@@ -112,6 +147,7 @@ def test_an_interrupted_write_leaves_the_old_manifest(tmp_path):
         (HEADER + "a.png,,s,g,a,train\n", "Labels are 0 .* has nothing"),
         (HEADER + "a.png,0,s,g,,train\n", "needs a path, a group and a split"),
         (HEADER + "a.png,1\n", "needs a path, a group and a split"),
+        (HEADER.replace("split", "split,fold") + "a.png,1,s,g,a,train,-1\n", "whole numbers from 0 up; .* has -1"),
     ],
 )
 def test_a_faulty_manifest_ends_with_a_sentence(text, seen, tmp_path):

@@ -3,7 +3,7 @@ from dataclasses import asdict, dataclass
 
 import pytest
 
-from training.runs import RunFolder, commit, open_run, replace_file, settings_digest
+from training.runs import RunFolder, commit, open_run, replace_file, settings_digest, settings_text
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,15 @@ def test_an_earlier_run_folder_is_recognized(tmp_path):
     open_run(tmp_path, Settings())
     with pytest.raises(SystemExit, match="holds a run with other settings; give another --run"):
         open_run(tmp_path, Settings(size=4))
+
+
+def test_a_setting_that_is_none_leaves_the_text_of_earlier_runs():
+    @dataclass(frozen=True)
+    class NewSettings(Settings):
+        fold: int | None = None
+
+    assert settings_text(NewSettings(), indent=2) == json.dumps(asdict(Settings()), indent=2)
+    assert settings_digest(NewSettings()) == settings_digest(Settings()) != settings_digest(NewSettings(fold=0))
 
 
 def test_other_settings_name_another_folder():

@@ -1,11 +1,11 @@
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
 from detector.models.spec import file_sha256
 from scripts.train import TrainCommand
 from scripts.train import main as train
+from training.runs import settings_text
 from training.settings import (
     DEFAULT_SETTINGS,
     RECONSTRUCT,
@@ -26,7 +26,7 @@ def test_the_command_line_gives_every_setting():
         "--manifest m.csv --network cnn --weights none --size 64 --epochs 3 --epoch-samples 24 --batch 8 "
         "--self-blend 0.4 --reconstruct 0.2 --undamaged --unbalanced --leave-out face-swap StyleGAN "
         "--emphasis ffhq=2 my=set=0.5 --learning-rate 1e-4 --weight-decay 0 --label-smoothing 0 "
-        "--dropout 0.5 --seed 7 --run there --out model.h5"
+        "--dropout 0.5 --leave-out-fold 0 --seed 7 --run there --out model.h5"
     )
     command = parse(*options.split())
     assert command.settings == TrainingSettings(
@@ -48,6 +48,7 @@ def test_the_command_line_gives_every_setting():
         weight_decay=0.0,
         label_smoothing=0.0,
         dropout=0.5,
+        leave_out_fold=0,
     )
     assert command.undamaged and command.unbalanced
     assert (str(command.run), str(command.out)) == ("there", "model.h5")
@@ -66,7 +67,7 @@ def test_the_keys_of_a_run_folder_stay_as_they_were():
     settings = TrainingSettings(
         "m", "1", "cnn", "none", "", 64, 2, 24, 8, 0.5, 1, leave_out=("a",), emphasis={"b": 2.0}
     )
-    assert json.dumps(asdict(settings)) == (
+    assert settings_text(settings) == (
         '{"manifest": "m", "manifest_sha256": "1", "network": "cnn", "weights": "none", "weights_sha256": "", '
         '"input_size_px": 64, "epochs": 2, "epoch_samples": 24, "batch": 8, "self_blend": 0.5, "seed": 1, '
         '"reconstruct": 0.0, "autoencoders_sha256": "", "damaged": true, "balanced": true, "leave_out": ["a"], '
@@ -86,6 +87,14 @@ def test_settings_are_completed_with_hashes_and_full_paths(training_manifest, mo
     assert complete_settings(replace(relative, reconstruct=0.0)).autoencoders_sha256 == ""
 
 
+def test_a_run_that_leaves_something_out_does_not_start_from_the_project_model(training_manifest, monkeypatch):
+    monkeypatch.setattr("training.settings._own_weights", lambda network: "imagenet")
+    settings = replace(DEFAULT_SETTINGS, manifest=str(training_manifest))
+    changes = ({}, {"leave_out": ("ours",)}, {"leave_out_fold": 0})
+    found = [complete_settings(replace(settings, **change)).weights for change in changes]
+    assert found == ["imagenet", "none", "none"]
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -98,6 +107,8 @@ def test_settings_are_completed_with_hashes_and_full_paths(training_manifest, mo
         (["--self-blend", "2"], "'2' is not a proportion from 0 to 1"),
         (["--self-blend", "0.8", "--reconstruct", "0.4"], "their sum is at most 1"),
         (["--leave-out", "ours", "--weights", "model.h5"], "weights that have not learned from what is left out"),
+        (["--leave-out-fold", "0", "--weights", "model.h5"], "weights that have not learned from the fold"),
+        (["--leave-out-fold", "-1"], "'-1' is not a whole number from 0 up"),
         (["--network", "resnet"], "'resnet' is not one of cnn, mobilenet, "),
     ],
 )
