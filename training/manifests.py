@@ -101,7 +101,10 @@ def read_manifest(path: Path) -> list[Example]:
         Example(
             path.parent / row["path"],
             int(row["label"]),
-            *(row[name] for name in MANIFEST_COLUMNS[2:]),
+            source=row["source"],
+            generator=row["generator"],
+            group=row["group"],
+            split=row["split"],
             kind=row.get("kind") or "",
             family=row.get("family") or row["generator"],
             fold=int(row["fold"]) if row.get("fold") else None,
@@ -113,10 +116,16 @@ def read_manifest(path: Path) -> list[Example]:
 def write_manifest(path: Path, examples: Iterable[Example]) -> None:
     """Write a manifest atomically: a reader sees the old file or the new one.
 
-    Of OPTIONAL_COLUMNS those are written in which an example has a value.
+    Of OPTIONAL_COLUMNS those are written in which an example has a value, and the family only if it is not the
+    generator everywhere.
     """
     listed = list(examples)
-    optional = [name for name in OPTIONAL_COLUMNS if any(getattr(e, name) not in ("", None) for e in listed)]
+    absent = {"kind": {""}, "fold": {None}}
+    optional = [
+        name
+        for name in OPTIONAL_COLUMNS
+        if any(getattr(e, name) not in absent.get(name, {"", e.generator}) for e in listed)
+    ]
 
     def write(part: Path) -> None:
         with open(part, "w", newline="", encoding="utf-8") as file:

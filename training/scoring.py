@@ -20,15 +20,19 @@ from detector.media.jpeg import read_jpeg_coding
 from detector.models.reference_scores import ReferenceScores, read_reference_scores
 from detector.models.spec import file_sha256
 from detector.pictures.detect import MODEL_FILES, REFERENCE_SCORES_FILE, PictureDetector, load_picture_detector
-from detector.results import DetectorError
+from detector.pictures.faces import cut_square, whole_square
+from detector.results import DetectorError, PictureDetection
+from training.image_statistics import MIN_SIDE_PX, sharpness
 from training.manifests import ROOT, Example, read_manifest, split_train_calibration
 from training.runs import replace_file
 from training.tables import VISUALIZATIONS, Row, collect_metrics, print_metrics, reference_scores_from
 
 SCORE_COLUMNS = (
     "path", "label", "source", "generator", "group", "delivery", "logit", "probability", "verdict", "faces", "reasons",
-    "width_px", "height_px", "face_px", "jpeg_quality",
+    "width_px", "height_px", "face_px", "jpeg_quality", "kind", "family", "fold", "sharpness",
 )  # fmt: skip
+WHOLE_NUMBERS = {"label", "faces", "width_px", "height_px", "face_px", "jpeg_quality", "fold"}
+FRACTIONS = {"logit", "probability", "sharpness"}
 CALIBRATION_SPLIT = "tune"
 
 
@@ -134,6 +138,10 @@ def score(
                     "height_px": found.height_px,
                     "face_px": found.faces[0].size_px if found.faces else 0,  # of the face that gave the logit
                     "jpeg_quality": quality,  # of the stored file
+                    "kind": example.kind,
+                    "family": example.family,
+                    "fold": example.fold,
+                    "sharpness": face_sharpness(found),  # of the picture as analysed, not scaled
                 }
             )
         return rows
@@ -143,10 +151,32 @@ def score(
         return [row for rows in scored for row in rows]
 
 
+def face_sharpness(found: PictureDetection) -> float | None:
+    """Return the sharpness of the face that gave the logit; None if it is too small to have one."""
+    square = found.faces[0].crop_box if found.faces else whole_square(found.width_px, found.height_px)
+    crop = cut_square(found.image, square)
+    return round(sharpness(crop), 4) if len(crop) >= MIN_SIDE_PX else None
+
+
 def jpeg_quality(path: Path) -> int | None:
     """Return the quality a JPEG file was saved with, 1 to 100; None for other formats."""
     coding = read_jpeg_coding(path.read_bytes())
     return coding.quality if coding else None
+
+
+def read_score_rows(path: Path) -> list[Row]:
+    """Read the rows that `write_scores` wrote.
+
+    Raises:
+        SystemExit: the file or one of SCORE_COLUMNS is missing.
+    """
+    if not path.is_file():
+        raise SystemExit(f"There is no file of scores {path}.")
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if missing := set(SCORE_COLUMNS) - set(reader.fieldnames or ()):
+            raise SystemExit(f"The scores {path} lack the columns {', '.join(sorted(missing))}.")
+        return [{name: _value(name, row[name]) for name in SCORE_COLUMNS} for row in reader]
 
 
 def write_scores(rows: list[Row], path: Path) -> None:
@@ -176,3 +206,12 @@ def has_fewer_pictures(scores: ReferenceScores, path: Path) -> bool:
         return False
     counts = [sum(len(size.probabilities) for size in each.sizes) for each in (scores, kept)]
     return counts[0] < counts[1]
+
+
+def _value(name: str, text: str) -> str | float | None:
+    """Return a value of scores.csv as `score` gave it."""
+    if name not in WHOLE_NUMBERS | FRACTIONS:
+        return text
+    if not text:
+        return None
+    return int(text) if name in WHOLE_NUMBERS else float(text)

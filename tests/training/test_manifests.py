@@ -98,7 +98,7 @@ def test_optional_columns_are_read_as_written_and_absent_without_values(tmp_path
     write_manifest(path, examples)
     assert path.read_text().splitlines()[0] == "path,label,source,generator,group,split,kind,family,fold"
     assert read_manifest(path) == examples
-    write_manifest(path, [Example(picture, 0, "s", "camera", "b", "train", fold=3)])
+    write_manifest(path, [Example(picture, 0, "s", "camera", "b", "train", family="camera", fold=3)])
     assert path.read_text().splitlines()[0] == "path,label,source,generator,group,split,fold"
 
 

@@ -18,6 +18,7 @@ from detector.models.reference_scores import read_reference_scores
 from detector.pictures.detect import MODEL_FILES
 from scripts import evaluate as command
 from training import scoring
+from training.image_statistics import sharpness
 from training.manifests import MANIFEST_COLUMNS, Example, split_train_calibration, write_manifest
 from training.tables import reference_scores_from
 
@@ -40,7 +41,8 @@ def evaluated(astronaut, tmp_path_factory):
         path = folder / f"{index}.{'png' if index == 5 else 'jpg'}"
         astronaut.crop((100 - 8 * index, 0, 400, 300)).save(path, quality=95 - 15 * index)
         label, source, generator = index % 2, ("a", "b")[index // 3], ("camera", "face-swap", "sdxl")[index % 3]
-        examples.append(Example(path, label, source, generator if label else "camera", f"group{index}", "val"))
+        named = {"kind": ("photograph", "swap")[label], "family": source, "fold": index % 3}
+        examples.append(Example(path, label, source, generator if label else "camera", f"group{index}", "val", **named))
     write_manifest(folder / "manifest.csv", [*examples, Example(folder / "gone.jpg", 1, "a", "x", "other", "train")])
     arguments = ["--manifest", str(folder / "manifest.csv"), "--out", str(folder)]
     command.main([*arguments, "--held-out", str(folder / "table.json")])
@@ -68,6 +70,41 @@ def test_rows_hold_size_quality_and_face_of_the_stored_picture(evaluated, pictur
         assert row["jpeg_quality"] == quality
         faces = picture_detector.detect(read_image(evaluated / name)).faces
         assert rows[name, "stored"]["face_px"] == str(max(faces[0].box[2:]))
+
+
+def test_rows_hold_kind_family_fold_and_sharpness_of_the_unscaled_face(evaluated, picture_detector):
+    rows = {(row["path"], row["delivery"]): row for row in scoring.read_score_rows(evaluated / "scores.csv")}
+    assert [(rows[f"{n}.jpg", "half"][name]) for n in (1, 3) for name in ("kind", "family", "fold")] == [
+        "swap", "a", 1, "swap", "b", 0
+    ]  # fmt: skip
+    image = read_image(evaluated / "2.jpg")
+    (x, y, side, _) = picture_detector.detect(image).faces[0].crop_box
+    assert min(x, y) >= 0 and y + side <= 300  # inside of the picture
+    expected = sharpness(image[y : y + side, x : x + side])
+    assert rows["2.jpg", "stored"]["sharpness"] == pytest.approx(expected, abs=1e-3)
+    assert rows["2.jpg", "blur1"]["sharpness"] < expected - 1
+
+
+def test_a_face_too_small_for_a_spectrum_has_no_sharpness(picture_detector):
+    found = picture_detector.detect(np.zeros((5, 7, 3), np.uint8))
+    assert scoring.face_sharpness(found) is None
+
+
+def test_scores_are_read_as_written(tmp_path):
+    texts = dict.fromkeys(scoring.SCORE_COLUMNS, "1") | {"path": "é, ,.png"}
+    row = {name: scoring._value(name, text) for name, text in texts.items()} | {"logit": -0.5}
+    rows = [row, row | {"fold": None, "sharpness": None, "jpeg_quality": None, "reasons": ""}]
+    scoring.write_scores(rows, tmp_path / "scores.csv")
+    assert scoring.read_score_rows(tmp_path / "scores.csv") == rows
+    assert isinstance(rows[0]["fold"], int) and isinstance(rows[0]["sharpness"], float)
+
+
+def test_scores_of_an_earlier_version_are_refused(tmp_path):
+    with pytest.raises(SystemExit, match="no file of scores"):
+        scoring.read_score_rows(tmp_path / "scores.csv")
+    (tmp_path / "scores.csv").write_text("path,label\n")
+    with pytest.raises(SystemExit, match="lack the columns .*sharpness"):
+        scoring.read_score_rows(tmp_path / "scores.csv")
 
 
 def test_a_table_of_no_known_encoder_gets_the_nearest_quality(astronaut, tmp_path):
@@ -100,7 +137,8 @@ def test_figures_agree_with_the_scores(evaluated):
 
 def test_tune_is_the_part_of_train_that_no_network_learns_from(tmp_path):
     examples = [
-        Example(tmp_path / f"{n}.jpg", n % 2, "a", "x", f"group{n}", "val" if n > 79 else "train") for n in range(100)
+        Example(tmp_path / f"{n}.jpg", n % 2, "a", "x", f"group{n}", "val" if n > 79 else "train", family="x")
+        for n in range(100)
     ]
     write_manifest(tmp_path / "manifest.csv", examples)
     train, tune = split_train_calibration(examples)
