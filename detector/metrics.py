@@ -91,7 +91,7 @@ def proportion(hits: np.ndarray, groups: np.ndarray) -> Estimate:
         residuals = np.bincount(places, hits - value)
         design_effect = np.sum(residuals**2) / (len(hits) * value * (1 - value))
         independent = min(independent, len(hits) / max(1.0, design_effect))
-    return Estimate(value, *_wilson(value, independent), len(hits))
+    return Estimate(value, *wilson_interval(value, independent), len(hits))
 
 
 def auc(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> Estimate:
@@ -112,10 +112,11 @@ def auc(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> Estimate:
     if 0 < estimate.value < 1:
         return estimate
     smaller = min(len(np.unique(groups[labels == label])) for label in (0, 1))
-    return Estimate(estimate.value, *_wilson(estimate.value, smaller), estimate.n)
+    return Estimate(estimate.value, *wilson_interval(estimate.value, smaller), estimate.n)
 
 
-def _wilson(value: float, n: float) -> tuple[float, float]:
+def wilson_interval(value: float, n: float) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a proportion of `n` independent examples, within [0, 1]."""
     z = NORMAL_QUANTILE
     centre = (value + z * z / (2 * n)) / (1 + z * z / n)
     reach = z * np.sqrt(value * (1 - value) / n + z * z / (4 * n * n)) / (1 + z * z / n)

@@ -8,7 +8,6 @@ import shutil
 import tempfile
 from collections import Counter
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,13 @@ from training.exporting import export
 from training.manifests import Example
 from training.runs import replace_file
 from training.scoring import score
-from training.thresholds import choose_thresholds, fit_line, lowest_threshold
+from training.thresholds import choose_thresholds, fit_line, source_floor
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 UNCALIBRATED = Calibration(1.0, 0.0, 0.0, 1.0)  # every verdict is inconclusive
 MAX_FALSE_ALARMS = 0.03  # proportion of real calibration pictures called deepfakes, under the worst degradation
 MAX_SOURCE_FALSE_ALARMS = 0.05  # the same for each source of real pictures
-MIN_SOURCE = 40  # pictures; the rate of a smaller source is too uncertain to move a threshold
 MAX_MISSES = 0.07  # proportion of fake calibration pictures called real, under the worst degradation
 EXCLUSION_REASONS = set(Reason) - {Reason.BETWEEN_THRESHOLDS}  # reasons that withhold a verdict whatever the score
 
@@ -96,11 +94,8 @@ def fit_calibration(rows: list[dict[str, Any]]) -> Calibration:
     probabilities = np.asarray(line.probability(logits))
     tiers, sources = (np.array([row[name] for row in rows]) for name in ("delivery", "source"))
     by_tier = [(probabilities[tiers == name], labels[tiers == name]) for name in TIERS]
-    floor = 0.0
-    for source, tier in product(sorted(set(sources)), TIERS):
-        reals = probabilities[(sources == source) & (tiers == tier) & (labels == 0)]
-        if len(reals) >= MIN_SOURCE:
-            floor = max(floor, lowest_threshold(reals, MAX_SOURCE_FALSE_ALARMS))
+    real = labels == 0
+    floor = source_floor(probabilities[real], sources[real], tiers[real], MAX_SOURCE_FALSE_ALARMS)
     low, high = choose_thresholds(by_tier, max_false_alarms=MAX_FALSE_ALARMS, max_misses=MAX_MISSES, floor=floor)
     return Calibration(slope, intercept, low, high)
 

@@ -120,7 +120,7 @@ def write_manifest(path: Path, examples: Iterable[Example]) -> None:
     generator everywhere.
     """
     listed = list(examples)
-    absent = {"kind": {""}, "fold": {None}}
+    absent: dict[str, set[Any]] = {"kind": {""}, "fold": {None}}
     optional = [
         name
         for name in OPTIONAL_COLUMNS

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 
 from detector.models.calibration import sigmoid
+
+MIN_SOURCE = 40  # pictures; the rate of a smaller source is too uncertain to move a threshold
 
 
 def fit_line(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:
@@ -66,6 +70,25 @@ def choose_thresholds(
     if threshold_real >= threshold_fake:
         threshold_real = threshold_fake = (threshold_real + threshold_fake) / 2
     return float(threshold_real), float(threshold_fake)
+
+
+def source_floor(probabilities: np.ndarray, sources: np.ndarray, tiers: np.ndarray, max_false_alarms: float) -> float:
+    """Return the lowest threshold for fakes that keeps a rate of false alarms in every source, in its worst tier.
+
+    Args:
+        probabilities: (N,) of real pictures.
+        sources, tiers: (N,) source and degradation of each; a source with fewer than MIN_SOURCE pictures has no limit.
+        max_false_alarms: allowed proportion of a source's real pictures called deepfakes.
+
+    Returns:
+        0 if no source is large enough.
+    """
+    floor = 0.0
+    for source, tier in product(sorted(set(sources.tolist())), sorted(set(tiers.tolist()))):
+        reals = probabilities[(sources == source) & (tiers == tier)]
+        if len(reals) >= MIN_SOURCE:
+            floor = max(floor, lowest_threshold(reals, max_false_alarms))
+    return floor
 
 
 def lowest_threshold(values: np.ndarray, proportion: float) -> float:

@@ -5,7 +5,7 @@ from detector.media.degradations import TIERS
 from detector.models.calibration import Calibration
 from detector.results import Verdict
 from detector.verdicts import classify, decide
-from training import calibrating
+from training import calibrating, thresholds
 from training.calibrating import UNCALIBRATED, calibrate, fit_calibration, print_calibration, write_calibrated
 from training.thresholds import choose_thresholds
 
@@ -43,7 +43,7 @@ def test_a_source_of_reals_that_scores_high_moves_the_threshold(monkeypatch):
     fitted = fit_calibration(rows)
     worst = max(rates(fitted, rows, tier, label=0, verdict=Verdict.DEEPFAKE, source="odd") for tier in TIERS)
     assert worst <= calibrating.MAX_SOURCE_FALSE_ALARMS
-    monkeypatch.setattr(calibrating, "MIN_SOURCE", 1000)  # too few to use
+    monkeypatch.setattr(thresholds, "MIN_SOURCE", 1000)  # too few to use
     careless = fit_calibration(rows)
     assert careless.threshold_fake < fitted.threshold_fake
     worst = max(rates(careless, rows, tier, label=0, verdict=Verdict.DEEPFAKE, source="odd") for tier in TIERS)
