@@ -11,26 +11,20 @@ folder holds settings, curves and commits. KERAS_BACKEND=torch trains with PyTor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from detector.results import ModelError
 from training.fitting import train_and_write
 from training.manifests import ROOT
 from training.runs import open_run, settings_digest
-from training.settings import DEFAULT_SETTINGS, MODEL, TrainingSettings, complete_settings, parse_command
+from training.settings import DEFAULT_SETTINGS, MODEL, SettingsOptions, parse_command
 
 
 @dataclass(frozen=True)
-class TrainCommand:
+class TrainCommand(SettingsOptions):
     """Options of the command."""
 
-    settings: TrainingSettings
-    """What the run computes."""
-    undamaged: bool = False
-    """Leave out the degradations: recompression, scaling, blur, noise and light."""
-    unbalanced: bool = False
-    """Show every picture equally often instead of balancing the sources."""
     run: Path | None = None
     """Folder of the run. Left out: one in runs/ named after the settings."""
     out: Path = MODEL
@@ -40,8 +34,7 @@ class TrainCommand:
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, calibrate and write the model."""
     command = parse_command(TrainCommand, argv, __doc__, default=TrainCommand(DEFAULT_SETTINGS))
-    settings = replace(command.settings, damaged=not command.undamaged, balanced=not command.unbalanced)
-    settings = complete_settings(settings)
+    settings = command.complete()
     print(f"starting from {settings.weights}")
     run = command.run or ROOT / "runs" / f"{settings.network}-{settings_digest(settings)}"
     open_run(run, settings)

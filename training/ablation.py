@@ -21,7 +21,7 @@ from training.batches import CROP_MARGIN
 from training.calibrating import UNCALIBRATED, save_model
 from training.exporting import export
 from training.fitting import train
-from training.manifests import ROOT, read_manifest, split_train_calibration
+from training.manifests import ROOT, Example, read_manifest, split_train_calibration
 from training.runs import open_run, replace_file
 from training.scoring import score
 from training.settings import TrainingSettings, autoencoders_sha256, is_whole_model, weights_settings
@@ -150,13 +150,24 @@ def train_into(run: Path, settings: TrainingSettings) -> Path:
 
 
 def score_calibration_split(model: Path, settings: TrainingSettings) -> list[Row]:
-    """Score the calibration split as the server would, or read the scores of an earlier call."""
+    """Score the calibration split, or read the scores of an earlier call."""
+    _, examples = split_train_calibration(read_manifest(Path(settings.manifest)))
+    return score_once(model, examples, Path(settings.manifest).parent)
+
+
+def score_once(model: Path, examples: list[Example], folder: Path) -> list[Row]:
+    """Score pictures as the server would, or read the scores that an earlier call left beside the model.
+
+    Args:
+        model: model.h5 of a run.
+        examples: the same pictures in every call.
+        folder: that the paths in the rows are relative to.
+    """
     scores = model.with_name("scores.json")
     if not scores.is_file():
         exported = model.with_name("face.onnx")
         export(model, exported)
-        _, examples = split_train_calibration(read_manifest(Path(settings.manifest)))
-        rows = score(load_picture_detector(exported, threads=1), examples, Path(settings.manifest).parent)
+        rows = score(load_picture_detector(exported, threads=1), examples, folder)
         replace_file(scores, lambda part: part.write_text(json.dumps(rows)))
     kept: list[Row] = json.loads(scores.read_text())
     return kept

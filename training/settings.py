@@ -183,6 +183,22 @@ DEFAULT_SETTINGS = TrainingSettings(
 )
 
 
+@dataclass(frozen=True)
+class SettingsOptions:
+    """Options of the commands that train."""
+
+    settings: TrainingSettings
+    """What a run computes."""
+    undamaged: bool = False
+    """Leave out the degradations: recompression, scaling, blur, noise and light."""
+    unbalanced: bool = False
+    """Show every picture equally often instead of balancing the sources."""
+
+    def complete(self) -> TrainingSettings:
+        """Return the settings with these options, full paths and hashes."""
+        return complete_settings(replace(self.settings, damaged=not self.undamaged, balanced=not self.unbalanced))
+
+
 def parse_command(
     command: type[Command], argv: Sequence[str] | None, description: str | None, *, default: Command | None = None
 ) -> Command:

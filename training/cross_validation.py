@@ -1,0 +1,161 @@
+"""Train a network for each fold left out, and score that fold's pictures with it: families and sources never seen."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from detector.models.spec import file_sha256, read_spec
+from training.ablation import score_once, train_into
+from training.manifests import ROOT, Example, read_manifest
+from training.runs import replace_file, settings_digest
+from training.scoring import read_score_rows, write_scores
+from training.settings import MODEL, SettingsOptions, TrainingSettings, WholeNumber, is_whole_model, weights_settings
+from training.tables import VISUALIZATIONS, Row
+from training.unseen_tables import (
+    UNSEEN_CALLED_REAL,
+    UnseenAccount,
+    calibration_within_limits,
+    measure_unseen,
+    print_unseen,
+)
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+SCORES_FILE, METRICS_FILE = "unseen_scores.csv", "unseen_metrics.json"
+
+
+@dataclass(frozen=True)
+class CrossValidationOptions(SettingsOptions):
+    """The command line of cross_validate.py."""
+
+    runs: Path | None = None
+    """Folder of the runs, one in it for each fold. Left out: one in runs/ named after the settings."""
+    out: Path = VISUALIZATIONS
+    """Folder of unseen_scores.csv and unseen_metrics.json."""
+    folds: tuple[WholeNumber, ...] = ()
+    """Folds to leave out, each in a run of its own; by default all that the manifest has."""
+    only_tables: bool = False
+    """Train and score nothing: compute the figures again, from unseen_scores.csv and the calibration of --model."""
+    model: Path = MODEL
+    """Model whose calibration decides the verdicts of --only-tables."""
+
+    def __post_init__(self) -> None:
+        if self.settings.leave_out_fold is not None:
+            raise ValueError("--leave-out-fold: every run leaves out a fold of its own; name them with --folds")
+        if is_whole_model(self.settings.weights):
+            raise ValueError("--weights: every run leaves out a fold, and a model.h5 may have learned from it")
+
+    def complete(self) -> TrainingSettings:
+        """Return the settings of all runs; without --weights none starts from the project's own model."""
+        settings = super().complete()
+        return settings if self.settings.weights else replace(settings, **weights_settings("none"))
+
+
+def cross_validate(options: CrossValidationOptions) -> None:
+    """Train and score each fold, or read the scores of an earlier call; write and print the figures.
+
+    Raises:
+        SystemExit: the manifest cannot be cross-validated, or a folder holds a run with other settings.
+        ModelError: the starting weights or the model cannot be used.
+    """
+    scores, metrics_file = options.out / SCORES_FILE, options.out / METRICS_FILE
+    if options.only_tables:
+        rows = read_score_rows(scores)
+        earlier = json.loads(metrics_file.read_text())["settings"] if metrics_file.is_file() else {}
+        account = UnseenAccount(earlier, read_spec(options.model).calibration, file_sha256(options.model))
+    else:
+        settings = options.complete()
+        rows = score_folds(settings, options.runs or default_runs(settings), options.folds)
+        options.out.mkdir(parents=True, exist_ok=True)
+        replace_file(scores, partial(write_scores, rows))
+        account = UnseenAccount(describe_settings(settings), calibration_within_limits(rows, UNSEEN_CALLED_REAL))
+    metrics = measure_unseen(rows, account)
+    replace_file(metrics_file, lambda part: part.write_text(json.dumps(metrics, indent=1) + "\n"))
+    print_unseen(metrics)
+
+
+def score_folds(settings: TrainingSettings, runs: Path, folds: tuple[int, ...] = ()) -> list[Row]:
+    """Score the pictures of each fold, after each degradation, by a network that has not learned from the fold.
+
+    Args:
+        settings: completed, of all runs.
+        runs: folder of the runs; a finished fold in it is not trained or scored again.
+        folds: by default all that the manifest has.
+
+    Raises:
+        SystemExit: the manifest cannot be cross-validated, or a folder holds a run with other settings.
+    """
+    manifest = Path(settings.manifest)
+    parts = read_folds(manifest)
+    if unknown := set(folds) - set(parts):
+        raise SystemExit(f"The manifest {manifest} has no fold {min(unknown)}; its folds are {_listed(parts)}.")
+    cv2.setNumThreads(1)  # the pools are the parallelism
+    rows: list[Row] = []
+    for fold in sorted(set(folds or parts)):
+        print(f"fold {fold}: {len(parts[fold])} pictures left out", flush=True)
+        model = train_into(runs / f"fold{fold}", leave_out(settings, parts, fold))
+        rows += score_once(model, parts[fold], manifest.parent)
+    return rows
+
+
+def read_folds(manifest: Path) -> dict[int, list[Example]]:
+    """Return the pictures of the split train by fold.
+
+    Raises:
+        SystemExit: there are fewer than two folds, or a family of fakes, a source of real pictures or a group lies in
+            several, so that a network which leaves out one of them would learn from the others.
+    """
+    examples = [example for example in read_manifest(manifest) if example.split == "train"]
+    folds: defaultdict[int, list[Example]] = defaultdict(list)
+    places: defaultdict[tuple[str, str], set[int | None]] = defaultdict(set)
+    for example in examples:
+        if example.fold is not None:
+            folds[example.fold].append(example)
+        origin = ("family", example.family) if example.label else ("source of real pictures", example.source)
+        for part in (origin, ("group", example.group)):
+            places[part].add(example.fold)
+    if len(folds) < 2:
+        raise SystemExit(
+            f"Cross-validation needs a manifest with a column fold and at least two folds in the split train; "
+            f"{manifest} has {len(folds)}."
+        )
+    for (what, name), found in places.items():
+        if len(found) > 1:
+            raise SystemExit(
+                f"The {what} {name!r} of the manifest {manifest} lies in the folds {_listed(found)}; "
+                "it must be in one, so that a network has not learned from it."
+            )
+    return dict(sorted(folds.items()))
+
+
+def leave_out(settings: TrainingSettings, folds: Mapping[int, list[Example]], fold: int) -> TrainingSettings:
+    """Return the settings of the run without a fold; a source that lies in it alone cannot be shown more often."""
+    left_out = {example.source for example in folds[fold]}
+    kept = {example.source for other, examples in folds.items() if other != fold for example in examples}
+    emphasis = {name: factor for name, factor in settings.emphasis.items() if name not in left_out - kept}
+    return replace(settings, emphasis=emphasis, leave_out_fold=fold)
+
+
+def default_runs(settings: TrainingSettings) -> Path:
+    """Return the folder of the runs with these settings."""
+    return ROOT / "runs" / f"folds-{settings.network}-{settings_digest(settings)}"
+
+
+def describe_settings(settings: TrainingSettings) -> dict[str, Any]:
+    """Return settings for a file that is published: files are named without their folders."""
+    return {**asdict(settings), "manifest": Path(settings.manifest).name, "weights": Path(settings.weights).name}
+
+
+def _listed(folds: Collection[int | None]) -> str:
+    return ", ".join(
+        "none" if fold is None else str(fold) for fold in sorted(folds, key=lambda f: -1 if f is None else f)
+    )
