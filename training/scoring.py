@@ -22,7 +22,7 @@ from detector.models.spec import file_sha256
 from detector.pictures.detect import MODEL_FILES, REFERENCE_SCORES_FILE, PictureDetector, load_picture_detector
 from detector.pictures.faces import cut_square, whole_square
 from detector.results import DetectorError, PictureDetection
-from training.image_statistics import MIN_SIDE_PX, sharpness
+from training.image_statistics import sharpness
 from training.manifests import ROOT, Example, read_manifest, split_train_calibration
 from training.runs import replace_file
 from training.tables import VISUALIZATIONS, Row, collect_metrics, print_metrics, reference_scores_from
@@ -154,8 +154,10 @@ def score(
 def face_sharpness(found: PictureDetection) -> float | None:
     """Return the sharpness of the face that gave the logit; None if it is too small to have one."""
     square = found.faces[0].crop_box if found.faces else whole_square(found.width_px, found.height_px)
-    crop = cut_square(found.image, square)
-    return round(sharpness(crop), 4) if len(crop) >= MIN_SIDE_PX else None
+    try:
+        return round(sharpness(cut_square(found.image, square)), 4)
+    except ValueError:
+        return None
 
 
 def jpeg_quality(path: Path) -> int | None:
