@@ -21,7 +21,6 @@ from training.scoring import read_score_rows, write_scores
 from training.settings import MODEL, SettingsOptions, TrainingSettings, WholeNumber, is_whole_model, weights_settings
 from training.tables import VISUALIZATIONS, Row
 from training.unseen_tables import (
-    UNSEEN_CALLED_REAL,
     UnseenAccount,
     calibration_within_limits,
     measure_unseen,
@@ -77,7 +76,7 @@ def cross_validate(options: CrossValidationOptions) -> None:
         rows = score_folds(settings, options.runs or default_runs(settings), options.folds)
         options.out.mkdir(parents=True, exist_ok=True)
         replace_file(scores, partial(write_scores, rows))
-        account = UnseenAccount(describe_settings(settings), calibration_within_limits(rows, UNSEEN_CALLED_REAL))
+        account = UnseenAccount(describe_settings(settings), calibration_within_limits(rows))
     metrics = measure_unseen(rows, account)
     replace_file(metrics_file, lambda part: part.write_text(json.dumps(metrics, indent=1) + "\n"))
     print_unseen(metrics)

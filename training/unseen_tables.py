@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -16,14 +16,11 @@ from detector.results import Reason, Verdict
 from detector.verdicts import decide
 from training.calibrating import EXCLUSION_REASONS, UNCALIBRATED
 from training.tables import EstimateDict, Row, ScoreTable, format_estimate, format_header, format_percent, format_row
-from training.thresholds import choose_thresholds, source_floor
+from training.thresholds import UNSEEN_LIMITS, ErrorLimits, choose_thresholds, source_floor
 
 MIN_FAMILY = 10  # fakes; the AUC of a smaller family is too uncertain to weigh as much as the others in a mean
 CELLS = 3  # parts of equal size by sharpness, and by the size of the face
 UNSEEN_RESAMPLES = 500
-# Limits under the worst degradation, over sources of real pictures that no network had seen.
-UNSEEN_FALSE_ALARMS, UNSEEN_SOURCE_FALSE_ALARMS = 0.02, 0.06
-UNSEEN_CALLED_REAL = 0.12  # the same for fakes of families that no network had seen
 CALLED_REAL_PROPORTIONS = (0.01, 0.02, 0.04, 0.06, 0.08, 0.12, 0.16, 0.20, 0.25, 0.30)  # of the trade-off
 
 FamilyDraws = dict[tuple[str, str, int], np.ndarray]  # values in every resample, by kind, family and fold
@@ -148,7 +145,7 @@ def decide_rows(rows: list[Row], calibration: Calibration) -> list[Row]:
     return decided
 
 
-def calibration_within_limits(rows: list[Row], max_called_real: float) -> Calibration:
+def calibration_within_limits(rows: list[Row], limits: ErrorLimits = UNSEEN_LIMITS) -> Calibration:
     """Choose thresholds within the limits for pictures left out, under the worst degradation.
 
     Pictures that get no verdict whatever their score have no part. The probabilities order the logits and mean nothing
@@ -156,7 +153,7 @@ def calibration_within_limits(rows: list[Row], max_called_real: float) -> Calibr
 
     Args:
         rows: scores of all degradations.
-        max_called_real: allowed proportion of the fakes called real.
+        limits: the error rates to keep.
 
     Returns:
         A calibration under which every verdict is inconclusive if a degradation lacks one of the labels.
@@ -172,9 +169,9 @@ def calibration_within_limits(rows: list[Row], max_called_real: float) -> Calibr
     probabilities, real = np.asarray(line.probability(logits)), labels == 0
     low, high = choose_thresholds(
         [(probabilities[tiers == tier], labels[tiers == tier]) for tier in TIERS],
-        max_false_alarms=UNSEEN_FALSE_ALARMS,
-        max_misses=max_called_real,
-        floor=source_floor(probabilities[real], sources[real], tiers[real], UNSEEN_SOURCE_FALSE_ALARMS),
+        max_false_alarms=limits.false_alarms,
+        max_misses=limits.misses,
+        floor=source_floor(probabilities[real], sources[real], tiers[real], limits.source_false_alarms),
     )
     return Calibration(line.slope, line.intercept, low, high)
 
@@ -290,9 +287,10 @@ def measure_trade_off(rows: list[Row]) -> list[dict[str, float]]:
     stored = [row for row in rows if row["delivery"] == UNDEGRADED]
     figures = []
     for called_real in CALLED_REAL_PROPORTIONS:
-        decided = decide_rows(stored, calibration_within_limits(rows, called_real))
+        limits = replace(UNSEEN_LIMITS, misses=called_real)
+        decided = decide_rows(stored, calibration_within_limits(rows, limits))
         inconclusive = float(np.mean([row["verdict"] == Verdict.INCONCLUSIVE for row in decided]))
-        figures.append({"called_real": called_real, "false_alarms": UNSEEN_FALSE_ALARMS, "inconclusive": inconclusive})
+        figures.append({"called_real": called_real, "false_alarms": limits.false_alarms, "inconclusive": inconclusive})
     return figures
 
 

@@ -202,18 +202,18 @@ def rates_under(calibration, rows):
 def test_thresholds_keep_the_limits_under_the_worst_degradation_and_in_each_source(monkeypatch):
     rows = draw_rows(families=(("swap", "ghost", 0, 500, 1.0),), reals=((0, 500), (1, 50)))
     rows = in_every_tier([{**row, "logit": row["logit"] + 2 * (row["source"] == "shop1")} for row in rows], harm=1.0)
-    found = calibration_within_limits(rows, 0.12)
+    found = calibration_within_limits(rows)
     rates = rates_under(found, rows)
     assert rates["called_real"] == pytest.approx(0.12, abs=0.003) and rates["alarms"] <= 0.02
     strict = [row for row in rows if row["source"] == "shop1"]
     assert np.mean([row["verdict"] == Verdict.DEEPFAKE for row in decide_rows(strict, found)]) == pytest.approx(0.06)
     monkeypatch.setattr(thresholds, "MIN_SOURCE", 51)  # too few to use
-    assert calibration_within_limits(rows, 0.12).threshold_fake < found.threshold_fake
+    assert calibration_within_limits(rows).threshold_fake < found.threshold_fake
 
 
 def test_scores_without_a_label_leave_everything_inconclusive():
     rows = in_every_tier([unseen_row(0, 1.0, n) for n in range(4)])
-    assert calibration_within_limits(rows, 0.12) == UNCALIBRATED
+    assert calibration_within_limits(rows) == UNCALIBRATED
 
 
 def test_the_trade_off_shows_what_stays_inconclusive():
