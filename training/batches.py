@@ -121,11 +121,7 @@ class BatchGenerator:
     def _weigh(self, label: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the indices of the examples of a label and the chance of each, both (N,)."""
         indices = np.array([i for i, example in enumerate(self.examples) if example.label == label])
-        sources = [self.examples[i].source for i in indices]
-        counts = Counter(sources)
-        power = -0.5 if self.settings.balanced else 0.0
-        weights = np.array([self.settings.emphasis.get(source, 1.0) * counts[source] ** power for source in sources])
-        return indices, weights / weights.sum()
+        return indices, source_weights([self.examples[i].source for i in indices], self.settings)
 
     def _can_donate(self, donor: int, parent: int) -> bool:
         return self.faces[donor].landmarks is not None and self.examples[donor].group != self.examples[parent].group
@@ -142,6 +138,14 @@ class BatchGenerator:
             donor = read_image(self.examples[plan.donor].path)
             return graft(crop, landmarks, donor, donor_landmarks, rng)[0]
         return self_blend(crop, landmarks, rng)[0]
+
+
+def source_weights(sources: list[str], settings: TrainingSettings) -> np.ndarray:
+    """Return the chance of each of N pictures (N,): a source weighs as the square root of its count, by emphasis."""
+    counts = Counter(sources)
+    power = -0.5 if settings.balanced else 0.0
+    weights = np.array([settings.emphasis.get(source, 1.0) * counts[source] ** power for source in sources])
+    return weights / weights.sum()
 
 
 def cut_out(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from detector.models.spec import FaceInput, ModelSpec, read_spec
 from training.batches import CROP_MARGIN, BatchGenerator, cut_faces
 from training.calibrating import UNCALIBRATED, save_model, write_calibrated
 from training.exporting import can_export
+from training.frozen_features import FeatureBatches, FeatureStore, compiled, run_session
 from training.manifests import Example, LocatedFace, locate_faces, read_manifest, split_train_calibration, without_fold
-from training.networks import build_network
+from training.networks import build_network, split_network
 from training.runs import CurveRow, RunFolder, commit, replace_file
 from training.settings import TrainingSettings, is_whole_model
 
@@ -36,7 +37,7 @@ MIXED_SAMPLES = 1280  # calibration pictures in training batches, on which the b
 
 @dataclass(frozen=True)
 class LabelledCrops:
-    """Crops (N, S, S, 3) uint8 RGB and their labels (N,), 1 = fake."""
+    """Crops (N, S, S, 3) uint8 RGB, or their features (N, h, w, C), and their labels (N,), 1 = fake."""
 
     crops: np.ndarray
     labels: np.ndarray
@@ -61,13 +62,17 @@ class TrainingData:
 
     training: list[Example]
     calibration: list[Example]
-    batches: BatchGenerator
+    batches: BatchGenerator | FeatureBatches
     plain: LabelledCrops
     mixed: LabelledCrops
 
 
-def load_training_data(settings: TrainingSettings) -> TrainingData:
+def load_training_data(settings: TrainingSettings, lower: Any = None) -> TrainingData:
     """Read the manifest, find the faces, and prepare what each epoch is scored on.
+
+    Args:
+        settings: of the run.
+        lower: the frozen part of the network, whose features are shown instead of crops; None trains the whole.
 
     Raises:
         SystemExit: the manifest lacks something that the settings name.
@@ -78,19 +83,20 @@ def load_training_data(settings: TrainingSettings) -> TrainingData:
     training, calibration = split_train_calibration(examples)
     if unknown := set(settings.emphasis) - {example.source for example in training}:
         raise SystemExit(f"There are no pictures of the source {', '.join(sorted(unknown))} to show more often.")
-    faces, calibration_faces = locate_faces(training), locate_faces(calibration)
+    calibration_faces = locate_faces(calibration)
     chosen = np.random.default_rng(settings.seed).permutation(len(calibration))[:MAX_CALIBRATION]
     plain = [calibration[i] for i in chosen]
-    return TrainingData(
-        training,
-        calibration,
-        BatchGenerator(training, faces, settings),
-        LabelledCrops(
-            cut_faces(plain, [calibration_faces[i] for i in chosen], settings.input_size_px),
-            np.array([example.label for example in plain]),
-        ),
-        _mix(calibration, calibration_faces, settings),
+    crops = LabelledCrops(
+        cut_faces(plain, [calibration_faces[i] for i in chosen], settings.input_size_px),
+        np.array([example.label for example in plain]),
     )
+    mixed = _mix(calibration, calibration_faces, settings)
+    if lower is None:
+        batches = BatchGenerator(training, locate_faces(training), settings)
+        return TrainingData(training, calibration, batches, crops, mixed)
+    with compiled(lower) as session:
+        crops, mixed = (replace(part, crops=run_session(session, part.crops)) for part in (crops, mixed))
+    return TrainingData(training, calibration, _load_features(training, settings, lower), crops, mixed)
 
 
 def train(settings: TrainingSettings, run: Path) -> tuple[Any, list[Example], dict[str, Any]]:
@@ -106,10 +112,15 @@ def train(settings: TrainingSettings, run: Path) -> tuple[Any, list[Example], di
     """
     import keras
 
-    data, folder = load_training_data(settings), RunFolder(run)
+    keras.utils.set_random_seed(settings.seed)
+    network = build_network(
+        settings.network, settings.input_size_px, weights=settings.weights, dropout=settings.dropout
+    )
+    lower, trained = split_network(network, settings.last_frozen) if settings.last_frozen else (None, network)
+    data, folder = load_training_data(settings, lower), RunFolder(run)
     steps = max(1, settings.epoch_samples // settings.batch)
     resumes = folder.checkpoint.is_file()
-    model = keras.models.load_model(folder.checkpoint) if resumes else compile_model(settings, steps)
+    model = keras.models.load_model(folder.checkpoint) if resumes else compile_model(trained, settings, steps)
     # The checkpoint is written last and counts the finished steps; the curves may be one epoch ahead of it.
     rows = folder.read_history()[: int(model.optimizer.iterations) // steps]
     progress = tqdm(total=steps * settings.epochs, initial=len(rows) * steps, unit="batch")
@@ -119,7 +130,8 @@ def train(settings: TrainingSettings, run: Path) -> tuple[Any, list[Example], di
             _finish_epoch(model, data, folder, rows, row)
             progress.write(", ".join(f"{name} {value:.4g}" for name, value in rows[-1].items()))
     model.load_weights(folder.best_weights)
-    return _with_class_map(model, settings.network), data.calibration, _describe_run(settings, data, rows)
+    trained.set_weights(model.get_weights())  # a checkpoint's model is a copy
+    return network, data.calibration, _describe_run(settings, data, rows)
 
 
 def train_and_write(settings: TrainingSettings, run: Path, out: Path) -> bool:
@@ -155,14 +167,16 @@ def leave_out(examples: list[Example], beginnings: tuple[str, ...]) -> list[Exam
     return [example for example in examples if not example.generator.lower().startswith(lower)]
 
 
-def compile_model(settings: TrainingSettings, steps: int) -> Any:
-    """Build the network with its logit as the only output, ready to train for `settings.epochs` of `steps` batches."""
+def compile_model(network: Any, settings: TrainingSettings, steps: int) -> Any:
+    """Return a network with its logit as the only output, ready to train.
+
+    Args:
+        network: of `build_network`, or the upper part of one.
+        settings: of the run.
+        steps: batches in each of the epochs.
+    """
     import keras
 
-    keras.utils.set_random_seed(settings.seed)
-    network = build_network(
-        settings.network, settings.input_size_px, weights=settings.weights, dropout=settings.dropout
-    )
     total = steps * settings.epochs
     warm_up = max(1, int(total * WARM_UP_PROPORTION))
     rate = keras.optimizers.schedules.CosineDecay(
@@ -214,7 +228,7 @@ def _mix(examples: list[Example], faces: list[LocatedFace], settings: TrainingSe
 
 
 def _train_epoch(
-    model: Any, batches: BatchGenerator, steps: range, pool: ThreadPoolExecutor, progress: tqdm[Any]
+    model: Any, batches: BatchGenerator | FeatureBatches, steps: range, pool: ThreadPoolExecutor, progress: tqdm[Any]
 ) -> CurveRow:
     """Train on the batches of one epoch; returns the first columns of its row in the curves."""
     epoch = steps.start // len(steps)
@@ -251,13 +265,12 @@ def _finish_epoch(model: Any, data: TrainingData, folder: RunFolder, rows: list[
     replace_file(folder.checkpoint, model.save)
 
 
-def _with_class_map(model: Any, network: str) -> Any:
-    """Return the trained network with its logit and, where it has one, its class map as outputs."""
-    import keras
-
-    names = [layer.name for layer in model.layers]
-    outputs = {name: model.get_layer(name).output for name in ("logit", "class_map") if name in names}
-    return keras.Model(model.input, outputs, name=network)
+def _load_features(training: list[Example], settings: TrainingSettings, lower: Any) -> FeatureBatches:
+    """Return batches of features; those of the whole manifest are kept, so that all folds share them."""
+    everything, _ = split_train_calibration(read_manifest(Path(settings.manifest)))
+    store = FeatureStore(everything, locate_faces(everything), settings, lower)
+    shown = {example.path for example in training}
+    return FeatureBatches(store, np.array([example.path in shown for example in everything]), settings)
 
 
 def _describe_run(settings: TrainingSettings, data: TrainingData, rows: list[CurveRow]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detector.results import ModelError
+from training.efficientnet_lite import MULTIPLIERS, PIXEL_SCALING, build_efficientnet_lite, load_imagenet_weights
 
 if TYPE_CHECKING:
     import keras
@@ -24,14 +25,15 @@ CENTRED = (1.0, (-123.68, -116.779, -103.939))
 
 @dataclass(frozen=True)
 class Architecture:
-    """A body from `keras.applications`.
+    """A body from `keras.applications`, or an EfficientNet-Lite.
 
     Attributes:
-        application: the function that builds it.
+        application: the function of `keras.applications` that builds it; empty for an EfficientNet-Lite.
         scaling: scale and offset of the pixels, for all channels or for each.
         bgr: whether its ImageNet weights expect the channels in this order; they are reversed on loading.
         last: the layer it ends with; None keeps all layers.
         options: further arguments of the function.
+        lite_variant: of an EfficientNet-Lite.
     """
 
     application: str
@@ -39,6 +41,7 @@ class Architecture:
     bgr: bool = False
     last: str | None = None
     options: tuple[tuple[str, Any], ...] = ()
+    lite_variant: int | None = None
 
 
 ARCHITECTURES = {
@@ -51,6 +54,7 @@ ARCHITECTURES = {
     "inception_v3": Architecture("InceptionV3"),
     "resnet50": Architecture("ResNet50", CENTRED, bgr=True),
     "densenet121": Architecture("DenseNet121", STANDARD),
+    **{f"efficientnet_lite{variant}": Architecture("", PIXEL_SCALING, lite_variant=variant) for variant in MULTIPLIERS},
 }
 NETWORKS = ("cnn", *ARCHITECTURES)
 CNN_CHANNELS = (32, 64, 128)
@@ -100,6 +104,40 @@ def build_network(
     class_map = layers.Conv2D(1, 1, dtype="float32", name="class_map")(features)
     logit = layers.GlobalAveragePooling2D(dtype="float32", name="logit")(class_map)
     return keras.Model(pixels, {"logit": logit, "class_map": class_map}, name=network)
+
+
+def split_network(network: keras.Model, last_frozen: str) -> tuple[keras.Model, keras.Model]:
+    """Split a network of `build_network` after a layer of its body, in two parts that share its layers.
+
+    Args:
+        network: one with a body.
+        last_frozen: name of the last layer of the lower part.
+
+    Returns:
+        The lower part, from pixels to a feature map (N, h, w, C), and the upper part, from that map to the network's
+        outputs. Training the upper part changes the network.
+
+    Raises:
+        ModelError: the network has no such layer, or not all features pass through it.
+    """
+    import keras
+
+    names = [layer.name for layer in network.layers]
+    body = network.get_layer("body") if "body" in names else None
+    cut = next((layer for layer in _cut_layers(body) if layer.name == last_frozen), None) if body else None
+    if body is None or cut is None:
+        raise ModelError(f"The network {network.name} cannot be split after a layer {last_frozen!r}.")
+    scaled = network.get_layer("scale")(network.input)
+    lower = keras.Model(network.input, keras.Model(body.input, cut.output)(scaled), name="lower")
+    features = keras.Input(cut.output.shape[1:], name="features")
+    outputs = {cut.name: features}
+    for layer in body.layers[body.layers.index(cut) + 1 :]:
+        inputs = [outputs[name] for name in _input_names(layer)]
+        outputs[layer.name] = layer(inputs if len(inputs) > 1 else inputs[0])
+    values = outputs[body.layers[-1].name]
+    for name in names[names.index("body") + 1 :]:
+        values = outputs[name] = network.get_layer(name)(values)
+    return lower, keras.Model(features, {name: outputs[name] for name in network.output}, name="upper")
 
 
 def average_networks(networks: list[keras.Model]) -> keras.Model:
@@ -198,6 +236,8 @@ def load_body(body: keras.Model, path: str | Path) -> None:
 def _pretrained_body(architecture: Architecture, shape: tuple[int, int, int], weights: str | Path) -> keras.Model:
     import keras
 
+    if architecture.lite_variant is not None:
+        return _lite_body(architecture.lite_variant, shape, weights)
     whole = getattr(keras.applications, architecture.application)(
         include_top=False,
         weights="imagenet" if weights == "imagenet" else None,
@@ -213,6 +253,32 @@ def _pretrained_body(architecture: Architecture, shape: tuple[int, int, int], we
     elif weights not in ("none", "imagenet"):
         load_body(body, weights)
     return body
+
+
+def _lite_body(variant: int, shape: tuple[int, int, int], weights: str | Path) -> keras.Model:
+    body = build_efficientnet_lite(variant, shape)
+    if weights == "imagenet":
+        load_imagenet_weights(body, variant)
+    elif weights != "none":
+        load_body(body, weights)
+    return body
+
+
+def _cut_layers(body: keras.Model) -> list[Any]:
+    """Return the layers through whose output alone all later layers get their input."""
+    last_use = {name: place for place, layer in enumerate(body.layers) for name in _input_names(layer)}
+    cuts, waiting = [], -1  # the last layer that needs an output seen so far
+    for place, layer in enumerate(body.layers):
+        if waiting <= place and 0 < place < len(body.layers) - 1:
+            cuts.append(layer)
+        waiting = max(waiting, last_use.get(layer.name, -1))
+    return cuts
+
+
+def _input_names(layer: Any) -> list[str]:
+    """Return the names of the layers that a layer gets its input from."""
+    inputs = layer.input if isinstance(layer.input, list) else [layer.input]
+    return [tensor._keras_history.operation.name for tensor in inputs if tensor._keras_history.operation is not layer]
 
 
 def _cnn_body(shape: tuple[int, int, int], weights: str | Path) -> keras.Model:

@@ -13,6 +13,7 @@ from training import fitting
 from training.batches import CROP_MARGIN, BatchGenerator
 from training.fitting import averaged_weights, compile_model, dropout_generators, leave_out
 from training.manifests import Example
+from training.networks import build_network
 from training.runs import replace_file
 
 pytestmark = pytest.mark.slow
@@ -47,7 +48,8 @@ def test_the_curves_hold_every_epoch(whole_run):
 
 
 def test_averaged_weights_are_put_in_temporarily(located_examples):
-    model = compile_model(SETTINGS, steps=3)
+    network = build_network(SETTINGS.network, SETTINGS.input_size_px)
+    model = compile_model(network, SETTINGS, steps=3)
     for pixels, labels in draw_batches(located_examples, SETTINGS, 0, 3):
         model.train_on_batch(pixels.astype(np.float32), labels)
     averages = [np.asarray(v.value) for v in model.optimizer.variables if v.path.endswith("_average")]
