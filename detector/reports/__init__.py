@@ -3,6 +3,7 @@
 from detector.reports.bundle import build_bundle
 from detector.reports.phrases import (
     TAIL_PHRASES,
+    error_rate_origin,
     error_rate_sentence,
     format_face_sizes,
     headline,
@@ -15,6 +16,7 @@ __all__ = [
     "Evidence",
     "TAIL_PHRASES",
     "build_bundle",
+    "error_rate_origin",
     "error_rate_sentence",
     "format_face_sizes",
     "headline",
