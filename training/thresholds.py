@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 
 from detector.models.calibration import sigmoid
+
+MIN_SOURCE = 40  # pictures; the rate of a smaller source is too uncertain to move a threshold
 
 
 def fit_line(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:
@@ -50,6 +54,13 @@ def choose_thresholds(
 ) -> tuple[float, float]:
     """Choose the two thresholds for stated error rates under the worst degradation.
 
+    Each rate alone sets a limit: the lowest threshold for fakes, and the highest for reals. Usually the limit for fakes
+    is the higher one, and scores between the two are inconclusive. Where the classes are separated so well that the
+    limits cross, any single threshold between them would keep both rates and decide every picture. The limits are then
+    exchanged instead, which keeps the scores between them inconclusive. That is the safer side: both error rates fall
+    below what is allowed, no more of either class than its own rate goes undecided, and a new picture that scores where
+    nearly no calibration picture did gets no verdict. A single threshold would spend all of that room on an answer.
+
     Args:
         tiers: for each degradation (as stored, recompressed, rescaled ...) the probabilities (N,) of the same
             calibration pictures and their labels (N,), 1 = fake.
@@ -58,14 +69,31 @@ def choose_thresholds(
         floor: lower bound of the threshold for fakes, whatever the rates allow.
 
     Returns:
-        threshold_real <= threshold_fake. If the two rates leave no gap, both are the midpoint.
+        threshold_real <= threshold_fake.
     """
     threshold_fake = max(floor, *(lowest_threshold(p[labels == 0], max_false_alarms) for p, labels in tiers))
     # Negated instead of 1 - p, which rounds and could reach the fake that must stay above the threshold.
     threshold_real = min(-lowest_threshold(-p[labels == 1], max_misses) for p, labels in tiers)
-    if threshold_real >= threshold_fake:
-        threshold_real = threshold_fake = (threshold_real + threshold_fake) / 2
-    return float(threshold_real), float(threshold_fake)
+    return float(min(threshold_real, threshold_fake)), float(max(threshold_real, threshold_fake))
+
+
+def source_floor(probabilities: np.ndarray, sources: np.ndarray, tiers: np.ndarray, max_false_alarms: float) -> float:
+    """Return the lowest threshold for fakes that keeps a rate of false alarms in every source, in its worst tier.
+
+    Args:
+        probabilities: (N,) of real pictures.
+        sources, tiers: (N,) source and degradation of each; a source with fewer than MIN_SOURCE pictures has no limit.
+        max_false_alarms: allowed proportion of a source's real pictures called deepfakes.
+
+    Returns:
+        0 if no source is large enough.
+    """
+    floor = 0.0
+    for source, tier in product(sorted(set(sources.tolist())), sorted(set(tiers.tolist()))):
+        reals = probabilities[(sources == source) & (tiers == tier)]
+        if len(reals) >= MIN_SOURCE:
+            floor = max(floor, lowest_threshold(reals, max_false_alarms))
+    return floor
 
 
 def lowest_threshold(values: np.ndarray, proportion: float) -> float:
