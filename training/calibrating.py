@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from training.exporting import export
 from training.manifests import Example
 from training.runs import replace_file
 from training.scoring import score
-from training.thresholds import MIN_SOURCE, choose_thresholds, fit_line, source_floor
+from training.thresholds import MIN_SOURCE, UNSEEN_LIMITS, ErrorLimits, choose_thresholds, fit_line, source_floor
 from training.unseen_scores import unseen_reference_scores
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -37,23 +37,7 @@ KNOWN, UNSEEN = "known", "unseen"  # pictures of the sources that were learned f
 EXCLUSION_REASONS = set(Reason) - {Reason.BETWEEN_THRESHOLDS}  # reasons that withhold a verdict whatever the score
 
 
-@dataclass(frozen=True)
-class ErrorLimits:
-    """The error rates that thresholds have to keep under the worst degradation.
-
-    Attributes:
-        false_alarms: proportion of real pictures called deepfakes.
-        source_false_alarms: the same in each source with MIN_SOURCE real pictures.
-        misses: proportion of fakes called real.
-    """
-
-    false_alarms: float
-    source_false_alarms: float
-    misses: float
-
-
 KNOWN_LIMITS = ErrorLimits(MAX_FALSE_ALARMS, MAX_SOURCE_FALSE_ALARMS, MAX_MISSES)
-UNSEEN_LIMITS = ErrorLimits(false_alarms=0.02, source_false_alarms=0.06, misses=0.12)
 
 
 def calibrate(path: Path, examples: list[Example]) -> Calibration:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -9,6 +10,25 @@ import numpy as np
 from detector.models.calibration import sigmoid
 
 MIN_SOURCE = 40  # pictures; the rate of a smaller source is too uncertain to move a threshold
+
+
+@dataclass(frozen=True)
+class ErrorLimits:
+    """The error rates that thresholds have to keep under the worst degradation.
+
+    Attributes:
+        false_alarms: proportion of real pictures called deepfakes.
+        source_false_alarms: the same in each source with MIN_SOURCE real pictures.
+        misses: proportion of fakes called real.
+    """
+
+    false_alarms: float
+    source_false_alarms: float
+    misses: float
+
+
+# On families and sources left out of training.
+UNSEEN_LIMITS = ErrorLimits(false_alarms=0.02, source_false_alarms=0.06, misses=0.12)
 
 
 def fit_line(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from detector.models.reference_scores import ReferenceScores
 from detector.pictures.quality import MIN_FACE_PX
 
 UNSEEN_SPLIT = "folds"  # in the reference scores
-COLUMN_TYPES: dict[str, Callable[[str], Any]] = {"label": int, "logit": float, "face_px": int, "fold": int}
+UNSEEN_COLUMN_TYPES: dict[str, Callable[[str], Any]] = {"label": int, "logit": float, "face_px": int, "fold": int}
 NEEDED_COLUMNS = ("path", "label", "source", "group", "delivery", "logit", "reasons", "face_px", "fold")
 
 
@@ -26,7 +26,7 @@ def read_unseen_scores(path: Path) -> list[dict[str, Any]]:
     """Read the scores of a cross-validation: a row for each picture and degradation.
 
     Returns:
-        Rows with at least NEEDED_COLUMNS; those of COLUMN_TYPES are numbers, the others text.
+        Rows with at least NEEDED_COLUMNS; those of UNSEEN_COLUMN_TYPES are numbers, the others text.
 
     Raises:
         SystemExit: the file is missing, lacks a column, holds something else than a number in one of numbers, or covers
@@ -39,7 +39,7 @@ def read_unseen_scores(path: Path) -> list[dict[str, Any]]:
     if not rows or not set(NEEDED_COLUMNS) <= set(rows[0]):
         raise SystemExit(f"{path} is empty or lacks one of the columns {', '.join(NEEDED_COLUMNS)}.")
     try:
-        typed = [row | {name: number(row[name]) for name, number in COLUMN_TYPES.items()} for row in rows]
+        typed = [row | {name: number(row[name]) for name, number in UNSEEN_COLUMN_TYPES.items()} for row in rows]
     except ValueError as error:
         raise SystemExit(f"{path} does not hold the scores of a cross-validation: {error}.") from error
     if len({row["fold"] for row in typed}) < 2:

@@ -2,7 +2,9 @@
 
 from detector.reports.bundle import build_bundle
 from detector.reports.phrases import (
+    KNOWN_PHRASE,
     TAIL_PHRASES,
+    UNSEEN_PHRASES,
     error_rate_origin,
     error_rate_sentence,
     format_face_sizes,
@@ -14,7 +16,9 @@ from detector.reports.verification import verify_bundle
 
 __all__ = [
     "Evidence",
+    "KNOWN_PHRASE",
     "TAIL_PHRASES",
+    "UNSEEN_PHRASES",
     "build_bundle",
     "error_rate_origin",
     "error_rate_sentence",

@@ -16,11 +16,11 @@ from training import calibrating
 from training.calibrating import (
     KNOWN_LIMITS,
     UNCALIBRATED,
-    UNSEEN_LIMITS,
     calibrate_from_scores,
     fit_calibration,
     print_calibration,
 )
+from training.thresholds import UNSEEN_LIMITS
 from training.unseen_scores import NEEDED_COLUMNS, read_unseen_scores, unseen_reference_scores
 
 pytestmark = pytest.mark.slow
