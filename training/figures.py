@@ -312,8 +312,8 @@ def plot_trade_off(points: list[dict[str, float]]) -> Figure:
     )
     axes.set_xlim(left=0)
     axes.set_ylim(0, 1)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.xaxis.set_major_formatter(PercentFormatter(1))  # with the decimals that its ticks need
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.legend(loc="upper right", fontsize=9)
     return figure
 

@@ -65,7 +65,7 @@ PLOTS = (
         "Errors against missing answers",
         "Pictures of kinds left out of training that stay inconclusive, by the proportion of fakes that may be called "
         "real. Each line allows another proportion of real pictures to be called a deepfake. The ring marks the limits "
-        "that thresholds are chosen by. The table below has the same numbers.",
+        "that thresholds are chosen by. The table beside it has the same numbers.",
         is_unseen=True,
     ),
     Plot("roc", "ROC curve", "The true positive rate against the false positive rate."),
