@@ -13,7 +13,9 @@ faces, in a video of tracks. `reasons` are joined by `;`. `sound_verdict` and `s
 track of a video, which the verdict does not use. `duration_s` is empty for a picture.
 Error rates: of `real_n` held-out real pictures with a face of this size, or real recordings, the proportion
 `real_share` (95 % interval `real_low` to `real_high`) scored as high or higher; of `fake_n` fakes, `fake_share` scored
-as low or lower. They are empty for videos, for files that were not classified, and for models without reference scores.
+as low or lower. `rates_unseen` is `true` if they were of kinds and sources that the network which scored them had not
+learned from, and `false` if of the collections the model was trained on. All are empty for videos, for files that were
+not classified, and for models without reference scores.
 The CSV is meant for programs: `path` is exact, even where a spreadsheet would read a formula (= + - @ in front), so
 import that column as text. Only bytes of a name that are not Unicode are escaped, as \udcXX.
 `--json` writes JSON Lines, one object per file: the record of `detector.record.to_record`, with `path` and `error`.

@@ -29,7 +29,7 @@ from detector.results import (
     VoiceDetection,
 )
 
-RECORD_VERSION = 2
+RECORD_VERSION = 3
 HEATMAP_DIGITS = 4
 MAX_REPORTED_ERRORS = 3
 MAX_HEATMAP_VALUES = 1024  # larger heat maps, such as LIME's of every pixel, belong in a picture beside the record
@@ -131,14 +131,29 @@ def upgrade(record: Mapping[str, Any]) -> dict[str, Any]:
         )
     if version == RECORD_VERSION:
         return record if isinstance(record, dict) else dict(record)
-    changed = {key: value for key, value in record.items() if key not in _EVIDENCE_KEYS_OF_VERSION_1}
     with _damage_reported():
-        if "stability" in record:
-            stability = record["stability"]
-            changed["robustness"] = None if stability is None else _upgrade_robustness(stability["deliveries"])
-        if "explanation" in record:
-            changed["explanations"] = _upgrade_explanations(record)
-    return {"record_version": RECORD_VERSION, **changed}
+        changed = _upgrade_from_1(record) if version == 1 else dict(record)
+        return {**upgrade_error_rates(changed), "record_version": RECORD_VERSION}
+
+
+def upgrade_error_rates(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values of a detection of version 1 or 2 with error rates as of version 3.
+
+    Every rate of those versions was measured on the collections that the model was trained on.
+
+    Raises:
+        TypeError: the error rates are no list of objects.
+    """
+    changed = _with_known_rates(values)
+    if changed.get("sound"):
+        changed["sound"] = _with_known_rates(changed["sound"])
+    return changed
+
+
+def _with_known_rates(values: Mapping[str, Any]) -> dict[str, Any]:
+    if "error_rates" not in values:
+        return dict(values)
+    return {**values, "error_rates": [{"unseen": False, **rate} for rate in values["error_rates"]]}
 
 
 def evidence_to_record(
@@ -207,6 +222,16 @@ def _damage_reported() -> Iterator[None]:
 
 
 # version 1
+
+
+def _upgrade_from_1(record: Mapping[str, Any]) -> dict[str, Any]:
+    changed = {key: value for key, value in record.items() if key not in _EVIDENCE_KEYS_OF_VERSION_1}
+    if "stability" in record:
+        stability = record["stability"]
+        changed["robustness"] = None if stability is None else _upgrade_robustness(stability["deliveries"])
+    if "explanation" in record:
+        changed["explanations"] = _upgrade_explanations(record)
+    return changed
 
 
 _EVIDENCE_KEYS_OF_VERSION_1 = ("explanation", "examination", "stability")

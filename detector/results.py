@@ -97,6 +97,8 @@ class ErrorRate:
         share, low, high: the proportion and its 95 % interval.
         min_px, max_px: range of sizes, by the longer side of the face box. `max_px` is excluded; None means no limit.
         histogram: number of the n scores in each bin of HISTOGRAM_BIN_EDGES.
+        unseen: whether each file was scored by a network that had learned from nothing of its family or source. If
+            not, the rate holds only for the collections that the model was trained on.
     """
 
     kind: str
@@ -107,6 +109,7 @@ class ErrorRate:
     min_px: int
     max_px: int | None
     histogram: tuple[int, ...]
+    unseen: bool = False
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 MAX_TEXT_CHARACTERS = 2_000  # displayed of a text of unknown origin
+_ROUNDING = 1e-9  # of products of fractions and 1,000
 
 
 def format_percent(share: float) -> str:
@@ -38,6 +40,17 @@ def format_estimate(measured: Mapping[str, Any] | float, *, share: bool = True) 
         return text
     low, high = (format_estimate(measured[end], share=share) for end in ("low", "high"))
     return f"{text} ({low}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{high})"
+
+
+def format_per_thousand(share: float, low: float, high: float) -> str:
+    """Return a proportion in [0, 1] and its 95% interval as numbers of 1,000: "87 (70 to 106)".
+
+    The interval is rounded outward. A proportion that is positive but rounds to zero is "fewer than 1".
+    """
+    number = round(1000 * share)
+    value = "none" if share == 0 else "fewer than 1" if number == 0 else f"{number:,}"
+    start, stop = math.floor(1000 * low + _ROUNDING), math.ceil(1000 * high - _ROUNDING)
+    return f"{value} ({start:,}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{stop:,})"
 
 
 def format_count(number: int) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from detector.media.degradations import TIERS
 from detector.models.calibration import Calibration
-from detector.models.spec import ModelSpec, read_spec, write_spec
+from detector.models.spec import ModelSpec, file_sha256, read_spec, write_spec
 from detector.pictures.detect import load_picture_detector
 from detector.results import Reason, Verdict
 from detector.verdicts import decide
@@ -23,7 +23,8 @@ from training.exporting import export
 from training.manifests import Example
 from training.runs import replace_file
 from training.scoring import score
-from training.thresholds import choose_thresholds, fit_line, source_floor
+from training.thresholds import MIN_SOURCE, UNSEEN_LIMITS, ErrorLimits, choose_thresholds, fit_line, source_floor
+from training.unseen_scores import unseen_reference_scores
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -31,7 +32,12 @@ UNCALIBRATED = Calibration(1.0, 0.0, 0.0, 1.0)  # every verdict is inconclusive
 MAX_FALSE_ALARMS = 0.03  # proportion of real calibration pictures called deepfakes, under the worst degradation
 MAX_SOURCE_FALSE_ALARMS = 0.05  # the same for each source of real pictures
 MAX_MISSES = 0.07  # proportion of fake calibration pictures called real, under the worst degradation
+CALIBRATED_ON = "calibrated_on"  # key in the training account of a spec
+KNOWN, UNSEEN = "known", "unseen"  # pictures of the sources that were learned from; of families and sources left out
 EXCLUSION_REASONS = set(Reason) - {Reason.BETWEEN_THRESHOLDS}  # reasons that withhold a verdict whatever the score
+
+
+KNOWN_LIMITS = ErrorLimits(MAX_FALSE_ALARMS, MAX_SOURCE_FALSE_ALARMS, MAX_MISSES)
 
 
 def calibrate(path: Path, examples: list[Example]) -> Calibration:
@@ -53,26 +59,73 @@ def calibrate(path: Path, examples: list[Example]) -> Calibration:
         exported = Path(folder) / "face.onnx"
         export(path, exported)
         rows = score(load_picture_detector(exported, threads=1), examples, path.parent)
-    rows = [row for row in rows if not EXCLUSION_REASONS & set(row["reasons"].split(";"))]
-    if len({(row["delivery"], row["label"]) for row in rows}) < 2 * len(TIERS):
-        raise SystemExit(
-            f"The {len(examples)} calibration pictures cannot calibrate the model: real ones and fakes are needed that "
-            "show a face large enough to analyse, also after recompression, scaling and blur. Nothing was written."
-        )
-    usable = len({row["path"] for row in rows})
-    print(f"{usable} of {len(examples)} calibration pictures show a face large enough to analyse")
-    calibration = fit_calibration(rows)
+    rows = _usable_rows(rows, len(examples))
+    calibration = fit_calibration(rows, KNOWN_LIMITS)
     print_calibration(calibration, rows)
-
-    def write(part: Path) -> None:
-        shutil.copyfile(path, part)
-        write_spec(part, replace(read_spec(path), calibration=calibration))
-
-    replace_file(path, write)
+    _write_calibration(path, calibration, KNOWN)
     return calibration
 
 
-def fit_calibration(rows: list[dict[str, Any]]) -> Calibration:
+def calibrate_from_scores(
+    path: Path, rows: list[dict[str, Any]], *, reference_scores: Path | None = None
+) -> Calibration:
+    """Calibrate a model.h5 in place on scores of families and sources left out, and print the result.
+
+    The scores come from the networks of a cross-validation. Each stands for this model on kinds that it has not seen,
+    so the model is to be trained as they were, on all folds.
+
+    Args:
+        path: model.h5 with a spec; no network is run.
+        rows: of `training.unseen_scores.read_unseen_scores`.
+        reference_scores: file for the scores that a new picture is compared with; None writes none.
+
+    Returns:
+        The calibration, as written into the model's spec.
+
+    Raises:
+        SystemExit: under some degradation no real picture or no fake shows a usable face; nothing is written.
+        ModelError: the file is missing or carries no spec.
+    """
+    read_spec(path)  # before the fit
+    usable = _usable_rows(rows, len({row["path"] for row in rows}))
+    calibration = fit_calibration(usable, UNSEEN_LIMITS)
+    print(
+        "Each score comes from a network that had not learned from the picture's family or source. "
+        f"{path.name} is taken to have learned from all of them, so the rates are estimates for kinds new to it."
+    )
+    print_calibration(calibration, usable)
+    _write_calibration(path, calibration, UNSEEN)
+    if reference_scores:
+        table = unseen_reference_scores(usable, calibration, file_sha256(path))
+        replace_file(reference_scores, table.write)
+    return calibration
+
+
+def _usable_rows(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """Return the rows of pictures that a verdict is given for, and print how many of the `count` pictures those are."""
+    rows = [row for row in rows if not EXCLUSION_REASONS & set(row["reasons"].split(";"))]
+    if len({(row["delivery"], row["label"]) for row in rows}) < 2 * len(TIERS):
+        raise SystemExit(
+            f"The {count} calibration pictures cannot calibrate the model: real ones and fakes are needed that "
+            "show a face large enough to analyse, also after recompression, scaling and blur. Nothing was written."
+        )
+    usable = len({row["path"] for row in rows})
+    print(f"{usable} of {count} calibration pictures show a face large enough to analyse")
+    return rows
+
+
+def _write_calibration(path: Path, calibration: Calibration, calibrated_on: str) -> None:
+    spec = read_spec(path)
+    spec = replace(spec, calibration=calibration, training={**spec.training, CALIBRATED_ON: calibrated_on})
+
+    def write(part: Path) -> None:
+        shutil.copyfile(path, part)
+        write_spec(part, spec)
+
+    replace_file(path, write)
+
+
+def fit_calibration(rows: list[dict[str, Any]], limits: ErrorLimits = KNOWN_LIMITS) -> Calibration:
     """Fit the line from logit to probability, and choose the thresholds.
 
     The line is fitted on all degradations at once. The thresholds keep the stated error rates under the worst
@@ -80,6 +133,7 @@ def fit_calibration(rows: list[dict[str, Any]]) -> Calibration:
 
     Args:
         rows: of `training.scoring.score`, without pictures that no verdict is given for.
+        limits: the error rates to keep; every picture counts the same in them.
     """
     labels, logits = (np.array([row[name] for row in rows]) for name in ("label", "logit"))
     # A source weighs as the square root of its pictures, both classes weigh the same, and all degradations of a
@@ -95,8 +149,8 @@ def fit_calibration(rows: list[dict[str, Any]]) -> Calibration:
     tiers, sources = (np.array([row[name] for row in rows]) for name in ("delivery", "source"))
     by_tier = [(probabilities[tiers == name], labels[tiers == name]) for name in TIERS]
     real = labels == 0
-    floor = source_floor(probabilities[real], sources[real], tiers[real], MAX_SOURCE_FALSE_ALARMS)
-    low, high = choose_thresholds(by_tier, max_false_alarms=MAX_FALSE_ALARMS, max_misses=MAX_MISSES, floor=floor)
+    floor = source_floor(probabilities[real], sources[real], tiers[real], limits.source_false_alarms)
+    low, high = choose_thresholds(by_tier, max_false_alarms=limits.false_alarms, max_misses=limits.misses, floor=floor)
     return Calibration(slope, intercept, low, high)
 
 
@@ -111,7 +165,9 @@ def print_calibration(calibration: Calibration, rows: list[dict[str, Any]]) -> N
         verdict = np.array([decide(row["logit"], (), calibration).verdict for row in chosen])
         label, source = (np.array([row[name] for row in chosen]) for name in ("label", "source"))
         alarm, missed, undecided = (verdict == v for v in (Verdict.DEEPFAKE, Verdict.REAL, Verdict.INCONCLUSIVE))
-        sources = {name: float(alarm[(label == 0) & (source == name)].mean()) for name in set(source[label == 0])}
+        counts = Counter(source[label == 0].tolist())
+        large = [name for name, count in counts.items() if count >= MIN_SOURCE] or list(counts)
+        sources = {name: float(alarm[(label == 0) & (source == name)].mean()) for name in large}
         worst = max(sources, key=lambda name: sources[name])
         print(
             f"  {tier:8s} n {len(chosen)}: reals called deepfake {alarm[label == 0].mean():.3f} "

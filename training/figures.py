@@ -1,4 +1,4 @@
-"""Plots of visualizations/, drawn from its scores.csv, metrics.json and ablations.csv alone."""
+"""Plots of visualizations/, drawn from its scores.csv, metrics.json, unseen_metrics.json and ablations.csv alone."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from sklearn.metrics import roc_curve
 from detector.media.degradations import UNDEGRADED
 from detector.metrics import proportion
 from training.tables import GENERATED, SWAPS, VISUALIZATIONS, EstimateDict, format_estimate
+from training.thresholds import UNSEEN_LIMITS
 
 STYLE: dict[str, Any] = {
     "figure.dpi": 110,
@@ -275,6 +276,48 @@ def plot_ablations(rows: list[dict[str, str]]) -> Figure:
     return figure
 
 
+def plot_trade_off(points: list[dict[str, float]]) -> Figure:
+    """Plot how many pictures of kinds left out stay inconclusive under each pair of limits on the error rates.
+
+    Args:
+        points: `trade_off` of unseen_metrics.json: the allowed proportions `called_real` of fakes and `false_alarms` of
+            reals, and the proportion `inconclusive` that they leave.
+    """
+    figure, axes = plt.subplots(figsize=(7, 5))
+    limits = sorted({point["false_alarms"] for point in points})
+    for place, limit in enumerate(limits):
+        own = sorted((point for point in points if point["false_alarms"] == limit), key=lambda p: p["called_real"])
+        axes.plot(
+            [point["called_real"] for point in own],
+            [point["inconclusive"] for point in own],
+            "o-",
+            color=PALETTE[place % len(PALETTE)],
+            label=f"at most {limit:.1%} of reals called deepfake",
+        )
+    for point in points:
+        if (point["called_real"], point["false_alarms"]) == (UNSEEN_LIMITS.misses, UNSEEN_LIMITS.false_alarms):
+            axes.plot(
+                point["called_real"],
+                point["inconclusive"],
+                "o",
+                color=INK,
+                markersize=13,
+                fillstyle="none",
+                label=f"limits of the shipped thresholds: {point['inconclusive']:.1%}",
+            )
+    axes.set(
+        title="Errors against missing answers, kinds left out",
+        xlabel="proportion of fakes called real, at most",
+        ylabel="proportion of pictures left inconclusive",
+    )
+    axes.set_xlim(left=0)
+    axes.set_ylim(0, 1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))  # with the decimals that its ticks need
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.legend(loc="upper right", fontsize=9)
+    return figure
+
+
 def read_scores(path: Path, degradation: str) -> Scores:
     """Read the rows of one degradation from scores.csv as columns (N,); an empty number becomes NaN."""
     with open(path, newline="", encoding="utf-8") as file:
@@ -398,6 +441,9 @@ def draw_plots(options: PlotOptions) -> None:
     if (folder / "ablations.csv").is_file():
         with open(folder / "ablations.csv", newline="", encoding="utf-8") as file:
             figures["ablations"] = plot_ablations(list(csv.DictReader(file)))
+    unseen = folder / "unseen_metrics.json"
+    if unseen.is_file() and (points := json.loads(unseen.read_text()).get("trade_off")):
+        figures["trade_off"] = plot_trade_off(points)
     for name, figure in figures.items():
         # Without the writer's name and version the same scores give the same bytes.
         figure.savefig(folder / f"{name}.png", bbox_inches="tight", metadata={"Software": None})

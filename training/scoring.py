@@ -192,22 +192,22 @@ def write_scores(rows: list[Row], path: Path) -> None:
 def replace_reference_scores(options: EvaluationOptions, scores: ReferenceScores) -> None:
     """Write the reference scores: to the requested file, or beside the shipped model after its full evaluation.
 
-    Shipped scores of the same model over more pictures are kept.
+    Shipped scores of the same model that say more are kept.
     """
     if options.held_out:
         replace_file(options.held_out, scores.write)
         return
     is_shipped = options.model is None and options.split == "val" and options.out.resolve() == VISUALIZATIONS
-    if is_shipped and not has_fewer_pictures(scores, REFERENCE_SCORES_FILE):
+    if is_shipped and not holds_better_scores(REFERENCE_SCORES_FILE, scores):
         replace_file(REFERENCE_SCORES_FILE, scores.write)
 
 
-def has_fewer_pictures(scores: ReferenceScores, path: Path) -> bool:
-    """Return whether a file holds scores of the same model over more pictures."""
+def holds_better_scores(path: Path, scores: ReferenceScores) -> bool:
+    """Return whether a file holds scores of the same model that say more: of kinds left out, or of more pictures."""
     if not path.is_file() or (kept := read_reference_scores(path)).model_sha256 != scores.model_sha256:
         return False
-    counts = [sum(len(size.probabilities) for size in each.sizes) for each in (scores, kept)]
-    return counts[0] < counts[1]
+    held, new = ((each.unseen, sum(len(size.probabilities) for size in each.sizes)) for each in (kept, scores))
+    return held > new
 
 
 def _value(name: str, text: str) -> str | float | None:

@@ -74,6 +74,13 @@ def choose_thresholds(
 ) -> tuple[float, float]:
     """Choose the two thresholds for stated error rates under the worst degradation.
 
+    Each rate alone sets a limit: the lowest threshold for fakes, and the highest for reals. Usually the limit for fakes
+    is the higher one, and scores between the two are inconclusive. Where the classes are separated so well that the
+    limits cross, any single threshold between them would keep both rates and decide every picture. The limits are then
+    exchanged instead, which keeps the scores between them inconclusive. That is the safer side: both error rates fall
+    below what is allowed, no more of either class than its own rate goes undecided, and a new picture that scores where
+    nearly no calibration picture did gets no verdict. A single threshold would spend all of that room on an answer.
+
     Args:
         tiers: for each degradation (as stored, recompressed, rescaled ...) the probabilities (N,) of the same
             calibration pictures and their labels (N,), 1 = fake.
@@ -82,14 +89,12 @@ def choose_thresholds(
         floor: lower bound of the threshold for fakes, whatever the rates allow.
 
     Returns:
-        threshold_real <= threshold_fake. If the two rates leave no gap, both are the midpoint.
+        threshold_real <= threshold_fake.
     """
     threshold_fake = max(floor, *(lowest_threshold(p[labels == 0], max_false_alarms) for p, labels in tiers))
     # Negated instead of 1 - p, which rounds and could reach the fake that must stay above the threshold.
     threshold_real = min(-lowest_threshold(-p[labels == 1], max_misses) for p, labels in tiers)
-    if threshold_real >= threshold_fake:
-        threshold_real = threshold_fake = (threshold_real + threshold_fake) / 2
-    return float(threshold_real), float(threshold_fake)
+    return float(min(threshold_real, threshold_fake)), float(max(threshold_real, threshold_fake))
 
 
 def source_floor(probabilities: np.ndarray, sources: np.ndarray, tiers: np.ndarray, max_false_alarms: float) -> float:

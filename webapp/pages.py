@@ -30,7 +30,7 @@ from webapp import analyses, drawings, evidence, page_files, uploads
 from webapp.forms import UploadForm
 from webapp.media_pages import MEDIUM_PAGES
 from webapp.models import Analysis, State, db, new_token
-from webapp.performance import PLOTS, error_sentence, plots_in, read_metrics, values_at
+from webapp.performance import PLOTS, error_sentence, plots_in, read_metrics, read_unseen_metrics, values_at
 from webapp.samples import SAMPLES
 from webapp.template_filters import work_headline, work_progress
 
@@ -83,7 +83,9 @@ def result(analysis_id: str) -> str:
     if analysis.state != State.DONE:
         return render_template("work.html", analysis=analysis, medium=MEDIA[analysis.media])
     record, verdict = analysis.record, Verdict(analysis.verdict or "")
-    metrics = read_metrics(current_app.config["VISUALIZATIONS"], analysis.media)
+    folder = current_app.config["VISUALIZATIONS"]
+    metrics = read_metrics(folder, analysis.media)
+    unseen = read_unseen_metrics(folder, metrics, analysis.media)
     rates = record.get("error_rates", [])  # records of the first versions have none
     return render_template(
         MEDIUM_PAGES[analysis.media].template,
@@ -93,7 +95,7 @@ def result(analysis_id: str) -> str:
         sample=SAMPLES.get(analysis.sample or ""),
         rates=rates,
         verdict_rates=[rate for rate in rates if rate["kind"] in ERROR_CLASS_BY_VERDICT[verdict]],
-        how_often_wrong=error_sentence(metrics, verdict, record["model_sha256"], media=analysis.media),
+        how_often_wrong=error_sentence(metrics, verdict, record["model_sha256"], media=analysis.media, unseen=unseen),
         can_check_explanation=evidence.can_check_explanation(record),
         can_test_robustness=evidence.can_test_robustness(record),
         drawings=drawings,
@@ -198,13 +200,16 @@ def delete_analysis(analysis_id: str) -> Redirection:
 
 @site.get("/performance")
 def performance() -> str:
-    """Show the performance of the models on held-out pictures and voices."""
+    """Show the performance of the models: on kinds left out of training, on known collections, and on voices."""
     folder = current_app.config["VISUALIZATIONS"]
     metrics, voices = read_metrics(folder), read_metrics(folder, "audio")
+    unseen = read_unseen_metrics(folder, metrics)
     return render_template(
         "performance.html",
         metrics=metrics,
         at=partial(values_at, metrics),
+        unseen=unseen,
+        unseen_at=partial(values_at, unseen),
         voices_at=partial(values_at, voices),
         plots=plots_in(folder),
     )

@@ -12,14 +12,20 @@ from typing import Any
 
 from detector import Verdict
 from detector.media import MEDIA
-from detector.text import format_count, format_percent
+from detector.reports import KNOWN_PHRASE, UNSEEN_PHRASES
+from detector.text import format_count, format_per_thousand, format_percent
 from webapp.template_filters import format_interval
 
 # By verdict: the keys of the rate in the metrics, and the files that were measured, in words.
-PICTURES = {
-    Verdict.INCONCLUSIVE: (("overall", "inconclusive"), "held-out pictures"),
-    Verdict.DEEPFAKE: (("verdicts", "deepfake", "wrong"), "held-out real pictures"),
-    Verdict.REAL: (("verdicts", "real", "wrong"), "held-out deepfakes"),
+UNSEEN_PICTURES = {
+    Verdict.INCONCLUSIVE: (("tiers", "stored", "inconclusive"), "pictures of kinds and sources it had not seen"),
+    Verdict.DEEPFAKE: (("tiers", "stored", "false_alarms"), f"real pictures {UNSEEN_PHRASES['real']}"),
+    Verdict.REAL: (("tiers", "stored", "called_real"), f"deepfakes {UNSEEN_PHRASES['fake']}"),
+}
+KNOWN_PICTURES = {
+    Verdict.INCONCLUSIVE: (("overall", "inconclusive"), f"held-out pictures {KNOWN_PHRASE}"),
+    Verdict.DEEPFAKE: (("verdicts", "deepfake", "wrong"), f"held-out real pictures {KNOWN_PHRASE}"),
+    Verdict.REAL: (("verdicts", "real", "wrong"), f"held-out deepfakes {KNOWN_PHRASE}"),
 }
 VOICES = {
     Verdict.INCONCLUSIVE: (("folds", "generator", "stored", "inconclusive"), "recordings of unseen speakers"),
@@ -43,15 +49,25 @@ class Plot:
         name: file name without .png.
         title, description: its caption; together they are the text alternative.
         is_detail: shown under "More plots".
+        is_unseen: shows kinds left out of training, and is shown with their figures.
     """
 
     name: str
     title: str
     description: str
     is_detail: bool = False
+    is_unseen: bool = False
 
 
 PLOTS = (
+    Plot(
+        "trade_off",
+        "Errors against missing answers",
+        "Pictures of kinds left out of training that stay inconclusive, by the proportion of fakes that may be called "
+        "real. Each line allows another proportion of real pictures to be called a deepfake. The ring marks the limits "
+        "that thresholds are chosen by. The table beside it has the same numbers.",
+        is_unseen=True,
+    ),
     Plot("roc", "ROC curve", "The true positive rate against the false positive rate."),
     Plot("auc", "AUC per source", "The area under the ROC curve for each source of held-out pictures, with intervals."),
     Plot("cm", "Confusion matrix", "How many held-out real pictures and fakes got each of the three verdicts."),
@@ -109,7 +125,32 @@ PLOTS = (
 
 def read_metrics(folder: Path, media: str = "image") -> dict[str, Any] | None:
     """Return the metrics that were measured on a medium; None if the file is missing or damaged."""
-    path = folder / MEDIA[media].metrics_file
+    return _read_metrics_file(folder / MEDIA[media].metrics_file)
+
+
+def read_unseen_metrics(folder: Path, metrics: Mapping[str, Any] | None, media: str = "image") -> dict[str, Any] | None:
+    """Return the metrics on kinds of pictures left out of training; None if there are none for this model.
+
+    Args:
+        folder: of the metrics files.
+        metrics: from `read_metrics`; they name the model. A model that was trained on a person's own folders has
+            nothing to do with an older file of metrics on kinds left out.
+        media: a key of `MEDIA`.
+    """
+    name = MEDIA[media].unseen_metrics_file
+    unseen = None if name is None else _read_metrics_file(folder / name)
+    if unseen is None or metrics is None:
+        return unseen
+    model_sha256 = unseen.get("model_sha256")
+    is_of_model = (
+        values_at(metrics, "training").get("calibrated_on") == "unseen"
+        if model_sha256 is None  # measured before the model was calibrated on the same scores
+        else is_measured_with(metrics, model_sha256)
+    )
+    return unseen if is_of_model else None
+
+
+def _read_metrics_file(path: Path) -> dict[str, Any] | None:
     try:
         metrics = _read_json(path, path.stat().st_mtime_ns)
     except FileNotFoundError:
@@ -120,7 +161,7 @@ def read_metrics(folder: Path, media: str = "image") -> dict[str, Any] | None:
     return metrics if isinstance(metrics, dict) else None
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)  # known and unseen pictures, voices
 def _read_json(path: Path, _modified_ns: int) -> Any:
     return json.loads(path.read_text())
 
@@ -135,26 +176,52 @@ def is_measured_with(metrics: Mapping[str, Any] | None, model_sha256: str) -> bo
     return model_sha256 in values_at(metrics, "model").values()
 
 
-def error_sentence(metrics: Mapping[str, Any] | None, verdict: str, model_sha256: str, *, media: str = "image") -> str:
-    """Return how often such a verdict is wrong, or that this was not measured, as a sentence.
+def error_sentence(
+    metrics: Mapping[str, Any] | None,
+    verdict: str,
+    model_sha256: str,
+    *,
+    media: str = "image",
+    unseen: Mapping[str, Any] | None = None,
+) -> str:
+    """Return how often such a verdict is wrong, and on which files that was measured, or that it was not.
 
     Args:
         metrics: from `read_metrics`.
         verdict: of the file.
         model_sha256: of the model behind the verdict.
         media: "image", "video" or "audio"; for videos only single pictures were measured.
+        unseen: from `read_unseen_metrics`; None if no kinds were left out. Recordings have no such file: all their
+            metrics are of generators and speakers left out.
     """
     unknown = "How often such a verdict is wrong has not been measured for this model."
     if not is_measured_with(metrics, model_sha256):
         return unknown
-    keys, measured_files = (VOICES if media == "audio" else PICTURES)[Verdict(verdict)]
-    measured = values_at(metrics, *keys)
-    if "value" not in measured or "n" not in measured:
+    sentence = _unseen_sentence(unseen, Verdict(verdict)) if MEDIA[media].unseen_metrics_file else None
+    sentence = sentence or _known_sentence(metrics, Verdict(verdict), media)
+    if sentence is None:
         return unknown
-    range_words = format_interval({**measured, "n": None})
-    outcome = OUTCOME_PHRASES[Verdict(verdict)] + (f" ({range_words})" if range_words else "")
-    sentence = f"Of {format_count(measured['n'])} {measured_files}, {format_percent(measured['value'])} {outcome}."
     return f"Whole videos were not measured, only single pictures. {sentence}" if media == "video" else sentence
+
+
+def _unseen_sentence(unseen: Mapping[str, Any] | None, verdict: Verdict) -> str | None:
+    keys, measured_files = UNSEEN_PICTURES[verdict]
+    measured = values_at(unseen, *keys)
+    if not {"value", "low", "high", "n"} <= measured.keys():
+        return None
+    found = format_per_thousand(measured["value"], measured["low"], measured["high"])
+    return f"Of 1,000 {measured_files}, {found} {OUTCOME_PHRASES[verdict]}; measured on {format_count(measured['n'])}."
+
+
+def _known_sentence(metrics: Mapping[str, Any] | None, verdict: Verdict, media: str) -> str | None:
+    keys, measured_files = (VOICES if media == "audio" else KNOWN_PICTURES)[verdict]
+    measured = values_at(metrics, *keys)
+    if not {"value", "n"} <= measured.keys():
+        return None
+    range_words = format_interval({**measured, "n": None})
+    outcome = OUTCOME_PHRASES[verdict] + (f" ({range_words})" if range_words else "")
+    sentence = f"Of {format_count(measured['n'])} {measured_files}, {format_percent(measured['value'])} {outcome}."
+    return sentence if media == "audio" else f"{sentence} Other collections were not measured."
 
 
 def values_at(metrics: Mapping[str, Any] | None, *keys: str) -> Mapping[str, Any]:

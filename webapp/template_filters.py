@@ -10,6 +10,7 @@ from detector.evidence import DEGRADATION_LABELS
 from detector.media import MEDIA
 from detector.reports import (
     TAIL_PHRASES,
+    error_rate_origin,
     error_rate_sentence,
     format_face_sizes,
     headline,
@@ -114,6 +115,7 @@ FILTERS = (
     format_estimate,
     format_interval,
     error_rate_sentence,
+    error_rate_origin,
     tail_label,
     class_name,
     format_face_sizes,

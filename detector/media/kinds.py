@@ -24,6 +24,8 @@ class Medium:
         cohort_phrase: which of the held-out examples an error rate counts; follows the class name.
         metrics_file: name of the file with the metrics measured on this medium.
         has_duration: it lasts: a player can play it, and its analysis takes longer than a request may.
+        unseen_metrics_file: name of the file with the metrics on families and sources left out of training; None where
+            `metrics_file` holds nothing else.
     """
 
     media_types: Mapping[str, str]
@@ -35,6 +37,7 @@ class Medium:
     cohort_phrase: str
     metrics_file: str
     has_duration: bool
+    unseen_metrics_file: str | None = None
 
 
 # Keyed by `Detection.media`, which is also the first part of a media type. A new medium is one entry here, one function
@@ -58,6 +61,7 @@ MEDIA = {
         class_names={"real": "real pictures", "fake": "deepfakes"},
         cohort_phrase=" with a face of this size",
         metrics_file="metrics.json",
+        unseen_metrics_file="unseen_metrics.json",
         has_duration=False,
     ),
     "video": Medium(
@@ -75,6 +79,7 @@ MEDIA = {
         class_names={"real": "real videos", "fake": "deepfakes"},
         cohort_phrase="",
         metrics_file="metrics.json",  # of single pictures: whole videos were not measured
+        unseen_metrics_file="unseen_metrics.json",
         has_duration=True,
     ),
     "audio": Medium(

@@ -1,7 +1,8 @@
 """The model's scores of held-out pictures: the small table that ships with the weights.
 
 With it a verdict comes with an error rate: of real pictures like this one, how many score as high by mistake?
-scripts/evaluate.py writes the table, `load_detector` reads it.
+scripts/calibrate.py writes the table from the scores of kinds left out, scripts/evaluate.py from held-out pictures of
+the collections the model was trained on; `load_detector` reads it.
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ class SizeScores:
     probabilities: np.ndarray
     groups: np.ndarray
 
-    def error_rate(self, probability: float) -> ErrorRate:
+    def error_rate(self, probability: float, *, unseen: bool = False) -> ErrorRate:
         """Return how often such a picture had a score at least as wrong: a real one as high, a fake as low."""
         score = round(probability, DIGITS)
         as_wrong = self.probabilities >= score if self.kind == "real" else self.probabilities <= score
         rate = proportion(as_wrong, self.groups)
         counts, _ = np.histogram(self.probabilities, HISTOGRAM_BIN_EDGES)
         size = (self.min_px, self.max_px)
-        return ErrorRate(self.kind, rate.n, rate.value, rate.low, rate.high, *size, tuple(counts.tolist()))
+        return ErrorRate(self.kind, rate.n, rate.value, rate.low, rate.high, *size, tuple(counts.tolist()), unseen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +56,17 @@ class ReferenceScores:
     """The scores of held-out pictures, by size of the face and kind.
 
     Attributes:
-        model_sha256: of the model.h5 that gave them.
+        model_sha256: of the model.h5 that they belong to.
         split: which pictures they are, as the manifest calls them.
         sizes: one entry for each size and kind with enough pictures.
+        unseen: whether each score comes from a network that had learned from nothing of the picture's family or
+            source, and has gone through this model's calibration. If not, this model gave the scores itself.
     """
 
     model_sha256: str
     split: str
     sizes: tuple[SizeScores, ...]
+    unseen: bool = False
 
     @classmethod
     def from_scores(
@@ -74,6 +78,7 @@ class ReferenceScores:
         groups: np.ndarray,
         split: str,
         model_sha256: str,
+        unseen: bool = False,
     ) -> ReferenceScores:
         """Return the table for the scores of undegraded pictures.
 
@@ -84,7 +89,8 @@ class ReferenceScores:
                 gets no verdict because it has no face, or none large enough.
             groups: (N,) dependent pictures share one.
             split: of the manifest.
-            model_sha256: of the model.h5 that gave the scores.
+            model_sha256: of the model.h5 that the scores belong to.
+            unseen: whether the scores come from networks that had learned from nothing of these families and sources.
         """
         face_px = np.asarray(face_px)
         labels, probabilities, groups, face_px = (
@@ -100,7 +106,7 @@ class ReferenceScores:
                     rounded = np.round(probabilities[chosen].astype(float), DIGITS)
                     _, places = np.unique(groups[chosen], return_inverse=True)
                     sizes.append(SizeScores(kind, min_px, max_px, rounded, places))
-        return cls(model_sha256, split, tuple(sizes))
+        return cls(model_sha256, split, tuple(sizes), unseen)
 
     def error_rates(self, probability: float, face_px: float) -> tuple[ErrorRate, ...]:
         """Return how often held-out pictures with a face of this size had a score at least as wrong.
@@ -112,7 +118,11 @@ class ReferenceScores:
         Returns:
             The rate of the reals and that of the fakes, without a kind that has too few pictures.
         """
-        return tuple(size.error_rate(probability) for size in self.sizes if _lies_in(face_px, size.min_px, size.max_px))
+        return tuple(
+            size.error_rate(probability, unseen=self.unseen)
+            for size in self.sizes
+            if _lies_in(face_px, size.min_px, size.max_px)
+        )
 
     def write(self, path: str | Path) -> None:
         """Write the table as JSON."""
@@ -152,6 +162,8 @@ def read_reference_scores(path: str | Path) -> ReferenceScores:
             raise ValueError("its columns do not match")
         if any(np.any((size.probabilities < 0) | (size.probabilities > 1)) for size in sizes):
             raise ValueError("a probability is not in [0, 1]")
+        if not isinstance(table.get("unseen", False), bool):  # tables of earlier versions lack it
+            raise ValueError("unseen is neither true nor false")
         return ReferenceScores(**table, sizes=tuple(sizes))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         name = Path(path).name

@@ -2,7 +2,10 @@
 
 from detector.reports.bundle import build_bundle
 from detector.reports.phrases import (
+    KNOWN_PHRASE,
     TAIL_PHRASES,
+    UNSEEN_PHRASES,
+    error_rate_origin,
     error_rate_sentence,
     format_face_sizes,
     headline,
@@ -13,8 +16,11 @@ from detector.reports.verification import verify_bundle
 
 __all__ = [
     "Evidence",
+    "KNOWN_PHRASE",
     "TAIL_PHRASES",
+    "UNSEEN_PHRASES",
     "build_bundle",
+    "error_rate_origin",
     "error_rate_sentence",
     "format_face_sizes",
     "headline",

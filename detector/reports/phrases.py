@@ -7,7 +7,7 @@ from typing import Any
 
 from detector.media import MEDIA
 from detector.results import Reason, Verdict
-from detector.text import format_count, format_estimate, format_percent
+from detector.text import format_count, format_estimate, format_per_thousand, format_percent
 
 HEADLINES = {
     Verdict.REAL: "This is a Real {}!",
@@ -36,6 +36,10 @@ REASONS = {
     Reason.NO_SPEECH: "No speech was found in this recording.",
 }
 TAIL_PHRASES = {"real": "this high or higher", "fake": "this low or lower"}  # a score at least as wrong, by class
+SHORT_TAIL_PHRASES = {"real": "this high", "fake": "this low"}
+# Where the files of an error rate come from, by class.
+UNSEEN_PHRASES = {"real": "from sources it had not seen", "fake": "of kinds it had not seen"}
+KNOWN_PHRASE = "of the collections it was trained on"
 METHOD_NAMES = {"class_map": "Class activation map", "grad_cam": "Grad-CAM", "lime": "LIME"}
 
 
@@ -55,20 +59,50 @@ def method_name(method: str) -> str:
 
 
 def error_rate_sentence(rate: Mapping[str, Any], media: str = "image") -> str:
-    """Return an error rate as a sentence.
+    """Return an error rate as a sentence that says which kinds of files it was measured on.
 
-    Example: "Of 1,204 held-out real pictures with a face of this size, 2.1% (1.4% to 3.1%) scored this high or higher."
+    Examples:
+        "Of 1,000 deepfakes of kinds it had not seen, 87 (70 to 106) scored this low; measured on 1,204 with a face of
+        this size."
+        "Of 1,204 held-out deepfakes of the collections it was trained on with a face of this size, 2.1% (1.4% to 3.1%)
+        scored this low or lower."
 
     Args:
-        rate: the fields of an `ErrorRate`, as a record holds them.
+        rate: the fields of an `ErrorRate`, as a record of the present version holds them.
         media: a key of `MEDIA`.
     """
-    kind, share = rate["kind"], format_estimate({**rate, "value": rate["share"]})
+    kind, medium, count = rate["kind"], MEDIA[media], format_count(rate["n"])
+    if rate["unseen"]:
+        found = format_per_thousand(rate["share"], rate["low"], rate["high"])
+        files = f"{medium.class_names[kind]} {UNSEEN_PHRASES[kind]}"
+        measured = f"measured on {count}{medium.cohort_phrase}"
+        return f"Of 1,000 {files}, {found} scored {SHORT_TAIL_PHRASES[kind]}; {measured}."
+    share = format_estimate({**rate, "value": rate["share"]})
     if rate["share"] == 0:
         share = share.replace(format_percent(0), "none", 1)
-    medium = MEDIA[media]
-    held_out = f"{format_count(rate['n'])} held-out {medium.class_names[kind]}{medium.cohort_phrase}"
+    held_out = f"{count} held-out {medium.class_names[kind]} {KNOWN_PHRASE}{medium.cohort_phrase}"
     return f"Of {held_out}, {share} scored {TAIL_PHRASES[kind]}."
+
+
+def error_rate_origin(rate: Mapping[str, Any], media: str = "image") -> str:
+    """Return where the scores of an error rate come from, and which files it says nothing about, in sentences.
+
+    Args:
+        rate: the fields of an `ErrorRate`, as a record of the present version holds them.
+        media: a key of `MEDIA`.
+    """
+    item = MEDIA[media].item
+    if rate["unseen"]:
+        return (
+            f"Each {item} was scored by a network that had not learned from its kind or its source. "
+            "The network behind this verdict is built alike, but has learned from all of them."
+        )
+    training = (
+        "Each held-out recording was scored by a network trained without its speaker and its generator."
+        if media == "audio"
+        else f"Held-out {item}s were not used in training."
+    )
+    return f"{training} Other collections were not measured, and new kinds of fakes can be missed more often."
 
 
 def format_face_sizes(rate: Mapping[str, Any]) -> str:

@@ -17,7 +17,14 @@ from detector.models.spec import ModelSpec
 from detector.pictures.faces import finder_settings
 from detector.provenance.findings import Provenance
 from detector.record import CheckedExplanation
-from detector.reports.phrases import error_rate_sentence, format_face_sizes, headline, method_name, reason_sentence
+from detector.reports.phrases import (
+    error_rate_origin,
+    error_rate_sentence,
+    format_face_sizes,
+    headline,
+    method_name,
+    reason_sentence,
+)
 from detector.results import ERROR_CLASS_BY_VERDICT, Face, PictureDetection, Verdict
 from detector.text import format_bytes, format_count, format_datetime, format_percent, format_probability, sanitize_text
 
@@ -138,10 +145,7 @@ def _summary(detection: PictureDetection) -> Iterator[str]:
     yield from (error_rate_sentence(rate) for rate in rates)
     if rates:
         size = format_face_sizes(rates[0])
-        yield (
-            f"This size is a face of {size}; a range in brackets is the 95% interval. "
-            "The model was not trained on held-out pictures."
-        )
+        yield f"This size is a face of {size}; a range in brackets is the 95% interval. {error_rate_origin(rates[0])}"
     else:
         yield "How often such a verdict is wrong has not been measured for this picture."
     yield "A verdict is a hint and no proof."

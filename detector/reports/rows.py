@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 
 from detector.record import to_record
+from detector.reports.phrases import KNOWN_PHRASE, UNSEEN_PHRASES
 from detector.results import (
     ERROR_CLASS_BY_VERDICT,
     Detection,
@@ -15,7 +16,8 @@ from detector.results import (
     VoiceDetection,
 )
 
-RATE_COLUMNS = tuple(f"{kind}_{figure}" for kind in ("real", "fake") for figure in ("share", "low", "high", "n"))
+RATE_FIGURES = ("share", "low", "high", "n")
+RATE_COLUMNS = (*(f"{kind}_{figure}" for kind in ("real", "fake") for figure in RATE_FIGURES), "rates_unseen")
 SCAN_COLUMNS = (
     "path", "media", "verdict", "probability", "logit", "faces", "reasons", *RATE_COLUMNS, "duration_s",
     "sound_verdict", "sound_probability", "elapsed_ms", "error",
@@ -53,6 +55,7 @@ class ScanRow:
             "" if faces is None else str(faces),
             ";".join(detection.reasons),
             *(value for kind in ("real", "fake") for value in _rate_values(rates.get(kind))),
+            str(detection.error_rates[0].unseen).lower() if detection.error_rates else "",
             f"{detection.duration_s:.2f}" if isinstance(detection, VideoDetection | VoiceDetection) else "",
             str(sound.verdict) if sound else "",
             f"{sound.probability:.6g}" if sound else "",
@@ -89,9 +92,9 @@ def _count_faces(detection: Detection) -> int | None:
 
 
 def _rate_values(rate: ErrorRate | None) -> list[str]:
-    """Return the values of a class's RATE_COLUMNS."""
+    """Return the values of a class's RATE_FIGURES."""
     if rate is None:
-        return [""] * (len(RATE_COLUMNS) // 2)
+        return [""] * len(RATE_FIGURES)
     return [*(f"{value:.4f}" for value in (rate.share, rate.low, rate.high)), str(rate.n)]
 
 
@@ -99,4 +102,6 @@ def _format_rate(rate: ErrorRate, media: str) -> str:
     tail = "high" if rate.kind == "real" else "low"
     shown = f"{rate.share:.1%} ({rate.low:.1%} to {rate.high:.1%})"
     cohort = " of this size" if media == "image" else ""
-    return f"{shown} of {rate.n:,} held-out {rate.kind}s{cohort} scored this {tail}"
+    held_out = f"held-out {rate.kind}s{cohort}"
+    origin = UNSEEN_PHRASES[rate.kind] if rate.unseen else KNOWN_PHRASE
+    return f"{shown} of {rate.n:,} {held_out} {origin} scored this {tail}"

@@ -14,6 +14,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -21,7 +22,7 @@ from detector.evidence import measure_face_robustness
 from detector.media.images import MAX_FILE_BYTES
 from detector.pictures.detect import PictureDetector
 from detector.provenance.findings import read_provenance
-from detector.record import RECORD_VERSION
+from detector.record import RECORD_VERSION, upgrade_error_rates
 from detector.reports.bundle import ORIGINAL_NAMES, RECORD_NAME, reproducible_values
 from detector.reports.report import Evidence
 from detector.results import MediaTooLarge, PictureDetection, UnreadableMedia
@@ -133,11 +134,16 @@ def _record_version(record: Mapping[str, Any]) -> int:
 def _upgrade_bundle_record(record: Mapping[str, Any], version: int) -> dict[str, Any]:
     """Return the values that a second run has to reproduce, with the keys of the present version."""
     claimed = {key: value for key, value in record.items() if key not in ("bundle_version", "about", "files")}
+    if version == RECORD_VERSION:
+        return claimed
+    with suppress(KeyError, TypeError, ValueError):  # a bundle from a stranger: nonsense becomes differences
+        claimed["detection"] = upgrade_error_rates(claimed["detection"])
+    claimed["record_version"] = RECORD_VERSION
     if version > 1:
         return claimed
     if "deliveries" in claimed:
         claimed["robustness_scores"] = claimed.pop("deliveries")
-    return _without_wording({**claimed, "record_version": RECORD_VERSION})
+    return _without_wording(claimed)
 
 
 def _without_wording(values: dict[str, Any]) -> dict[str, Any]:

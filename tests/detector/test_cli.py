@@ -19,6 +19,7 @@ from detector.media.images import read_image
 from detector.provenance.findings import read_provenance
 from detector.record import to_values
 from detector.reports.bundle import build_bundle
+from detector.reports.phrases import KNOWN_PHRASE
 from detector.reports.report import Evidence
 from detector.reports.rows import RATE_COLUMNS, SCAN_COLUMNS, ScanRow
 from detector.reports.verification import Verification
@@ -38,7 +39,7 @@ from detector.results import (
 
 HEADER = (
     "path,media,verdict,probability,logit,faces,reasons,real_share,real_low,real_high,real_n,"
-    "fake_share,fake_low,fake_high,fake_n,duration_s,sound_verdict,sound_probability,elapsed_ms,error"
+    "fake_share,fake_low,fake_high,fake_n,rates_unseen,duration_s,sound_verdict,sound_probability,elapsed_ms,error"
 )
 RATES = (
     ErrorRate("real", 1204, 0.0213, 0.0142, 0.0311, 96, 160, (1100, 104)),
@@ -125,12 +126,13 @@ def test_a_folder_becomes_a_table(stand_in, folder, tmp_path, capsys):
         "reasons": "",
         **{"real_share": "0.0213", "real_low": "0.0142", "real_high": "0.0311", "real_n": "1204"},
         **{"fake_share": "0.0500", "fake_low": "0.0400", "fake_high": "0.0625", "fake_n": "987"},
+        "rates_unseen": "false",
         **{"duration_s": "", "sound_verdict": "", "sound_probability": ""},
         "elapsed_ms": "12.3",
         "error": "",
     }
     assert real["path"] == str(folder / "a" / "deep" / "c.JPG") and real["verdict"] == "real"
-    assert real["real_share"] == real["fake_n"] == "" and real["elapsed_ms"] == "12.3"
+    assert real["real_share"] == real["fake_n"] == real["rates_unseen"] == "" and real["elapsed_ms"] == "12.3"
     assert broken.pop("path") == str(folder / "broken.jpg") and "cannot be decoded" in broken.pop("error")
     assert set(broken.values()) == {""}
     out, err = capsys.readouterr()
@@ -194,10 +196,21 @@ def test_a_line_states_how_often_such_a_verdict_is_wrong(verdict, kinds, stand_i
     monkeypatch.setattr(stand_in, "detect", lambda path, **options: replace(detect(path), verdict=Verdict(verdict)))
     main(["scan", name])
     words = (
-        "2.1% (1.4% to 3.1%) of 1,204 held-out reals of this size scored this high",
-        "5.0% (4.0% to 6.2%) of 987 held-out fakes of this size scored this low",
+        f"2.1% (1.4% to 3.1%) of 1,204 held-out reals of this size {KNOWN_PHRASE} scored this high",
+        f"5.0% (4.0% to 6.2%) of 987 held-out fakes of this size {KNOWN_PHRASE} scored this low",
     )
     assert capsys.readouterr().out.splitlines()[0].endswith(" - ".join([name, *(words[i] for i in kinds)]))
+
+
+def test_rates_of_kinds_left_out_are_named_in_every_output(stand_in, tmp_path, monkeypatch, capsys):
+    name, rates = str(picture(tmp_path / "wide.png", (200, 48))), tuple(replace(rate, unseen=True) for rate in RATES)
+    detect = stand_in.detect
+    monkeypatch.setattr(stand_in, "detect", lambda path, **options: replace(detect(path), error_rates=rates))
+    main(["scan", name])
+    assert "of 1,204 held-out reals of this size from sources it had not seen scored" in capsys.readouterr().out
+    main(["scan", name, "--csv", str(tmp_path / "out.csv"), "--json", str(tmp_path / "out.json")])
+    assert rows_of(tmp_path / "out.csv")[0]["rates_unseen"] == "true"
+    assert [rate["unseen"] for rate in json.loads((tmp_path / "out.json").read_text())["error_rates"]] == [True, True]
 
 
 def test_reasons_are_joined_by_semicolons(stand_in, tmp_path):
@@ -277,7 +290,7 @@ def test_json_holds_every_face(stand_in, folder, tmp_path, capsys):
     assert main(["scan", str(folder), "--json", "-"]) == 1
     fake, broken, real = map(json.loads, capsys.readouterr().out.splitlines())
     assert fake["faces"][1]["box"] == [1, 2, 30, 40] and fake["error"] is None and fake["width_px"] == 200
-    assert fake["probability"] == 0.123456789 and fake["reasons"] == [] and fake["record_version"] == 2
+    assert fake["probability"] == 0.123456789 and fake["reasons"] == [] and fake["record_version"] == 3
     assert fake["error_rates"][1] == to_values(RATES[1]) and fake["error_rates"][1]["histogram"] == [50, 937]
     assert set(HEADER.split(",")) - set(broken) == set(HEADER.split(",")) - set(fake) == set(RATE_COLUMNS)
     assert broken["probability"] is None and "decoded" in broken["error"]

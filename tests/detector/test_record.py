@@ -76,7 +76,7 @@ def evidence(picture):
 
 def test_a_picture_s_record_holds_json_values_of_the_present_version(picture):
     record = to_record(picture)
-    assert as_json(record) == record and record["record_version"] == RECORD_VERSION == 2
+    assert as_json(record) == record and record["record_version"] == RECORD_VERSION == 3
     assert (record["media"], record["verdict"], record["reasons"]) == ("image", "inconclusive", ["between_thresholds"])
     assert record["elapsed_ms"] == 12.3 and record["error_rates"][0]["histogram"] == [1100, 104]
     first, second = record["faces"]
@@ -109,10 +109,35 @@ def test_records_of_version_1_upgrade_restore_and_serialise_to_themselves(medium
     assert type(detection).media == old["media"]
     record = to_record(detection)
     assert record.items() <= upgraded.items()
-    unchanged = old.keys() - {"stability", "explanation", "examination"}
+    unchanged = old.keys() - {"stability", "explanation", "examination", "error_rates", "sound"}
     assert {key: upgraded[key] for key in unchanged} == {key: old[key] for key in unchanged}
     evidence_keys = {"heatmaps", "explanations", "robustness", "provenance"} if old["media"] == "image" else set()
     assert upgraded.keys() - record.keys() == evidence_keys
+
+
+def test_error_rates_of_earlier_versions_are_of_known_collections(picture):
+    new = as_json(to_record(picture))
+    assert new["error_rates"][0].pop("unseen") is False
+    old = {**new, "record_version": 2}
+    kept = as_json(old)
+    assert upgrade(old) == to_record(picture) and old == kept
+    assert from_record(old).error_rates == picture.error_rates
+    unseen = replace(picture, error_rates=(replace(picture.error_rates[0], unseen=True),))
+    assert from_record(as_json(to_record(unseen))).error_rates[0].unseen is True
+
+
+def test_error_rates_of_a_videos_sound_are_upgraded_too(picture):
+    rate = as_json(to_values(picture.error_rates[0]))
+    del rate["unseen"]
+    old = upgrade(RECORDS_V1["video"]) | {"record_version": 2}
+    old["sound"] = {**old["sound"], "error_rates": [rate]}
+    assert upgrade(old)["sound"]["error_rates"] == [{**rate, "unseen": False}]
+
+
+@pytest.mark.parametrize("rates", [7, [7], {"real": 1}])
+def test_damaged_error_rates_of_version_2_end_in_a_sentence(picture, rates):
+    with pytest.raises(RecordError, match="damaged"):
+        upgrade({**to_record(picture), "record_version": 2, "error_rates": rates})
 
 
 def test_evidence_of_version_1_is_upgraded():
@@ -186,7 +211,7 @@ def test_videos_and_recordings_keep_which_pictures_there_were():
 def test_an_unknown_version_ends_in_a_sentence(version):
     record = upgrade(RECORDS_V1["audio"]) | {"record_version": version}
     for read in (upgrade, from_record, restore_evidence):
-        with pytest.raises(DetectorError, match="reads versions 1 to 2") as caught:
+        with pytest.raises(DetectorError, match="reads versions 1 to 3") as caught:
             read(record)
         assert str(caught.value).endswith(".")
 

@@ -8,6 +8,7 @@ from detector.text import (
     format_count,
     format_datetime,
     format_estimate,
+    format_per_thousand,
     format_percent,
     format_probability,
     sanitize_text,
@@ -67,3 +68,17 @@ def test_long_text_is_cut_and_its_length_stated():
     for length in (MAX_TEXT_CHARACTERS + 1, 10 * MAX_TEXT_CHARACTERS):
         shown = sanitize_text("x" * length)
         assert shown == "x" * MAX_TEXT_CHARACTERS + f" … ({length:,} characters in all)"
+
+
+@pytest.mark.parametrize(
+    ("share", "low", "high", "words"),
+    [
+        (0.0871, 0.0701, 0.1054, "87 (70 to 106)"),
+        (0.25, 0.25, 0.25, "250 (250 to 250)"),
+        (0.0004, 0, 0.0021, "fewer than 1 (0 to 3)"),
+        (0, 0, 0.0042, "none (0 to 5)"),
+        (1, 0.96, 1, "1,000 (960 to 1,000)"),
+    ],
+)
+def test_a_proportion_is_a_number_of_a_thousand(share, low, high, words):
+    assert format_per_thousand(share, low, high).replace("\N{NO-BREAK SPACE}", " ") == words

@@ -50,11 +50,21 @@ def test_a_source_of_reals_that_scores_high_moves_the_threshold(monkeypatch):
     assert worst > calibrating.MAX_SOURCE_FALSE_ALARMS
 
 
+def test_limits_that_cross_leave_no_more_undecided_than_they_allow():
+    rng, labels = np.random.default_rng(0), np.repeat([0, 1], 1000)
+    probabilities = np.concatenate([rng.beta(1, 6, 1000), rng.beta(6, 1, 1000)])  # AUC .999
+    low, high = choose_thresholds([(probabilities, labels)], max_false_alarms=0.02, max_misses=0.12)
+    real, fake = probabilities[:1000], probabilities[1000:]
+    assert low < high  # and not one threshold: that would be at the limit of one rate, or of none by chance
+    assert np.mean(real >= low) <= 0.02 and np.mean(fake <= high) <= 0.12  # undecided and wrong together
+    assert np.mean(real >= high) < 0.01 and np.mean(fake <= low) < 0.04
+
+
 def test_a_floor_opens_no_unneeded_gap():
     labels = np.repeat([0, 1], 100)
     probabilities = np.concatenate([np.linspace(0, 0.3, 100), np.linspace(0.7, 1, 100)])  # separated with a margin
     low, high = choose_thresholds([(probabilities, labels)], max_false_alarms=0.03, max_misses=0.05, floor=0.65)
-    assert 0.65 < low == high < 0.72
+    assert low == 0.65 and 0.71 < high < 0.72 and np.mean((probabilities > low) & (probabilities < high)) < 0.03
     low, high = choose_thresholds([(probabilities, labels)], max_false_alarms=0.03, max_misses=0.05, floor=0.9)
     assert high == 0.9 and np.mean(probabilities[100:] <= low) == 0.05  # exactly the allowed misses
 

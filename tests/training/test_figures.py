@@ -113,7 +113,8 @@ def test_plots_need_only_the_files_and_have_the_same_bytes_every_time(folder):
     assert digests[0] == digests[1]
     assert all(min(read_image(data).shape[:2]) > 300 for data in drawn)
     assert not (folder / "ablations.png").exists()
-    assert {plot.name for plot in PLOTS} == {*NAMES, "ablations"}
+    assert {plot.name for plot in PLOTS} == {*NAMES, "ablations", "trade_off"}
+    assert not (folder / "trade_off.png").exists()
 
 
 def test_ablations_are_compared_with_the_first_run():
@@ -130,6 +131,31 @@ def test_ablations_are_drawn_if_present(folder, tmp_path):
     (tmp_path / "ablations.csv").write_text(ABLATIONS)
     command.main(["--folder", str(tmp_path)])
     assert (tmp_path / "ablations.png").is_file()
+
+
+def test_the_trade_off_has_a_line_for_each_limit_of_false_alarms_and_a_ring_for_the_one_in_use():
+    points = [
+        {"called_real": called_real, "false_alarms": limit, "inconclusive": 0.9 - 3 * called_real - 5 * limit}
+        for limit in (0.02, 0.01)
+        for called_real in (0.12, 0.04)
+    ]
+    axes = figures.plot_trade_off(points).axes[0]
+    one, two, ring = axes.lines
+    assert one.get_label().startswith("at most 1.0%") and list(two.get_xdata()) == [0.04, 0.12]
+    assert list(two.get_ydata()) == pytest.approx([0.68, 0.44]) and ring.get_label().endswith(": 44.0%")
+    assert (ring.get_xdata()[0], ring.get_ydata()[0]) == pytest.approx((0.12, 0.44))
+
+
+def test_the_trade_off_is_drawn_if_kinds_left_out_were_measured(folder, tmp_path):
+    for name in ("scores.csv", "metrics.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "unseen_metrics.json").write_text(json.dumps({"trade_off": []}))
+    command.main(["--folder", str(tmp_path)])
+    assert not (tmp_path / "trade_off.png").exists()
+    points = [{"called_real": 0.12, "false_alarms": 0.02, "inconclusive": 0.5}]
+    (tmp_path / "unseen_metrics.json").write_text(json.dumps({"trade_off": points}))
+    command.main(["--folder", str(tmp_path)])
+    assert (tmp_path / "trade_off.png").is_file()
 
 
 def test_the_roc_curve_has_one_line_for_swaps_and_one_for_generated_faces(metrics, scores):

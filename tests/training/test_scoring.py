@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +184,16 @@ def test_reference_scores_of_more_pictures_are_kept(evaluate_made_rows, picture_
     assert Path("reference_scores.json").read_bytes() == before
     evaluate_made_rows("--held-out", "reference_scores.json")
     assert Path("reference_scores.json").read_bytes() != before
+
+
+@pytest.mark.parametrize(("is_this_model", "is_kept"), [(True, True), (False, False)])
+def test_reference_scores_of_kinds_left_out_are_kept(is_this_model, is_kept, evaluate_made_rows, picture_detector):
+    rows = with_own_groups([make_row(n % 2, "x", n / 10) for n in range(2)])  # fewer than are evaluated
+    sha256 = picture_detector.engine.model_sha256 if is_this_model else "0" * 64
+    replace(reference_scores_from(rows, "folds", sha256), unseen=True).write("reference_scores.json")
+    before = Path("reference_scores.json").read_bytes()
+    evaluate_made_rows()
+    assert (Path("reference_scores.json").read_bytes() == before) is is_kept
 
 
 @pytest.mark.parametrize("split", ["train", "tune"])

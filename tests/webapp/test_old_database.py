@@ -109,7 +109,7 @@ def test_old_explanations_are_checked_on_request(old_client, app, record, monkey
     old_client.submit(f"/analyses/{ANALYSIS_ID}/explanation-checks")
     with app.app_context():
         upgraded = db.session.get_one(Analysis, ANALYSIS_ID).result
-    assert upgraded["record_version"] == 2 and "stability" not in upgraded
+    assert upgraded["record_version"] == 3 and "stability" not in upgraded
     class_map, lime = upgraded["explanations"]
     assert class_map["sentence"] == record["explanation"]["sentence"] and class_map["check"]["shares"][0] == 0
     assert (lime["method"], lime["check"]["logits"][0]) == ("lime", pytest.approx(record["logit"], abs=1e-3))

@@ -4,7 +4,8 @@ import os
 import pytest
 
 from detector import Verdict
-from webapp.performance import PLOTS, error_sentence, plots_in, read_metrics
+from detector.reports import KNOWN_PHRASE
+from webapp.performance import PLOTS, error_sentence, plots_in, read_metrics, read_unseen_metrics
 
 MODEL = "5" * 64
 
@@ -37,6 +38,36 @@ METRICS = {
     ],
     "deliveries": {"jpeg 50": {"auc": measured(0.853), "false_alarms": measured(0.081), "misses": None}},
 }
+
+UNSEEN_METRICS = {  # made up
+    "created": "2026-11-21",
+    "model_sha256": MODEL,
+    "n": 12345,
+    "macro_family": measured(0.812, 27),
+    "macro_family_matched": measured(0.743, 27),
+    "kinds": [
+        {"kind": "swap", "families": 12, "auc": measured(0.701, 12), "auc_matched": measured(0.688, 12)},
+        {"kind": "talking head", "families": ["one & two", "three"], "auc": measured(0.655, 2), "auc_matched": None},
+    ],
+    "families": [
+        {"family": "simswap", "kind": "swap", "fold": 1, "n": 321, "auc": measured(0.666), "auc_matched": None,
+         "called_real": measured(0.222), "inconclusive": measured(0.555)},
+    ],
+    "real_sources": [
+        {"source": "own camera", "kind": "photograph", "fold": 2, "n": 1432, "false_alarms": measured(0.047),
+         "inconclusive": measured(0.444)},
+    ],
+    "tiers": {
+        "stored": {"macro_family": measured(0.812), "false_alarms": measured(0.0184, 5000),
+                   "called_real": measured(0.1091, 7345), "inconclusive": measured(0.4321, 12345)},
+        "half": {"macro_family": measured(0.799), "false_alarms": measured(0.019), "called_real": measured(0.118),
+                 "inconclusive": None},
+    },
+    "trade_off": [
+        {"called_real": 0.04, "false_alarms": 0.02, "inconclusive": 0.713},
+        {"called_real": 0.12, "false_alarms": 0.02, "inconclusive": 0.437},
+    ],
+}  # fmt: skip
 
 VOICE_METRICS = {
     "model": {"sha256_h5": MODEL},
@@ -77,18 +108,78 @@ def figures(app, tmp_path):
     [
         (
             Verdict.DEEPFAKE,
-            "Of 1,200 held-out real pictures, 4.2% were wrongly called a deepfake (95% interval 3.2% to 5.2%).",
+            f"Of 1,200 held-out real pictures {KNOWN_PHRASE}, "
+            "4.2% were wrongly called a deepfake (95% interval 3.2% to 5.2%).",
         ),
-        (Verdict.REAL, "Of 1,145 held-out deepfakes, 5.7% were wrongly called real (95% interval 4.7% to 6.7%)."),
+        (
+            Verdict.REAL,
+            f"Of 1,145 held-out deepfakes {KNOWN_PHRASE}, 5.7% were wrongly called real (95% interval 4.7% to 6.7%).",
+        ),
         (
             Verdict.INCONCLUSIVE,
-            "Of 2,345 held-out pictures, 16.3% were inconclusive like this one (95% interval 15.3% to 17.3%).",
+            f"Of 2,345 held-out pictures {KNOWN_PHRASE}, "
+            "16.3% were inconclusive like this one (95% interval 15.3% to 17.3%).",
         ),
     ],
 )
 def test_how_often_a_verdict_is_wrong_comes_from_the_figures_of_that_model(verdict, sentence):
-    assert error_sentence(METRICS, str(verdict), MODEL) == sentence
+    assert error_sentence(METRICS, str(verdict), MODEL) == f"{sentence} Other collections were not measured."
     assert "not been measured" in error_sentence(METRICS, str(verdict), "7" * 64)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "sentence"),
+    [
+        (
+            Verdict.DEEPFAKE,
+            "Of 1,000 real pictures from sources it had not seen, 18 (8 to 29) were wrongly called a deepfake; "
+            "measured on 5,000.",
+        ),
+        (
+            Verdict.REAL,
+            "Of 1,000 deepfakes of kinds it had not seen, 109 (99 to 120) were wrongly called real; measured on 7,345.",
+        ),
+        (
+            Verdict.INCONCLUSIVE,
+            "Of 1,000 pictures of kinds and sources it had not seen, 432 (422 to 443) were inconclusive like this one; "
+            "measured on 12,345.",
+        ),
+    ],
+)
+def test_figures_of_kinds_left_out_take_the_place_of_those_of_known_collections(verdict, sentence):
+    said = error_sentence(METRICS, str(verdict), MODEL, unseen=UNSEEN_METRICS)
+    assert said.replace("\N{NO-BREAK SPACE}", " ") == sentence
+    video = error_sentence(METRICS, str(verdict), MODEL, unseen=UNSEEN_METRICS, media="video")
+    assert video == f"Whole videos were not measured, only single pictures. {said}"
+    assert "not been measured" in error_sentence(METRICS, str(verdict), "7" * 64, unseen=UNSEEN_METRICS)
+    assert error_sentence(VOICE_METRICS, str(verdict), MODEL, unseen=UNSEEN_METRICS, media="audio") == error_sentence(
+        VOICE_METRICS, str(verdict), MODEL, media="audio"
+    )
+
+
+@pytest.mark.parametrize("unseen", [None, {}, {"tiers": 7}, {"tiers": {"stored": {"called_real": {"value": 0.1}}}}])
+def test_without_a_figure_of_kinds_left_out_the_known_one_is_named_as_such(unseen):
+    assert KNOWN_PHRASE in error_sentence(METRICS, "real", MODEL, unseen=unseen)
+
+
+@pytest.mark.parametrize(
+    ("model_sha256", "metrics", "is_read"),
+    [
+        (MODEL, METRICS, True),
+        ("0" * 64, METRICS, False),
+        (None, METRICS, False),
+        (None, {**METRICS, "training": {"calibrated_on": "known"}}, False),
+        (None, {**METRICS, "training": {"calibrated_on": "unseen"}}, True),
+        (MODEL, None, True),
+    ],
+    ids=["this model", "another", "unknown", "calibrated on known", "calibrated on unseen", "no other metrics"],
+)
+def test_figures_of_kinds_left_out_belong_to_one_model(model_sha256, metrics, is_read, tmp_path):
+    assert read_unseen_metrics(tmp_path, metrics) is None
+    text = json.dumps({**UNSEEN_METRICS, "model_sha256": model_sha256})
+    (tmp_path / "unseen_metrics.json").write_text(text)
+    assert (read_unseen_metrics(tmp_path, metrics) is not None) is is_read
+    assert read_unseen_metrics(tmp_path, metrics, "audio") is None
 
 
 @pytest.mark.parametrize(
@@ -110,6 +201,56 @@ def test_the_result_page_says_how_often_it_is_wrong(client, face_jpeg, figures, 
     figures({**METRICS, "model": {"sha256_h5": picture_detector.engine.model_sha256}})
     force_verdict("deepfake")
     assert "4.2% were wrongly called a deepfake" in client.get(client.upload(face_jpeg).location).text
+
+
+def test_the_result_page_shows_the_figures_of_kinds_left_out(
+    client, face_jpeg, figures, force_verdict, picture_detector
+):
+    sha256 = picture_detector.engine.model_sha256
+    folder = figures({**METRICS, "model": {"sha256_h5": sha256}})
+    (folder / "unseen_metrics.json").write_text(json.dumps({**UNSEEN_METRICS, "model_sha256": sha256}))
+    force_verdict("real")
+    page = client.get(client.upload(face_jpeg).location).text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "Of 1,000 deepfakes of kinds it had not seen, 109 (99 to 120) were wrongly called real" in page
+    assert "5.7% were wrongly called real" not in page
+
+
+def test_the_performance_page_shows_kinds_left_out_before_known_collections(client, figures):
+    folder = figures(METRICS)
+    (folder / "unseen_metrics.json").write_text(json.dumps(UNSEEN_METRICS))
+    (folder / "trade_off.png").write_bytes(b"\x89PNG picture")
+    page = client.get("/performance").text.replace("\N{NO-BREAK SPACE}", " ")
+    unseen, known = page.split('<h2 id="overall">')
+    for words in (
+        *("12,345 pictures", "0.812", "0.743", "10.9%", "1.8%", "43.2%"),
+        *("swap", "0.701 (0.691 to 0.711)", "0.688 (0.678 to 0.698)", "one &amp; two, three"),
+        *("simswap", "321", "0.666 (0.656 to 0.676)", "22.2% (21.2% to 23.2%)"),
+        *("own camera", "1,432", "4.7% (3.7% to 5.7%)"),
+        *("halved in size", "0.799", "71.3%", "43.7%", "has learned from all of them"),
+    ):
+        assert words in unseen, words
+    assert unseen.count("0.912") == 0 and "0.912" in known and "Held-out pictures of known collections" in page
+    assert 'src="/visualizations/trade_off.png"' in unseen and 'alt="Errors against missing answers.' in unseen
+    assert "trade_off.png" not in known and "For this model there are no figures of kinds left out" not in page
+
+
+@pytest.mark.parametrize("unseen", [None, {**UNSEEN_METRICS, "model_sha256": "0" * 64}], ids=["no file", "another's"])
+def test_a_model_without_figures_of_kinds_left_out_says_so(client, figures, unseen):
+    folder = figures(METRICS)
+    (folder / "trade_off.png").write_bytes(b"\x89PNG picture")
+    if unseen:
+        (folder / "unseen_metrics.json").write_text(json.dumps(unseen))
+    page = client.get("/performance").text
+    assert "For this model there are no figures of kinds left out of training" in page
+    assert "simswap" not in page and "trade_off.png" not in page and 'id="trade-off"' not in page
+
+
+@pytest.mark.parametrize("unseen", ["{", "[]", {"n": 3}, {"tiers": None, "kinds": [{}], "families": [{}]}])
+def test_the_performance_page_survives_damaged_figures_of_kinds_left_out(client, figures, unseen):
+    folder = figures(METRICS)
+    text = unseen if isinstance(unseen, str) else json.dumps({"model_sha256": MODEL, **unseen})
+    (folder / "unseen_metrics.json").write_text(text)
+    assert client.get("/performance").status_code == 200
 
 
 def test_the_performance_page_shows_the_figures(client, figures):
@@ -178,11 +319,12 @@ def test_plots_are_shown_once_they_are_drawn(client, figures):
 
 def test_further_plots_are_shown_on_request(client, figures):
     folder = figures(METRICS)
+    (folder / "unseen_metrics.json").write_text(json.dumps(UNSEEN_METRICS))
     assert "<details>" not in client.get("/performance").text
     for plot in PLOTS:
         (folder / f"{plot.name}.png").write_bytes(b"\x89PNG picture")
     first, more = client.get("/performance").text.split("<details>")
-    in_front = {"acc", "cm", "roc", "auc"}  # by name, of every detector of this kind
+    in_front = {"trade_off", "acc", "cm", "roc", "auc"}  # the last four by name, of every detector of this kind
     assert {plot.name for plot in PLOTS if f'src="/visualizations/{plot.name}.png"' in first} == in_front
     assert {plot.name for plot in PLOTS if f'src="/visualizations/{plot.name}.png"' in more} == (
         {plot.name for plot in PLOTS} - in_front

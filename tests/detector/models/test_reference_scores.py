@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -125,6 +126,23 @@ def test_what_is_written_is_read_back(tmp_path):
         assert rates == table.error_rates(score, face_px) and len(rates) == 2
 
 
+@pytest.mark.parametrize("unseen", [True, False])
+def test_rates_say_whether_they_are_of_kinds_left_out(unseen, tmp_path):
+    path = tmp_path / "face.reference_scores.json"
+    replace(many(), unseen=unseen).write(path)
+    found = read_reference_scores(path)
+    assert found.unseen is unseen and {rate.unseen for rate in found.error_rates(0.5, 120)} == {unseen}
+
+
+def test_a_table_of_an_earlier_version_is_of_known_collections(tmp_path):
+    path = tmp_path / "face.reference_scores.json"
+    many().write(path)
+    table = json.loads(path.read_text())
+    del table["unseen"]
+    path.write_text(json.dumps(table))
+    assert read_reference_scores(path).unseen is False
+
+
 def test_the_table_is_small_and_names_no_group(tmp_path):
     n = 2000
     table = table_of(np.arange(n) % 2, np.linspace(0, 1, n), groups=[f"somebody{i}.mp4" for i in range(n)])
@@ -142,8 +160,9 @@ def test_the_table_is_small_and_names_no_group(tmp_path):
         lambda table: table | {"sizes": [table["sizes"][0] | {"groups": [1]}]},
         lambda table: table | {"sizes": [table["sizes"][0] | {"kind": "other"}]},
         lambda table: table | {"sizes": [{"kind": "real"}]},
+        lambda table: table | {"unseen": "yes"},
     ],
-    ids=["a list", "version", "no sizes", "columns", "kind", "incomplete"],
+    ids=["a list", "version", "no sizes", "columns", "kind", "incomplete", "unseen"],
 )
 def test_a_damaged_table_is_refused_by_name(damage, tmp_path):
     path = tmp_path / "face.reference_scores.json"

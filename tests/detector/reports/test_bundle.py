@@ -87,7 +87,7 @@ def test_a_bundle_holds_everything(bundle, evidence):
     record = json.loads(files["detection.json"])
     face = evidence.detection.faces[0]
     assert record["input"]["sha256"] == hashlib.sha256(evidence.data).hexdigest()
-    assert record["record_version"] == 2 and "record_version" not in record["detection"]
+    assert record["record_version"] == 3 and "record_version" not in record["detection"]
     assert record["model"]["sha256"] == evidence.detection.model_sha256 and record["version"]
     assert record["preprocessing"]["squares"] == [list(face.crop_box)]
     assert record["preprocessing"]["input_size_px"] == evidence.spec.face.size_px
@@ -261,7 +261,7 @@ def twice():
         (with_record(b"\xff\xfe\x00"), UnreadableMedia, "JSON"),
         (with_record("[]"), UnreadableMedia, "unknown version"),
         (with_record('{"bundle_version": "1"}'), UnreadableMedia, "unknown version"),
-        (with_record('{"record_version": 3, "about": {}, "files": {}}'), UnreadableMedia, "reads versions 1 to 2"),
+        (with_record('{"record_version": 4, "about": {}, "files": {}}'), UnreadableMedia, "reads versions 1 to 3"),
         (with_record('{"record_version": true, "bundle_version": 1}'), UnreadableMedia, "unknown version"),
         (with_record('{"bundle_version": 1, "about": {}, "files": []}'), UnreadableMedia, "does not list"),
         (with_record('{"bundle_version": 1, "about": {}, "files": {}}'), UnreadableMedia, "--file"),
@@ -306,7 +306,7 @@ def test_a_bundle_over_the_limit_is_not_opened(bundle, picture_detector, monkeyp
         verify_bundle(bundle, picture_detector)
 
 
-@pytest.mark.parametrize("version", [{"bundle_version": 1}, {"record_version": 2}])
+@pytest.mark.parametrize("version", [{"bundle_version": 1}, {"record_version": 2}, {"record_version": 3}])
 def test_a_record_of_nonsense_is_all_differences(version, picture_detector, evidence):
     nonsense = {**version, "about": {}, "files": {}, "input": 7, "detection": [[[]]], "\x1b[31m" * 50: None}
     nonsense["provenance"] = {"findings": [7, {}, []]}
@@ -314,6 +314,20 @@ def test_a_record_of_nonsense_is_all_differences(version, picture_detector, evid
     differences = verify_bundle(bundle, picture_detector).differences
     assert len(differences) >= 6 and all(line.isprintable() and len(line) < 400 for line in differences)
     assert verify_bundle(bundle, picture_detector, original=b"").detection is None
+
+
+def test_a_bundle_of_version_2_verifies_as_the_same(bundle, picture_detector, monkeypatch):
+    def age(record):
+        record["record_version"] = 2
+        for rate in record["detection"]["error_rates"]:
+            del rate["unseen"]
+
+    known = replace(picture_detector.reference_scores, unseen=False)
+    monkeypatch.setattr(picture_detector, "reference_scores", known)
+    assert verify_bundle(changed_record(bundle, age), picture_detector).differences == ()
+    monkeypatch.setattr(picture_detector, "reference_scores", replace(known, unseen=True))
+    differences = verify_bundle(changed_record(bundle, age), picture_detector).differences
+    assert differences and all(".unseen" in sentence for sentence in differences)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from detector.media import MEDIA
 from detector.reports.phrases import (
     METHOD_NAMES,
     TAIL_PHRASES,
+    error_rate_origin,
     error_rate_sentence,
     format_face_sizes,
     headline,
@@ -13,7 +14,11 @@ from detector.reports.phrases import (
 )
 from detector.results import ERROR_CLASS_BY_VERDICT, Reason, Verdict
 
-RATE = {"kind": "real", "n": 1204, "share": 0.021, "low": 0.014, "high": 0.031, "min_px": 96, "max_px": 160}
+RATE = {
+    **{"kind": "real", "n": 1204, "share": 0.021, "low": 0.014, "high": 0.031, "min_px": 96, "max_px": 160},
+    "unseen": False,
+}
+KNOWN = "of the collections it was trained on"
 
 
 @pytest.mark.parametrize(
@@ -46,21 +51,47 @@ def test_every_explanation_method_has_a_name():
     [
         (
             {},
-            "Of 1,204 held-out real pictures with a face of this size, 2.1% (1.4% to 3.1%) scored this high or higher.",
+            f"Of 1,204 held-out real pictures {KNOWN} with a face of this size, 2.1% (1.4% to 3.1%) "
+            "scored this high or higher.",
         ),
         (
             {"kind": "fake", "n": 87, "share": 0.0, "low": 0.0, "high": 0.042},
-            "Of 87 held-out deepfakes with a face of this size, none (0.0% to 4.2%) scored this low or lower.",
+            f"Of 87 held-out deepfakes {KNOWN} with a face of this size, none (0.0% to 4.2%) scored this low or lower.",
+        ),
+        (
+            {"kind": "fake", "n": 4213, "share": 0.0871, "low": 0.0701, "high": 0.1054, "unseen": True},
+            "Of 1,000 deepfakes of kinds it had not seen, 87 (70 to 106) scored this low; "
+            "measured on 4,213 with a face of this size.",
+        ),
+        (
+            {"n": 87, "share": 0.0, "low": 0.0, "high": 0.042, "unseen": True},
+            "Of 1,000 real pictures from sources it had not seen, none (0 to 42) scored this high; "
+            "measured on 87 with a face of this size.",
+        ),
+        (
+            {"n": 3000, "share": 0.0003, "low": 0.0001, "high": 0.002, "unseen": True},
+            "Of 1,000 real pictures from sources it had not seen, fewer than 1 (0 to 2) scored this high; "
+            "measured on 3,000 with a face of this size.",
         ),
     ],
 )
-def test_an_error_rate_is_a_sentence_with_n_and_interval(changed, sentence):
+def test_an_error_rate_is_a_sentence_with_its_origin_n_and_interval(changed, sentence):
     assert error_rate_sentence({**RATE, **changed}).replace("\N{NO-BREAK SPACE}", " ") == sentence
 
 
 def test_an_error_rate_of_recordings_names_recordings():
     sentence = error_rate_sentence(RATE, "audio").replace("\N{NO-BREAK SPACE}", " ")
-    assert sentence == "Of 1,204 held-out real recordings, 2.1% (1.4% to 3.1%) scored this high or higher."
+    assert sentence == f"Of 1,204 held-out real recordings {KNOWN}, 2.1% (1.4% to 3.1%) scored this high or higher."
+
+
+@pytest.mark.parametrize("media", ["image", "audio"])
+def test_the_origin_of_a_rate_says_which_files_it_does_not_cover(media):
+    known, unseen = (error_rate_origin({**RATE, "unseen": unseen}, media) for unseen in (False, True))
+    item = MEDIA[media].item
+    assert f"eld-out {item}" in known and "Other collections were not measured" in known
+    assert f"Each {item} was scored by a network that had not learned from its kind" in unseen
+    assert "has learned from all of them" in unseen
+    assert all(len(sentence.split()) <= 25 for text in (known, unseen) for sentence in text.split(". "))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from PIL import Image
 from detector.evidence import DegradedScore, DeletionCheck, RobustnessResult, robustness_sentence
 from detector.provenance.findings import read_provenance
 from detector.record import CheckedExplanation
+from detector.reports.phrases import KNOWN_PHRASE
 from detector.reports.rendering import render_html, render_pdf
 from detector.reports.report import Entry, Evidence, Section, make_report
 from detector.results import Face, Reason, Verdict
@@ -78,6 +79,7 @@ def test_both_renderings_say_every_word_of_the_report(evidence):
     assert words_in_pdf(render_pdf(report)) == re.sub(r"\s", "", "".join(words))
 
 
+@pytest.mark.parametrize("is_unseen", [False, True], ids=["known", "unseen"])
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [
@@ -86,14 +88,19 @@ def test_both_renderings_say_every_word_of_the_report(evidence):
         (Verdict.INCONCLUSIVE, "Inconclusive"),
     ],
 )
-def test_the_headline_is_the_page_s(verdict, words, evidence):
+def test_the_headline_is_the_page_s(verdict, words, is_unseen, evidence):
     reasons = (Reason.BETWEEN_THRESHOLDS,) if verdict is Verdict.INCONCLUSIVE else ()
-    report = report_on(with_detection(evidence, verdict=verdict, reasons=reasons))
+    rates = tuple(replace(rate, unseen=is_unseen) for rate in evidence.detection.error_rates)
+    report = report_on(with_detection(evidence, verdict=verdict, reasons=reasons, error_rates=rates))
     text = "".join(words_of(report))
     assert report.headline == words and format_probability(evidence.detection.probability) in text
     assert ("two thresholds" in text) == bool(reasons)
-    assert ("held-out real pictures" in text) == (verdict is not Verdict.REAL)
-    assert ("held-out deepfakes" in text) == (verdict is not Verdict.DEEPFAKE)
+    reals = (
+        "1,000 real pictures from sources it had not seen" if is_unseen else f"held-out real pictures {KNOWN_PHRASE}"
+    )
+    fakes = "1,000 deepfakes of kinds it had not seen" if is_unseen else f"held-out deepfakes {KNOWN_PHRASE}"
+    assert (reals in text) == (verdict is not Verdict.REAL) and (fakes in text) == (verdict is not Verdict.DEEPFAKE)
+    assert ("Other collections were not measured" in text) != is_unseen
 
 
 def test_a_report_names_file_model_and_version(evidence):
