@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -42,6 +43,8 @@ class CrossValidationOptions(SettingsOptions):
     """Folder of unseen_scores.csv and unseen_metrics.json."""
     folds: tuple[WholeNumber, ...] = ()
     """Folds to leave out, each in a run of its own; by default all that the manifest has."""
+    most_per_source: WholeNumber = 0
+    """Score at most this many real and this many fake pictures of a source, drawn by group; 0 scores all."""
     only_tables: bool = False
     """Train and score nothing: compute the figures again, from unseen_scores.csv and the calibration of --model."""
     model: Path = MODEL
@@ -73,7 +76,8 @@ def cross_validate(options: CrossValidationOptions) -> None:
         account = UnseenAccount(earlier, read_spec(options.model).calibration, file_sha256(options.model))
     else:
         settings = options.complete()
-        rows = score_folds(settings, options.runs or default_runs(settings), options.folds)
+        runs = options.runs or default_runs(settings)
+        rows = score_folds(settings, runs, options.folds, most_per_source=options.most_per_source)
         options.out.mkdir(parents=True, exist_ok=True)
         replace_file(scores, partial(write_scores, rows))
         account = UnseenAccount(describe_settings(settings), calibration_within_limits(rows))
@@ -82,13 +86,16 @@ def cross_validate(options: CrossValidationOptions) -> None:
     print_unseen(metrics)
 
 
-def score_folds(settings: TrainingSettings, runs: Path, folds: tuple[int, ...] = ()) -> list[Row]:
+def score_folds(
+    settings: TrainingSettings, runs: Path, folds: tuple[int, ...] = (), *, most_per_source: int = 0
+) -> list[Row]:
     """Score the pictures of each fold, after each degradation, by a network that has not learned from the fold.
 
     Args:
         settings: completed, of all runs.
         runs: folder of the runs; a finished fold in it is not trained or scored again.
         folds: by default all that the manifest has.
+        most_per_source: of `draw_per_source`; 0 scores all pictures.
 
     Raises:
         SystemExit: the manifest cannot be cross-validated, or a folder holds a run with other settings.
@@ -102,7 +109,7 @@ def score_folds(settings: TrainingSettings, runs: Path, folds: tuple[int, ...] =
     for fold in sorted(set(folds or parts)):
         print(f"fold {fold}: {len(parts[fold])} pictures left out", flush=True)
         model = train_into(runs / f"fold{fold}", leave_out(settings, parts, fold))
-        rows += score_once(model, parts[fold], manifest.parent)
+        rows += score_once(model, draw_per_source(parts[fold], most_per_source), manifest.parent)
     return rows
 
 
@@ -134,6 +141,23 @@ def read_folds(manifest: Path) -> dict[int, list[Example]]:
                 "it must be in one, so that a network has not learned from it."
             )
     return dict(sorted(folds.items()))
+
+
+def draw_per_source(examples: list[Example], most: int) -> list[Example]:
+    """Return at most `most` examples of each source and label, the same ones in every call; all of them for 0.
+
+    Whole groups are drawn, by their names alone, so the last group of a source may lift it slightly above the limit.
+    """
+    if not most:
+        return examples
+    counts: Counter[tuple[str, int]] = Counter()
+    drawn = set()
+    for example in sorted(examples, key=lambda e: hashlib.sha256(e.group.encode()).digest()):
+        place = (example.source, example.label)
+        if counts[place] < most or example.group in drawn:
+            counts[place] += 1
+            drawn.add(example.group)
+    return [example for example in examples if example.group in drawn]
 
 
 def leave_out(settings: TrainingSettings, folds: Mapping[int, list[Example]], fold: int) -> TrainingSettings:

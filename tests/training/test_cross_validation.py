@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from detector.models.calibration import Calibration
 from detector.models.spec import file_sha256, read_spec, write_spec
 from scripts import cross_validate as command
 from training import ablation, cross_validation, unseen_tables
-from training.cross_validation import CrossValidationOptions, leave_out, read_folds
+from training.cross_validation import CrossValidationOptions, draw_per_source, leave_out, read_folds
 from training.fitting import load_training_data
 from training.manifests import Example, read_manifest, write_manifest
 from training.scoring import SCORE_COLUMNS, read_score_rows
@@ -212,3 +214,17 @@ def test_a_source_is_emphasized_only_where_it_is_learned_from(folds_manifest):
     found = [leave_out(settings, read_folds(folds_manifest), fold) for fold in (0, 1)]
     assert [each.emphasis for each in found] == [{"reals1": 3.0, "typo": 4.0}, {"reals0": 2.0, "typo": 4.0}]
     assert [each.leave_out_fold for each in found] == [0, 1]
+
+
+def test_whole_groups_are_drawn_up_to_a_number_per_source():
+    pictures = [
+        Example(Path(f"{number}.png"), number % 2, f"source{number % 4 // 2}", "any", f"group{number // 12}", "train")
+        for number in range(240)
+    ]
+    drawn = draw_per_source(pictures, 10)
+    counts = Counter((picture.source, picture.label) for picture in drawn)
+    assert set(counts) == {("source0", 0), ("source0", 1), ("source1", 0), ("source1", 1)}
+    assert all(10 <= count <= 12 for count in counts.values())  # groups hold three pictures of each
+    whole = {picture.group for picture in drawn}
+    assert [p for p in pictures if p.group in whole] == drawn == draw_per_source(pictures, 10)
+    assert draw_per_source(pictures, 0) == pictures

@@ -99,7 +99,12 @@ def test_grafts_stay_inside_a_fold():
 
 def test_without_landmarks_or_made_fakes_a_picture_has_its_views_alone():
     pair = [example(0), example(1)]
-    assert plan_views(pair, [face(has_landmarks=False)] * 2, SETTINGS) == [View(0, 0), View(1, 0), View(0, 1), View(1, 1)]
+    assert plan_views(pair, [face(has_landmarks=False)] * 2, SETTINGS) == [
+        View(0, 0),
+        View(1, 0),
+        View(0, 1),
+        View(1, 1),
+    ]
     views = plan_views(pair, [face()] * 2, replace(SETTINGS, self_blend=0.0, views=1))
     assert views == [View(0, 0), View(1, 0)]
 
