@@ -38,6 +38,7 @@ from training.tables import format_row
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 WARM_UP_ROUNDS = 5  # not timed
+TRAINING_STEPS = 10
 RECORDING_ROUNDS = 5  # each takes a hundred times as long as a picture
 UPLOAD, DETECT = "upload to stored verdict, in turns", "detect, in turns with uploads"
 
@@ -53,6 +54,7 @@ class BenchmarkOptions:
         threads: of the networks, in this process and in the server's worker; by default every core
         recordings: videos and recordings to time instead of those made on the spot
         runtimes: also time the network in other runtimes
+        training: also time training steps
         json: also write the figures to this file
     """
 
@@ -60,6 +62,7 @@ class BenchmarkOptions:
     threads: int | None = None
     recordings: tuple[Path, ...] = ()
     runtimes: bool = False
+    training: bool = False
     json: Path | None = None
 
 
@@ -81,6 +84,10 @@ def benchmark(options: BenchmarkOptions) -> None:
         "predict, whole / whole": median_ratio(turns, "predict, whole", ["whole"]),
         "whole / (decode + find + network)": median_ratio(staged, "whole", ["decode", "find", "network"]),
     }
+    if options.training:
+        from training.benchmark_training import time_training  # imports Keras
+
+        figures |= time_training(data, TRAINING_STEPS)
 
     spec = detector.pictures.engine.spec
     picture = f"{PORTRAIT_SIDE_PX} x {PORTRAIT_SIDE_PX} JPEG of {len(data) / 1e3:.0f} kB"

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +120,18 @@ def test_the_command_prints_every_row_and_writes_its_figures(tmp_path, monkeypat
     ]  # fmt: skip
     written = json.loads((tmp_path / "figures.json").read_text())
     assert set(written) == {"medians_ms", *figures} and set(written["medians_ms"]) == set(stages)
+
+
+@pytest.mark.slow
+def test_training_speeds_are_positive_and_leave_the_cache_alone(monkeypatch):
+    from training import benchmark_training, manifests
+
+    monkeypatch.setattr(
+        benchmark_training,
+        "TRAINING_SETTINGS",
+        replace(benchmark_training.TRAINING_SETTINGS, input_size_px=64, batch=4),
+    )
+    cache = manifests.CACHE
+    figures = benchmark_training.time_training(portrait_jpeg(), 2)
+    assert manifests.CACHE == cache and len(figures) == 4
+    assert all(value > 0 for value in figures.values())
