@@ -133,5 +133,5 @@ def test_training_speeds_are_positive_and_leave_the_cache_alone(monkeypatch):
     )
     cache = manifests.CACHE
     figures = benchmark_training.time_training(portrait_jpeg(), 2)
-    assert manifests.CACHE == cache and len(figures) == 4
+    assert cache == manifests.CACHE and len(figures) == 4
     assert all(value > 0 for value in figures.values())
