@@ -87,14 +87,11 @@ def evaluate_videos(options: VideoEvaluationOptions) -> None:
         detector = load_picture_detector(options.model, threads=os.cpu_count())
         detector_of = _fold_detectors(options.fold_models, detector)
         calibration = detector.engine.spec.calibration
-        unseen = options.fold_models is not None
-        rows = score_clips(clips, detector_of, options.clips.parent, unseen=unseen)
+        rows = score_clips(clips, detector_of, options.clips.parent)
         if options.scores:
-            pictures = read_picture_scores(options.scores)
-            rows += join_tracks(pictures, calibration, unseen=True)
+            rows += join_tracks(read_picture_scores(options.scores), calibration)
         elif options.faces:
-            pictures = score_frames(examples, detector_of, options.faces.parent)
-            rows += join_tracks(pictures, calibration, unseen=unseen)
+            rows += join_tracks(score_frames(examples, detector_of, options.faces.parent), calibration)
     except DetectorError as error:
         raise SystemExit(str(error)) from error
     rows = [decide_row(row, calibration) for row in rows]
@@ -138,23 +135,22 @@ def read_clips(path: Path, folds: dict[str, int | None]) -> list[Example]:
     ]
 
 
-def score_clips(
-    clips: list[Example], detector_of: Callable[[int | None], PictureDetector], folder: Path, *, unseen: bool
-) -> list[Row]:
+def score_clips(clips: list[Example], detector_of: Callable[[int | None], PictureDetector], folder: Path) -> list[Row]:
     """Run each clip through the server's chain, without its sound, which has no part in the verdict.
 
     Args:
         clips: labelled videos.
         detector_of: returns the detector for the clips of a fold.
         folder: that the paths in the rows are relative to.
-        unseen: the networks did not learn from the clips' sources.
     """
     rows = []
     for clip in tqdm(clips, desc="clips", unit="clip"):
+        detector = detector_of(clip.fold)
         with open_media(clip.path) as video:
-            found = detect_video(video, detector_of(clip.fold))
+            found = detect_video(video, detector)
         name = Path(os.path.relpath(clip.path, folder)).as_posix()
         excluded = [reason for reason in found.reasons if reason is not Reason.BETWEEN_THRESHOLDS]
+        unseen = is_unseen(detector, clip.source)
         rows.append(_row(clip, name, CLIP, unseen, found.frames_seen, found.logit, excluded))
     return rows
 
@@ -167,13 +163,16 @@ def score_frames(
     rows: list[Row] = []
     for fold in sorted({example.fold for example in chosen}, key=str):
         members = [example for example in chosen if example.fold == fold]
-        scored = score(detector_of(fold), members, folder, degradations=(UNDEGRADED,))
-        rows += [row | {"kind": e.kind, "fold": e.fold} for row, e in zip(scored, members, strict=True)]
+        detector = detector_of(fold)
+        scored = score(detector, members, folder, degradations=(UNDEGRADED,))
+        for row, example in zip(scored, members, strict=True):
+            unseen = is_unseen(detector, example.source)
+            rows.append(row | {"kind": example.kind, "fold": example.fold, "unseen": unseen})
     return rows
 
 
 def read_picture_scores(path: Path) -> list[Row]:
-    """Read the rows of undegraded pictures from a file of scores with the columns kind and fold.
+    """Read the rows of undegraded pictures, scored by networks that did not learn from their fold.
 
     Raises:
         SystemExit: the file or a column is missing.
@@ -186,19 +185,18 @@ def read_picture_scores(path: Path) -> list[Row]:
         raise SystemExit(f"The scores {path} are empty or lack one of the columns kind, fold, logit, reasons.")
     typed = {"label": int, "logit": float, "fold": lambda text: int(text) if text else None}
     return [
-        {name: typed.get(name, str)(text) for name, text in row.items()}
+        {name: typed.get(name, str)(text) for name, text in row.items()} | {"unseen": True}
         for row in rows
         if row["delivery"] == UNDEGRADED
     ]
 
 
-def join_tracks(pictures: Iterable[Row], calibration: Calibration, *, unseen: bool) -> list[Row]:
+def join_tracks(pictures: Iterable[Row], calibration: Calibration) -> list[Row]:
     """Fuse the pictures of each group, label and generator as the frames of one track.
 
     Args:
-        pictures: rows of scored pictures, of any kind.
+        pictures: rows of scored pictures, of any kind; `unseen`, whether their network had not learned from the source.
         calibration: decides on single frames.
-        unseen: the networks did not learn from these pictures.
 
     Returns:
         A row for each group of at least MIN_TRACK_FRAMES pictures that are frames of a video.
@@ -219,8 +217,24 @@ def join_tracks(pictures: Iterable[Row], calibration: Calibration, *, unseen: bo
             Path(first["path"]), first["label"], first["source"], first["generator"], first["group"], "",
             kind=first["kind"], fold=first["fold"],
         )  # fmt: skip
+        unseen = all(row["unseen"] for row in members)
         rows.append(_row(example, first["group"], TRACK, unseen, len(usable), logit, excluded))
     return rows
+
+
+def is_unseen(detector: PictureDetector, source: str) -> bool:
+    """Return whether a network has not learned from a source, by the account of its training and of its parts."""
+    learned = _learned_sources(detector.engine.spec.training)
+    return bool(learned) and source not in learned
+
+
+def _learned_sources(account: Any) -> set[str]:
+    """Return the sources in an account of training, and in those of the members and weights that it names."""
+    parts = list(account.values()) if isinstance(account, dict) else account if isinstance(account, list) else []
+    found: set[str] = set().union(*map(_learned_sources, parts))
+    if isinstance(account, dict) and isinstance(account.get("sources"), dict):
+        found |= {name.rpartition(" ")[0] for name in account["sources"]}  # "dfdc fake"
+    return found
 
 
 def decide_row(row: Row, calibration: Calibration) -> Row:
@@ -240,16 +254,14 @@ def measure_videos(rows: list[Row]) -> dict[str, Any]:
 
     Returns:
         n, n_real, n_fake; auc; false_alarms, real videos called deepfakes; called_real, deepfakes called real; found,
-        deepfakes called deepfakes; inconclusive, of all; unseen, whether no network had learned from their sources;
-        kinds, the same by kind. Rates without a video are None. Empty without rows.
+        deepfakes called deepfakes; inconclusive, of all; n_unseen, those of sources that the network had not learned
+        from; kinds, the same by kind. Rates without a video are None. Empty without rows.
     """
     if not rows:
         return {}
-    measured = {**_rates(rows), "unseen": all(row["unseen"] for row in rows)}
     kinds = sorted({row["kind"] for row in rows if row["kind"]})
-    return measured | {
-        "kinds": [{"kind": kind, **_rates([row for row in rows if row["kind"] == kind])} for kind in kinds]
-    }
+    by_kind = [{"kind": kind, **_rates([row for row in rows if row["kind"] == kind])} for kind in kinds]
+    return _rates(rows) | {"kinds": by_kind}
 
 
 def _rates(rows: list[Row]) -> dict[str, Any]:
@@ -265,6 +277,7 @@ def _rates(rows: list[Row]) -> dict[str, Any]:
         "n": len(rows),
         "n_real": int(real.sum()),
         "n_fake": int(fake.sum()),
+        "n_unseen": sum(row["unseen"] for row in rows),
         "auc": auc(label, logit, group).to_dict() if real.any() and fake.any() else None,
         "false_alarms": rate(verdict == Verdict.DEEPFAKE, real),
         "called_real": rate(verdict == Verdict.REAL, fake),
@@ -284,25 +297,16 @@ def write_video_scores(rows: list[Row], path: Path) -> None:
 def print_video_tables(metrics: dict[str, Any]) -> None:
     """Print n, AUC and the rates of clips and tracks, and of each kind of tracks."""
     rates = ("auc", "false_alarms", "called_real", "found", "inconclusive")
-    print(
-        format_header(
-            "videos",
-            "n real",
-            "n fake",
-            "AUC",
-            "reals called deepfake",
-            "fakes called real",
-            "fakes called deepfake",
-            "inconclusive",
-        )  # fmt: skip
-    )
+    counts = ("n real", "n fake", "of sources not learned from")
+    called = ("reals called deepfake", "fakes called real", "fakes called deepfake")
+    print(format_header("videos", *counts, "AUC", *called, "inconclusive"))
     for name in ("clips", "tracks"):
         if not (measured := metrics[name]):
             continue
-        learned = "sources left out of training" if measured["unseen"] else "sources learned from"
-        rows = [(f"{name}, {learned}", measured)] + [(f"{name}: {row['kind']}", row) for row in measured["kinds"]]
+        rows = [(name, measured)] + [(f"{name}: {row['kind']}", row) for row in measured["kinds"]]
         for title, row in rows:
-            print(format_row(title, row["n_real"], row["n_fake"], *(format_estimate(row[rate]) for rate in rates)))
+            shown = (row[count] for count in ("n_real", "n_fake", "n_unseen"))
+            print(format_row(title, *shown, *(format_estimate(row[rate]) for rate in rates)))
 
 
 def print_own_thresholds(rows: list[Row], calibration: Calibration) -> None:

@@ -225,9 +225,10 @@ def experimental_sentence(metrics: Mapping[str, Any] | None, model_sha256: str) 
         f"Verdicts on videos are experimental: only {real} real and {fake} deepfake videos were measured "
         f"(n = {format_count(clips['n'])}), too few to know how often a verdict is wrong."
     )
-    if clips.get("unseen"):
+    known = clips["n"] - (clips.get("n_unseen") or 0)
+    if not known:
         return sentence
-    return f"{sentence} They come from collections that the model was trained on, so other videos may fare worse."
+    return f"{sentence} {format_count(known)} of them come from collections that the model was trained on."
 
 
 def _interval_width(measured: Mapping[str, Any]) -> float:
