@@ -34,7 +34,7 @@ from training.manifests import Example, read_manifest
 from training.runs import replace_file
 from training.scoring import score
 from training.tables import VISUALIZATIONS, Row, format_estimate, format_header, format_row
-from training.thresholds import choose_thresholds
+from training.thresholds import UNSEEN_LIMITS, choose_thresholds
 
 CLIP_COLUMNS = ("path", "label", "source", "generator", "group")
 VIDEO_SCORE_COLUMNS = (
@@ -43,8 +43,6 @@ VIDEO_SCORE_COLUMNS = (
 )  # fmt: skip
 CLIP, TRACK = "clip", "track"  # values of `form`
 TRACK_KINDS = {"video frame", "swap", "talking head"}  # kinds of pictures that are frames of a video
-# Error rates that thresholds of their own may have on tracks, those of pictures of kinds left out.
-ALLOWED_FALSE_ALARMS, ALLOWED_CALLED_REAL = 0.02, 0.12
 
 
 @dataclass(frozen=True)
@@ -326,7 +324,7 @@ def print_own_thresholds(rows: list[Row], calibration: Calibration) -> None:
     reals = sum(row["label"] == 0 for row in tracks)
     print(
         f"Thresholds of their own rest on {reals} real tracks: without a single false alarm the {CONFIDENCE:.0%} "
-        f"interval would still reach {_highest_rate(reals):.1%}, the limit is {ALLOWED_FALSE_ALARMS:.0%}."
+        f"interval would still reach {_highest_rate(reals):.1%}, the limit is {UNSEEN_LIMITS.false_alarms:.0%}."
     )
 
 
@@ -344,7 +342,7 @@ def cross_fit_thresholds(rows: list[Row], calibration: Calibration) -> list[Row]
         probabilities = np.array([row["probability"] for row in others])
         labels = np.array([row["label"] for row in others])
         own = choose_thresholds(
-            [(probabilities, labels)], max_false_alarms=ALLOWED_FALSE_ALARMS, max_misses=ALLOWED_CALLED_REAL
+            [(probabilities, labels)], max_false_alarms=UNSEEN_LIMITS.false_alarms, max_misses=UNSEEN_LIMITS.misses
         )
         thresholds = replace(calibration, threshold_real=own[0], threshold_fake=own[1])
         for row in (row for row in rows if row["source"] == source):

@@ -37,7 +37,11 @@ VIDEOS = {
     Verdict.DEEPFAKE: (("clips", "false_alarms"), "real videos"),
     Verdict.REAL: (("clips", "called_real"), "deepfake videos"),
 }
-RATES = {"image": KNOWN_PICTURES, "video": VIDEOS, "audio": VOICES}
+RATES: dict[str, dict[Verdict, tuple[tuple[str, ...], str]]] = {
+    "image": KNOWN_PICTURES,
+    "video": VIDEOS,
+    "audio": VOICES,
+}
 EXPERIMENTAL_WIDTH = 0.2  # of the interval of an error rate; above it the verdicts on videos are experimental
 OUTCOME_PHRASES = {
     Verdict.INCONCLUSIVE: "were inconclusive like this one",
