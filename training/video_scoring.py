@@ -181,7 +181,11 @@ def read_picture_scores(path: Path) -> list[Row]:
         rows = list(csv.DictReader(file))
     if not rows or not {"kind", "fold", "logit", "reasons"} <= set(rows[0]):
         raise SystemExit(f"The scores {path} are empty or lack one of the columns kind, fold, logit, reasons.")
-    typed = {"label": int, "logit": float, "fold": lambda text: int(text) if text else None}
+    typed: dict[str, Callable[[str], Any]] = {
+        "label": int,
+        "logit": float,
+        "fold": lambda text: int(text) if text else None,
+    }
     return [
         {name: typed.get(name, str)(text) for name, text in row.items()} | {"unseen": True}
         for row in rows
@@ -206,7 +210,8 @@ def join_tracks(pictures: Iterable[Row], calibration: Calibration) -> list[Row]:
         if usable:
             frames = [_frame(index, row["logit"], calibration) for index, row in enumerate(usable)]
             track = fuse_frames(frames, calibration)
-            logit, excluded = track.logit, [r for r in track.reasons if r is not Reason.BETWEEN_THRESHOLDS]
+            logit = track.logit
+            excluded = [str(reason) for reason in track.reasons if reason is not Reason.BETWEEN_THRESHOLDS]
         else:
             logit = robust_mean(np.array([row["logit"] for row in members]))
             excluded = sorted({reason for row in members for reason in _excluded(row)})

@@ -37,7 +37,7 @@ VIDEOS = {
     Verdict.DEEPFAKE: (("clips", "false_alarms"), "real videos"),
     Verdict.REAL: (("clips", "called_real"), "deepfake videos"),
 }
-RATES: dict[str, dict[Verdict, tuple[tuple[str, ...], str]]] = {
+RATES: Mapping[str, Mapping[Verdict, tuple[tuple[str, ...], str]]] = {
     "image": KNOWN_PICTURES,
     "video": VIDEOS,
     "audio": VOICES,
