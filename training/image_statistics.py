@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 FINEST_BAND = (0.4, 0.5)  # cycles per pixel
-MIN_SIDE_PX = 8  # a smaller crop has too few frequencies in the finest band
+MIN_SPECTRUM_PX = 8  # a smaller crop has too few frequencies in the finest band
 POWER_FLOOR = 1e-4  # of a crop without detail; rounding to 8 bits alone leaves 1 / 12
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
 DETAIL_PROPORTION = 0.95  # of the gradient's power, below the highest frequency that `effective_size` counts
@@ -21,7 +21,7 @@ def sharpness(crop: np.ndarray) -> float:
         crop: (H, W, 3) uint8 RGB; not scaled, since scaling changes this band most.
 
     Raises:
-        ValueError: a side is under MIN_SIDE_PX.
+        ValueError: a side is under MIN_SPECTRUM_PX.
     """
     power, radius = _spectrum(_luminance(crop))
     low, high = FINEST_BAND
@@ -57,7 +57,7 @@ def effective_size(crop: np.ndarray) -> float:
         crop: (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: a side is under MIN_SIDE_PX.
+        ValueError: a side is under MIN_SPECTRUM_PX.
     """
     power, radius = _spectrum(_luminance(crop))
     side = min(power.shape)
@@ -68,7 +68,7 @@ def effective_size(crop: np.ndarray) -> float:
 
 def _spectrum(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the power of a picture (H, W) at each frequency, and the frequencies in cycles per pixel, both (H, W)."""
-    if min(grey.shape) < MIN_SIDE_PX:
+    if min(grey.shape) < MIN_SPECTRUM_PX:
         raise ValueError(f"A crop of {grey.shape[1]} x {grey.shape[0]} pixels is too small for its spectrum.")
     # The window keeps opposite edges of the crop, which differ, from leaking into the finest band.
     window = np.outer(np.hanning(grey.shape[0]), np.hanning(grey.shape[1]))

@@ -37,7 +37,7 @@ VIDEOS = {
     Verdict.DEEPFAKE: (("clips", "false_alarms"), "real videos"),
     Verdict.REAL: (("clips", "called_real"), "deepfake videos"),
 }
-RATES: Mapping[str, Mapping[Verdict, tuple[tuple[str, ...], str]]] = {
+RATES_BY_MEDIUM: Mapping[str, Mapping[Verdict, tuple[tuple[str, ...], str]]] = {
     "image": KNOWN_PICTURES,
     "video": VIDEOS,
     "audio": VOICES,
@@ -251,7 +251,7 @@ def _unseen_sentence(unseen: Mapping[str, Any] | None, verdict: Verdict) -> str 
 
 
 def _known_sentence(metrics: Mapping[str, Any] | None, verdict: Verdict, media: str) -> str | None:
-    keys, measured_files = RATES[media][verdict]
+    keys, measured_files = RATES_BY_MEDIUM[media][verdict]
     measured = values_at(metrics, *keys)
     if not {"value", "n"} <= measured.keys():
         return None
