@@ -141,8 +141,8 @@ def run_session(session: Session, crops: np.ndarray) -> np.ndarray:
 class FeatureBatches:
     """Training batches of stored features, each a function of the settings and its number alone.
 
-    Half of a batch is real, half fake, and each fake has about the sharpness of the real beside it: sharpness then
-    tells nothing about the label. Sources are weighted as in `BatchGenerator`. A proportion of the fakes is made.
+    Half of a batch is real, half fake, and each fake has about the sharpness of the real beside it, so that
+    sharpness does not predict the label. Sources are weighted as in `BatchGenerator`. A proportion of the fakes is made.
 
     Args:
         store: the features of all folds.

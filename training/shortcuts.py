@@ -1,14 +1,15 @@
-"""Audit for shortcuts: how well file history alone separates fakes from reals, before and after preprocessing."""
+"""Audit for shortcuts: how well file history, and a few numbers of the crops, separate fakes from reals."""
 
 from __future__ import annotations
 
 import io
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -21,9 +22,11 @@ from tqdm import tqdm
 from detector.media.images import encode_jpeg, read_image
 from detector.media.jpeg import read_jpeg_coding
 from detector.metrics import Estimate, auc, roc_auc
+from detector.pictures.faces import cut_square
 from detector.results import ModelError
 from training.batches import BatchGenerator
-from training.manifests import ROOT, Example, LocatedFace, locate_faces, read_manifest
+from training.image_statistics import contrast, effective_size, noise, sharpness
+from training.manifests import ROOT, Example, LocatedFace, face_square, locate_faces, read_manifest
 from training.settings import RECONSTRUCT, SELF_BLEND, TrainingSettings
 from training.tables import format_estimate, format_header, format_row
 
@@ -39,8 +42,13 @@ FILE_FEATURES = (
 TRACE_FEATURES = ("jpeg50_bits", "jpeg90_bits", "blockiness", "grid_strength", "grid_frequency", "bandwidth")
 HISTORY_FEATURES = FILE_FEATURES + TRACE_FEATURES
 APPEARANCE_FEATURES = ("red", "green", "blue", "colourfulness", "contrast", "sharpness", "noise")
+# A network that leans on one of these is right or wrong by collection. Each alone and all together may reach this AUC,
+# in either direction, on what the network is fed.
+MAX_STATISTICS_AUC = 0.55
+STATISTICS = ("sharpness", "face_size_px", "noise", "contrast")
 LOSSLESS_QUALITY = 100  # of a file without quantisation tables
 AUDIT_PARTS = 20  # batch generators over disjoint groups; intervals after preprocessing are resampled over them
+STATISTICS_PARTS = 10  # fewer and larger: batches that are matched by these numbers need enough pictures to choose from
 AUDIT_FOLDS = 5
 AUDIT_TREES = 40
 SHORTCUT_BATCH = 20
@@ -64,6 +72,8 @@ class AuditOptions:
         reconstruct: proportion of the fakes rebuilt by autoencoders
         undamaged: leave out recompression, scaling, blur and light
         sources: also separate each source of reals from the others
+        check: history is sizes, compression and scaling; statistics is sharpness, size, noise and contrast of a face,
+            for each fold that is left out of training
     """
 
     manifest: Path = ROOT / "data" / "synthetic_data" / "manifest.csv"
@@ -75,6 +85,7 @@ class AuditOptions:
     reconstruct: float = RECONSTRUCT
     undamaged: bool = False
     sources: bool = False
+    check: Literal["all", "history", "statistics"] = "all"
 
     def __post_init__(self) -> None:
         if self.samples < AUDIT_PARTS * SHORTCUT_BATCH:
@@ -97,12 +108,17 @@ class Measured:
     labels: np.ndarray
     groups: np.ndarray
 
+    def chosen(self, mask: np.ndarray) -> Measured:
+        """Return the pictures where `mask`, (N,) booleans, is true."""
+        values = {name: column[mask] for name, column in self.values.items()}
+        return Measured(values, self.labels[mask], self.groups[mask])
+
 
 def audit_shortcuts(options: AuditOptions) -> None:
     """Measure pictures before and after preprocessing, and print how well each kind of features separates them.
 
     Raises:
-        SystemExit: file history separates the labels after preprocessing, or there are too few groups.
+        SystemExit: file history or the statistics separate the labels after preprocessing, or there are too few groups.
     """
     examples = [example for example in read_manifest(options.manifest) if example.split == options.split]
     if options.only:
@@ -110,19 +126,58 @@ def audit_shortcuts(options: AuditOptions) -> None:
     settings = batch_settings(options)
     cv2.setNumThreads(1)  # the pools are the parallelism
     faces = locate_faces(examples)
+    results = []
     try:
-        after = measure_fed(examples, faces, settings, options.samples)
+        if options.check != "statistics":
+            results.append(_audit_history(examples, faces, settings, options))
+        if options.check != "history":
+            results.append(_audit_statistics(examples, faces, settings, options.samples))
     except ModelError as error:
         raise SystemExit(str(error)) from error
+    sentences = "\n".join(sentence for _, sentence in results)
+    if not all(passed for passed, _ in results):
+        raise SystemExit(sentences)
+    print(sentences)
+
+
+def _audit_history(
+    examples: list[Example], faces: list[LocatedFace], settings: TrainingSettings, options: AuditOptions
+) -> tuple[bool, str]:
+    after = measure_fed(examples, faces, settings, options.samples)
     before = measure_stored(examples, options.samples)
     history = separate(after, HISTORY_FEATURES)
     print_tables(before, after, history)
     if options.sources:
         print_sources(examples, faces, settings, options.samples)
-    passed, sentence = assess_history(history)
-    if not passed:
-        raise SystemExit(sentence)
-    print(sentence)
+    return assess_history(history)
+
+
+def _audit_statistics(
+    examples: list[Example], faces: list[LocatedFace], settings: TrainingSettings, samples: int
+) -> tuple[bool, str]:
+    """Print a row for the whole manifest and for each fold left out, before and after preprocessing."""
+    drawn = np.random.default_rng(0).permutation(len(examples))[:samples]
+    stored = measure_stored_faces([examples[i] for i in drawn], [faces[i] for i in drawn])
+    folds = np.array([-1 if example.fold is None else example.fold for example in examples])
+    after: dict[str, dict[str, Estimate]] = {}
+    print(format_header("each number alone, AUC", "when", "n", *STATISTICS, "all, classifier"))
+    for fold in (None, *np.unique(folds[folds >= 0]).tolist()):
+        learned = folds != fold  # of every picture where no fold is left out
+        name = "all pictures" if fold is None else f"all but fold {fold}"
+        kept = np.flatnonzero(learned)
+        fed = measure_fed(
+            [examples[i] for i in kept],
+            [faces[i] for i in kept],
+            settings,
+            samples,
+            measure=measure_statistics,
+            parts=STATISTICS_PARTS,
+        )
+        after[name] = separate_by_statistics(fed)
+        for when, found in (("before", separate_by_statistics(stored.chosen(learned[drawn]))), ("after", after[name])):
+            row = (format_estimate(each) for each in found.values())
+            print(format_row(name, when, found["all"].n, *row), flush=True)
+    return assess_statistics(after)
 
 
 def batch_settings(options: AuditOptions) -> TrainingSettings:
@@ -174,11 +229,9 @@ def measure_pixels(image: np.ndarray) -> dict[str, float]:
 
     Source:
         Gallagher, "Detection of Linear and Cubic Interpolation in JPEG Compressed Images", 2005, for the spectrum of
-        second differences, which shows the blocks of a compression after scaling, and the factor;
-        Immerkaer, "Fast Noise Variance Estimation", 1996, for a mask that responds little to edges.
+        second differences, which shows the blocks of a compression after scaling, and the factor.
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    corners = cv2.filter2D(grey, cv2.CV_32F, np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6)
     strength, frequency = _strongest_period(grey)
     red, green, blue = image.mean(axis=(0, 1))
     return {
@@ -192,9 +245,22 @@ def measure_pixels(image: np.ndarray) -> dict[str, float]:
         "green": green,
         "blue": blue,
         "colourfulness": float(np.abs(image - grey[..., None]).mean()),  # 0: a grey picture
-        "contrast": float(grey.std()),
-        "sharpness": float(cv2.Laplacian(grey, cv2.CV_32F).var()),
-        "noise": float(np.abs(corners).mean()),
+        "contrast": contrast(image),
+        "sharpness": sharpness(image),
+        "noise": noise(image),
+    }
+
+
+def measure_statistics(crop: np.ndarray) -> dict[str, float]:
+    """Return STATISTICS of a crop (S, S, 3) uint8 RGB as the network sees it.
+
+    All crops have one side by then, so the size of the face is that of its detail.
+    """
+    return {
+        "sharpness": sharpness(crop),
+        "face_size_px": effective_size(crop),
+        "noise": noise(crop),
+        "contrast": contrast(crop),
     }
 
 
@@ -244,40 +310,69 @@ def measure_stored(examples: list[Example], samples: int) -> Measured:
     return _measured(rows, (example.label for example in chosen), (example.group for example in chosen))
 
 
+def measure_stored_faces(examples: list[Example], faces: list[LocatedFace]) -> Measured:
+    """Measure STATISTICS of the faces, cut out of the stored files and not scaled."""
+
+    def measure_face(example: Example, face: LocatedFace) -> dict[str, float]:
+        image = read_image(example.path)
+        crop = cut_square(image, face_square(face, 1.0, image.shape[1], image.shape[0]))
+        return measure_statistics(crop) | {"face_size_px": float(max(face.box[2:]))}
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        measured = pool.map(measure_face, examples, faces)
+        rows = list(tqdm(measured, total=len(examples), desc="stored faces", unit="picture"))
+    return _measured(rows, (example.label for example in examples), (example.group for example in examples))
+
+
 def measure_fed(
-    examples: list[Example], faces: list[LocatedFace], settings: TrainingSettings, samples: int
+    examples: list[Example],
+    faces: list[LocatedFace],
+    settings: TrainingSettings,
+    samples: int,
+    *,
+    measure: Callable[[np.ndarray], dict[str, float]] = measure_pixels,
+    parts: int | None = None,
 ) -> Measured:
     """Measure about `samples` pictures as the network is fed them.
 
-    Batches carry no groups, and repeat the pictures of a small source. The groups are therefore split into
-    AUDIT_PARTS with a batch generator each, and the parts serve as groups.
+    Batches carry no groups, and repeat the pictures of a small source. The groups are therefore split into parts with a
+    batch generator each, and the parts serve as groups.
+
+    Args:
+        examples: pictures to learn from.
+        faces: the face of each.
+        settings: of the batches.
+        samples: how many.
+        measure: returns the features of one crop (S, S, 3) uint8 RGB.
+        parts: how many; None takes AUDIT_PARTS.
 
     Raises:
         SystemExit: a label has fewer groups than there are parts.
         ModelError: reconstructions are requested and there are no autoencoders.
     """
+    parts = AUDIT_PARTS if parts is None else parts
     labels, groups = np.array([e.label for e in examples]), np.array([e.group for e in examples])
-    if (fewest := min(len(np.unique(groups[labels == label])) for label in (0, 1))) < AUDIT_PARTS:
-        raise SystemExit(f"At least {AUDIT_PARTS} groups each of real and of fake pictures are needed, {fewest} found.")
+    if (fewest := min(len(np.unique(groups[labels == label])) for label in (0, 1))) < parts:
+        raise SystemExit(f"At least {parts} groups each of real and of fake pictures are needed, {fewest} found.")
     rows: list[dict[str, float]] = []
     fed_labels: list[int] = []
-    parts: list[int] = []
-    steps = max(1, samples // (AUDIT_PARTS * SHORTCUT_BATCH))
-    splits = StratifiedGroupKFold(AUDIT_PARTS, shuffle=True, random_state=0).split(labels, labels, groups)
+    part_of_each: list[int] = []
+    steps = max(1, samples // (parts * SHORTCUT_BATCH))
+    splits = StratifiedGroupKFold(parts, shuffle=True, random_state=0).split(labels, labels, groups)
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,
-        tqdm(total=steps * AUDIT_PARTS * SHORTCUT_BATCH, desc="fed to the network", unit="picture") as progress,
+        tqdm(total=steps * parts * SHORTCUT_BATCH, desc="fed to the network", unit="picture") as progress,
     ):
         for part, (_, members) in enumerate(splits):
             # Generators with one seed degrade equal positions alike, and positions decide the labels: one seed each.
             own = replace(settings, seed=part, batch=SHORTCUT_BATCH)
             generator = BatchGenerator([examples[i] for i in members], [faces[i] for i in members], own)
             for pixels, targets in generator.batches(0, steps, pool):
-                rows += pool.map(measure_pixels, pixels)
+                rows += pool.map(measure, pixels)
                 fed_labels += targets[:, 0].astype(int).tolist()
-                parts += [part] * len(pixels)
+                part_of_each += [part] * len(pixels)
                 progress.update(len(pixels))
-    return _measured(rows, fed_labels, parts)
+    return _measured(rows, fed_labels, part_of_each)
 
 
 def _measured(rows: list[dict[str, float]], labels: Iterable[int], groups: Iterable[object]) -> Measured:
@@ -288,6 +383,16 @@ def _measured(rows: list[dict[str, float]], labels: Iterable[int], groups: Itera
 def separate(measured: Measured, names: Iterable[str]) -> Estimate:
     """Estimate the AUC of a small classifier on the named features, on groups it was not fitted on."""
     return auc(measured.labels, _cross_validated_scores(measured, names), measured.groups)
+
+
+def separate_by_statistics(measured: Measured) -> dict[str, Estimate]:
+    """Estimate the AUC of each number alone as a score, at least .5 whichever label has more, and of all together."""
+    found = {}
+    for name in STATISTICS:
+        values = measured.values[name]
+        rising, falling = (roc_auc(measured.labels, sign * values) for sign in (1, -1))
+        found[name] = auc(measured.labels, values if rising >= falling else -values, measured.groups)
+    return found | {"all": separate(measured, STATISTICS)}
 
 
 def strongest_features(measured: Measured) -> list[tuple[str, Estimate]]:
@@ -324,6 +429,26 @@ def assess_history(history: Estimate) -> tuple[bool, str]:
             f"Passed, but not surely: {seen}; more --samples would show whether it exceeds {MAX_HISTORY_AUC:.2f}.",
         )
     return True, f"Passed: {seen}; the limit is {MAX_HISTORY_AUC:.2f}."
+
+
+def assess_statistics(found: dict[str, dict[str, Estimate]]) -> tuple[bool, str]:
+    """Return whether every AUC after preprocessing is within MAX_STATISTICS_AUC, and a sentence.
+
+    Args:
+        found: by what was left out of training, the AUC of each of STATISTICS and of all together.
+    """
+    every = [(left_out, name, each) for left_out, row in found.items() for name, each in row.items()]
+    left_out, name, worst = max(every, key=lambda entry: entry[2].value)
+    seen = (
+        f"after preprocessing the highest AUC of {len(every)} is {format_estimate(worst)}, n {worst.n}, of {name} on "
+        f"{left_out}"
+    )
+    if worst.value > MAX_STATISTICS_AUC:
+        too_high = sum(each.value > MAX_STATISTICS_AUC for _, _, each in every)
+        return False, (
+            f"FAILED: {seen}; {too_high} exceed the limit of {MAX_STATISTICS_AUC:.2f}. The network could learn them."
+        )
+    return True, f"Passed: {seen}; the limit is {MAX_STATISTICS_AUC:.2f}."
 
 
 def print_tables(before: Measured, after: Measured, history: Estimate) -> None:

@@ -30,7 +30,15 @@ from webapp import analyses, drawings, evidence, page_files, uploads
 from webapp.forms import UploadForm
 from webapp.media_pages import MEDIUM_PAGES
 from webapp.models import Analysis, State, db, new_token
-from webapp.performance import PLOTS, error_sentence, plots_in, read_metrics, read_unseen_metrics, values_at
+from webapp.performance import (
+    PLOTS,
+    error_sentence,
+    experimental_sentence,
+    plots_in,
+    read_metrics,
+    read_unseen_metrics,
+    values_at,
+)
 from webapp.samples import SAMPLES
 from webapp.template_filters import work_headline, work_progress
 
@@ -96,6 +104,7 @@ def result(analysis_id: str) -> str:
         rates=rates,
         verdict_rates=[rate for rate in rates if rate["kind"] in ERROR_CLASS_BY_VERDICT[verdict]],
         how_often_wrong=error_sentence(metrics, verdict, record["model_sha256"], media=analysis.media, unseen=unseen),
+        experimental=experimental_sentence(metrics, record["model_sha256"]) if analysis.media == "video" else "",
         can_check_explanation=evidence.can_check_explanation(record),
         can_test_robustness=evidence.can_test_robustness(record),
         drawings=drawings,
@@ -200,9 +209,9 @@ def delete_analysis(analysis_id: str) -> Redirection:
 
 @site.get("/performance")
 def performance() -> str:
-    """Show the performance of the models: on kinds left out of training, on known collections, and on voices."""
+    """Show the performance of the models: on kinds left out of training, on known collections, videos and voices."""
     folder = current_app.config["VISUALIZATIONS"]
-    metrics, voices = read_metrics(folder), read_metrics(folder, "audio")
+    metrics, videos, voices = (read_metrics(folder, media) for media in ("image", "video", "audio"))
     unseen = read_unseen_metrics(folder, metrics)
     return render_template(
         "performance.html",
@@ -210,6 +219,8 @@ def performance() -> str:
         at=partial(values_at, metrics),
         unseen=unseen,
         unseen_at=partial(values_at, unseen),
+        videos_at=partial(values_at, videos),
+        videos_experimental=experimental_sentence(videos, values_at(videos, "model").get("sha256_h5", "")),
         voices_at=partial(values_at, voices),
         plots=plots_in(folder),
     )

@@ -32,6 +32,17 @@ VOICES = {
     Verdict.DEEPFAKE: (("folds", "generator", "stored", "false_alarms"), "real recordings of unseen speakers"),
     Verdict.REAL: (("folds", "generator", "stored", "misses"), "fakes by unseen generators"),
 }
+VIDEOS = {
+    Verdict.INCONCLUSIVE: (("clips", "inconclusive"), "labelled videos"),
+    Verdict.DEEPFAKE: (("clips", "false_alarms"), "real videos"),
+    Verdict.REAL: (("clips", "called_real"), "deepfake videos"),
+}
+RATES_BY_MEDIUM: Mapping[str, Mapping[Verdict, tuple[tuple[str, ...], str]]] = {
+    "image": KNOWN_PICTURES,
+    "video": VIDEOS,
+    "audio": VOICES,
+}
+EXPERIMENTAL_WIDTH = 0.2  # of the interval of an error rate; above it the verdicts on videos are experimental
 OUTCOME_PHRASES = {
     Verdict.INCONCLUSIVE: "were inconclusive like this one",
     Verdict.DEEPFAKE: "were wrongly called a deepfake",
@@ -161,7 +172,7 @@ def _read_metrics_file(path: Path) -> dict[str, Any] | None:
     return metrics if isinstance(metrics, dict) else None
 
 
-@lru_cache(maxsize=3)  # known and unseen pictures, voices
+@lru_cache(maxsize=4)  # known and unseen pictures, videos, voices
 def _read_json(path: Path, _modified_ns: int) -> Any:
     return json.loads(path.read_text())
 
@@ -190,18 +201,44 @@ def error_sentence(
         metrics: from `read_metrics`.
         verdict: of the file.
         model_sha256: of the model behind the verdict.
-        media: "image", "video" or "audio"; for videos only single pictures were measured.
-        unseen: from `read_unseen_metrics`; None if no kinds were left out. Recordings have no such file: all their
-            metrics are of generators and speakers left out.
+        media: "image", "video" or "audio".
+        unseen: from `read_unseen_metrics`; None if no kinds were left out. Only pictures have such a file.
     """
     unknown = "How often such a verdict is wrong has not been measured for this model."
     if not is_measured_with(metrics, model_sha256):
         return unknown
     sentence = _unseen_sentence(unseen, Verdict(verdict)) if MEDIA[media].unseen_metrics_file else None
-    sentence = sentence or _known_sentence(metrics, Verdict(verdict), media)
-    if sentence is None:
-        return unknown
-    return f"Whole videos were not measured, only single pictures. {sentence}" if media == "video" else sentence
+    return sentence or _known_sentence(metrics, Verdict(verdict), media) or unknown
+
+
+def experimental_sentence(metrics: Mapping[str, Any] | None, model_sha256: str) -> str:
+    """Return that verdicts on videos are experimental, and on how many they were measured; "" once enough were.
+
+    Args:
+        metrics: of videos, from `read_metrics`.
+        model_sha256: of the model behind the verdict.
+    """
+    clips = values_at(metrics, "clips") if is_measured_with(metrics, model_sha256) else {}
+    if not clips.get("n"):
+        return "Verdicts on videos are experimental: they were not measured for this model (n = 0)."
+    widths = [_interval_width(values_at(clips, rate)) for rate in ("false_alarms", "called_real")]
+    if max(widths) <= EXPERIMENTAL_WIDTH:
+        return ""
+    real, fake = (format_count(clips.get(count) or 0) for count in ("n_real", "n_fake"))
+    sentence = (
+        f"Verdicts on videos are experimental: only {real} real and {fake} deepfake videos were measured "
+        f"(n = {format_count(clips['n'])}), too few to know how often a verdict is wrong."
+    )
+    known = clips["n"] - (clips.get("n_unseen") or 0)
+    if not known:
+        return sentence
+    return f"{sentence} {format_count(known)} of them come from collections that the model was trained on."
+
+
+def _interval_width(measured: Mapping[str, Any]) -> float:
+    """Return the width of a rate's interval; 1, the widest, where it was not measured."""
+    low, high = measured.get("low"), measured.get("high")
+    return 1.0 if low is None or high is None else float(high) - float(low)
 
 
 def _unseen_sentence(unseen: Mapping[str, Any] | None, verdict: Verdict) -> str | None:
@@ -214,14 +251,14 @@ def _unseen_sentence(unseen: Mapping[str, Any] | None, verdict: Verdict) -> str 
 
 
 def _known_sentence(metrics: Mapping[str, Any] | None, verdict: Verdict, media: str) -> str | None:
-    keys, measured_files = (VOICES if media == "audio" else KNOWN_PICTURES)[verdict]
+    keys, measured_files = RATES_BY_MEDIUM[media][verdict]
     measured = values_at(metrics, *keys)
     if not {"value", "n"} <= measured.keys():
         return None
     range_words = format_interval({**measured, "n": None})
     outcome = OUTCOME_PHRASES[verdict] + (f" ({range_words})" if range_words else "")
     sentence = f"Of {format_count(measured['n'])} {measured_files}, {format_percent(measured['value'])} {outcome}."
-    return sentence if media == "audio" else f"{sentence} Other collections were not measured."
+    return f"{sentence} Other collections were not measured." if media == "image" else sentence
 
 
 def values_at(metrics: Mapping[str, Any] | None, *keys: str) -> Mapping[str, Any]:

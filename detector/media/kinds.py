@@ -25,7 +25,7 @@ class Medium:
         metrics_file: name of the file with the metrics measured on this medium.
         has_duration: it lasts: a player can play it, and its analysis takes longer than a request may.
         unseen_metrics_file: name of the file with the metrics on families and sources left out of training; None where
-            `metrics_file` holds nothing else.
+            there is no such file.
     """
 
     media_types: Mapping[str, str]
@@ -78,8 +78,7 @@ MEDIA = {
         item="video",
         class_names={"real": "real videos", "fake": "deepfakes"},
         cohort_phrase="",
-        metrics_file="metrics.json",  # of single pictures: whole videos were not measured
-        unseen_metrics_file="unseen_metrics.json",
+        metrics_file="video_metrics.json",
         has_duration=True,
     ),
     "audio": Medium(

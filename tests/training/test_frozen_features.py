@@ -122,7 +122,7 @@ def made_up_store(count=4000):
     )
 
 
-def test_sharpness_tells_nothing_in_a_batch_and_left_out_pictures_are_not_shown():
+def test_sharpness_does_not_predict_the_label_of_a_batch_and_left_out_pictures_are_not_shown():
     store = made_up_store()
     assert roc_auc(store.labels, store.sharpness) > 0.8
     chosen = np.arange(len(store.views)) % 3 > 0

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from training.image_statistics import contrast, noise, sharpness
+from training.image_statistics import contrast, effective_size, noise, sharpness
 
 
 def _noisy(size_px: int, sigma: float) -> np.ndarray:
@@ -47,3 +47,11 @@ def test_contrast_is_of_the_luminance() -> None:
     halves[:, 5:] = 200
     assert contrast(halves) == pytest.approx(100)
     assert contrast(np.full((10, 10, 3), (255, 0, 0), np.uint8)) == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("size_px", [48, 96])
+def test_the_effective_size_of_an_enlarged_face_is_about_its_own(size_px: int, portrait: np.ndarray) -> None:
+    face = cv2.resize(portrait[0:256, 100:356], (size_px, size_px), interpolation=cv2.INTER_AREA)
+    enlarged = cv2.resize(face, (192, 192), interpolation=cv2.INTER_CUBIC)
+    assert effective_size(enlarged) == pytest.approx(size_px, rel=0.25)
+    assert effective_size(np.zeros((20, 30, 3), np.uint8)) == 0

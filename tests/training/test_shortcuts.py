@@ -20,12 +20,17 @@ from training.shortcuts import (
     APPEARANCE_FEATURES,
     HISTORY_FEATURES,
     MAX_HISTORY_AUC,
+    MAX_STATISTICS_AUC,
+    STATISTICS,
     Measured,
     assess_history,
+    assess_statistics,
     measure_fed,
     measure_file,
     measure_pixels,
+    measure_stored_faces,
     separate,
+    separate_by_statistics,
 )
 
 pytestmark = pytest.mark.slow
@@ -43,6 +48,7 @@ def small_audit(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifests, "CACHE", tmp_path_factory.mktemp("cache"))
         patch.setattr(shortcuts, "AUDIT_PARTS", 10)
+        patch.setattr(shortcuts, "STATISTICS_PARTS", 5)
         patch.setattr(shortcuts, "AUDIT_FOLDS", 3)
         patch.setattr(shortcuts, "AUDIT_TREES", 10)
         patch.setattr(metrics, "RESAMPLES", 30)
@@ -91,7 +97,7 @@ def feed(examples):
 def test_history_that_reaches_the_network_ends_with_status_1_and_a_sentence(crops, audit, capsys):
     crops(lambda image: recompress(image, 20))
     with pytest.raises(SystemExit, match=r"FAILED: .* file history alone separates .* n 200; the limit"):
-        audit("--undamaged")
+        audit("--undamaged", "--check=history")
     printed = capsys.readouterr().out
     assert "| before, n 40 | after, n 200 |" in printed
     assert "\n| grid_frequency | file history |" in printed.split("strongest features alone, after")[1]
@@ -99,8 +105,59 @@ def test_history_that_reaches_the_network_ends_with_status_1_and_a_sentence(crop
 
 def test_equal_histories_pass(crops, audit, capsys):
     crops(lambda image: image)
-    audit("--self-blend=0", "--reconstruct=0")
+    audit("--self-blend=0", "--reconstruct=0", "--check=history")
     assert "Passed" in capsys.readouterr().out
+
+
+def blur(image):
+    return cv2.GaussianBlur(image, (0, 0), 1.5)
+
+
+def test_statistics_that_reach_the_network_are_reported_for_each_fold_with_status_1(crops, audit, capsys, tmp_path):
+    folded = [replace(example, fold=i // 20) for i, example in enumerate(crops(lambda image: image))]
+    for example in folded:
+        if example.label and example.fold == 0:
+            Image.fromarray(blur(np.asarray(Image.open(example.path)))).save(example.path)
+    write_manifest(tmp_path / "manifest.csv", folded)
+    with pytest.raises(SystemExit, match=r"^FAILED: .* n 200, of .* on all but fold 1; .* limit of 0\.55"):
+        audit("--undamaged", "--self-blend=0", "--reconstruct=0", "--check=statistics")
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    numbers = {(row[0], row[1]): (int(row[2]), float(row[3].split()[0])) for row in rows}
+    assert set(numbers) == {
+        (name, when) for name in ("all pictures", "all but fold 0", "all but fold 1") for when in ("before", "after")
+    }
+    assert [numbers[name, "before"][0] for name in ("all pictures", "all but fold 0", "all but fold 1")] == [40, 20, 20]
+    sharpness = {name: value for (name, when), (_, value) in numbers.items() if when == "after"}
+    assert sharpness["all but fold 1"] > 0.9 > sharpness["all pictures"] > sharpness["all but fold 0"]
+
+
+def test_a_number_separates_in_whichever_direction_it_does():
+    rng, labels = np.random.default_rng(0), np.arange(200) % 2
+    values = {name: rng.normal(size=200) for name in STATISTICS}
+    values["sharpness"] = rng.normal(-1.0 * labels)
+    values["noise"], values["contrast"] = labels + (first := rng.integers(0, 2, 200)), first * 1.0
+    found = separate_by_statistics(Measured(values, labels, np.arange(200) // 2))
+    assert found["sharpness"].low > 0.6
+    assert found["all"].value > max(found[name].value for name in STATISTICS)  # noise less contrast is the label
+    assert all(estimate.n == 200 and estimate.value >= 0.5 for name, estimate in found.items())
+
+
+def test_the_size_of_a_stored_face_is_that_of_its_box_and_no_scaling_changes_its_sharpness(crops):
+    examples = crops(lambda image: image)[:4]
+    faces = [LocatedFace(np.array([40, 30, 60, 80], np.float32), np.zeros((5, 2), np.float32))] * 4
+    measured = measure_stored_faces(examples, faces)
+    assert set(measured.values) == set(STATISTICS) and measured.values["face_size_px"].tolist() == [80] * 4
+    cut = np.asarray(Image.open(examples[0].path))[30:110, 30:110]
+    assert measured.values["sharpness"][0] == pytest.approx(shortcuts.sharpness(cut))
+
+
+@pytest.mark.parametrize("value", [MAX_STATISTICS_AUC - 0.01, MAX_STATISTICS_AUC + 0.01])
+def test_one_number_of_one_fold_decides(value):
+    found = {fold: dict.fromkeys([*STATISTICS, "all"], Estimate(0.51, 0.5, 0.53, 400)) for fold in "ab"}
+    found["b"]["noise"] = Estimate(value, value - 0.02, value + 0.02, 300)
+    passed, sentence = assess_statistics(found)
+    assert passed is (value <= MAX_STATISTICS_AUC)
+    assert "highest AUC of 10" in sentence and "n 300, of noise on b" in sentence
 
 
 def test_a_source_of_reals_with_a_history_of_its_own_is_separated(crops, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 import http.cookiejar
 import io
+import json
 import os
 import re
 import signal
@@ -94,6 +95,27 @@ def test_a_video_waits_is_claimed_and_gets_its_verdict(context, clip, real_detec
     assert kept.result["frames_seen"] == said.frames_seen >= 8
     assert f"analyses/{analysis_id}/thumbnail.jpg" in stored_files()
     assert not analyses.has_work() and analyses.claim() is None
+
+
+@needs_voice_model
+def test_the_page_of_a_video_calls_its_verdict_experimental_with_n(app, client, clip, real_detector, tmp_path):
+    app.config["VISUALIZATIONS"] = tmp_path
+    metrics = {"model": {"sha256_h5": real_detector.pictures.engine.model_sha256}}
+    address = client.upload(clip, "clip.mp4").location
+    with app.app_context():
+        run(analyses.claim(), real_detector)
+    for width, sentence in ((0.3, "only 9 real and 18 deepfake videos were measured (n = 27)"), (0.1, None)):
+        rate = {"value": 0, "low": 0, "high": width, "n": 9}
+        clips = {"n": 27, "n_real": 9, "n_fake": 18} | dict.fromkeys(("false_alarms", "called_real"), rate)
+        path = tmp_path / f"{width}"  # replaced, as the command does
+        path.write_text(json.dumps(metrics | {"clips": clips}))
+        os.utime(path, ns=(int(width * 100), int(width * 100)))
+        path.replace(tmp_path / "video_metrics.json")
+        page = client.get(address).text
+        assert ("Experimental." in page) is (sentence is not None)
+        assert sentence is None or sentence in page
+    (tmp_path / "video_metrics.json").unlink()
+    assert "Experimental." in client.get(address).text
 
 
 def test_the_analysis_that_has_waited_longest_is_first(context, clip):

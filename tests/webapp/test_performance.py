@@ -5,7 +5,15 @@ import pytest
 
 from detector import Verdict
 from detector.reports import KNOWN_PHRASE
-from webapp.performance import PLOTS, error_sentence, plots_in, read_metrics, read_unseen_metrics
+from webapp.performance import (
+    EXPERIMENTAL_WIDTH,
+    PLOTS,
+    error_sentence,
+    experimental_sentence,
+    plots_in,
+    read_metrics,
+    read_unseen_metrics,
+)
 
 MODEL = "5" * 64
 
@@ -150,7 +158,7 @@ def test_figures_of_kinds_left_out_take_the_place_of_those_of_known_collections(
     said = error_sentence(METRICS, str(verdict), MODEL, unseen=UNSEEN_METRICS)
     assert said.replace("\N{NO-BREAK SPACE}", " ") == sentence
     video = error_sentence(METRICS, str(verdict), MODEL, unseen=UNSEEN_METRICS, media="video")
-    assert video == f"Whole videos were not measured, only single pictures. {said}"
+    assert "not been measured" in video  # rates of pictures do not hold for videos
     assert "not been measured" in error_sentence(METRICS, str(verdict), "7" * 64, unseen=UNSEEN_METRICS)
     assert error_sentence(VOICE_METRICS, str(verdict), MODEL, unseen=UNSEEN_METRICS, media="audio") == error_sentence(
         VOICE_METRICS, str(verdict), MODEL, media="audio"
@@ -284,9 +292,78 @@ def test_a_voice_has_figures_of_its_own(verdict, words):
     assert "not been measured" in error_sentence(METRICS, str(verdict), MODEL, media="audio")
 
 
-def test_a_video_says_that_only_pictures_were_measured():
-    sentence = error_sentence(METRICS, "real", MODEL, media="video")
-    assert sentence.startswith("Whole videos were not measured") and "5.7% were wrongly called real" in sentence
+def rate(low, high, n):
+    return {"value": (low + high) / 2, "low": low, "high": high, "n": n}
+
+
+def video_metrics(*, width=0.33, n_unseen=27, model=MODEL):
+    """Return the metrics of 9 real and 18 fake videos; `width` of the interval of the rate of real ones."""
+    clips = {
+        "n": 27,
+        "n_real": 9,
+        "n_fake": 18,
+        "n_unseen": n_unseen,
+        "auc": rate(0.6, 0.9, 27),
+        "false_alarms": rate(0.0, width, 9),
+        "called_real": rate(0.06, 0.16, 18),
+        "inconclusive": rate(0.3, 0.6, 27),
+    }
+    tracks = {**clips, "n": 400, "n_real": 66, "n_fake": 334, "n_unseen": 301, "auc": rate(0.7, 0.8, 400)}
+    return {"model": {"sha256_h5": model}, "clips": clips, "tracks": tracks}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        (Verdict.DEEPFAKE, "Of 9 real videos, 16.5% were wrongly called a deepfake (95% interval 0.0% to 33.0%)."),
+        (Verdict.REAL, "Of 18 deepfake videos, 11.0% were wrongly called real"),
+        (Verdict.INCONCLUSIVE, "Of 27 labelled videos, 45.0% were inconclusive"),
+    ],
+)
+def test_a_video_has_figures_of_whole_videos_and_never_those_of_pictures(verdict, words):
+    assert words in error_sentence(video_metrics(), str(verdict), MODEL, media="video")
+    assert "not been measured" in error_sentence(METRICS, str(verdict), MODEL, media="video")
+
+
+def test_videos_are_experimental_while_an_interval_is_wider_than_20_points():
+    sentence = experimental_sentence(video_metrics(width=EXPERIMENTAL_WIDTH + 0.01), MODEL)
+    assert "experimental: only 9 real and 18 deepfake videos were measured (n = 27)" in sentence
+    assert experimental_sentence(video_metrics(width=EXPERIMENTAL_WIDTH - 0.01), MODEL) == ""
+    wide = video_metrics(width=0.1)
+    wide["clips"]["called_real"] = rate(0, EXPERIMENTAL_WIDTH + 0.01, 18)
+    assert "experimental" in experimental_sentence(wide, MODEL)
+
+
+def test_videos_of_known_collections_are_said_to_be_of_them():
+    sentence = experimental_sentence(video_metrics(n_unseen=25), MODEL)
+    assert "2 of them come from collections that the model was trained on" in sentence
+    assert "trained on" not in experimental_sentence(video_metrics(n_unseen=27), MODEL)
+
+
+@pytest.mark.parametrize(
+    "metrics", [None, {}, {"model": {"sha256_h5": MODEL}}, video_metrics(width=0.1, model="7" * 64)], ids=range(4)
+)
+def test_videos_that_were_not_measured_with_this_model_are_experimental(metrics):
+    assert "experimental" in experimental_sentence(metrics, MODEL) and "n = 0" in experimental_sentence(metrics, MODEL)
+
+
+def test_an_interval_that_is_missing_counts_as_the_widest():
+    metrics = video_metrics(width=0.1)
+    metrics["clips"]["false_alarms"] = None
+    assert "experimental" in experimental_sentence(metrics, MODEL)
+
+
+def test_the_performance_page_shows_the_performance_on_videos(client, figures):
+    folder = figures(METRICS)
+    assert "scripts/evaluate_videos.py" in client.get("/performance").text
+    (folder / "video_metrics.json").write_text(json.dumps(video_metrics()))
+    page = client.get("/performance").text.replace("\N{NO-BREAK SPACE}", " ").split('<h2 id="videos">')[1]
+    for words in ("Experimental.", "n = 27", ">Whole videos<", "16.5% (0.0% to 33.0%)", ">334<", ">301<"):
+        assert words in page.split('<h2 id="voices">')[0]
+    (folder / "video_metrics.json").write_text(json.dumps(video_metrics(width=0.1)))
+    os.utime(folder / "video_metrics.json", ns=(1, 1))
+    page = client.get("/performance").text.split('<h2 id="videos">')[1].split('<h2 id="voices">')[0]
+    assert "xperimental" not in page and "Whole videos" in page
 
 
 @pytest.mark.parametrize(
@@ -295,12 +372,13 @@ def test_a_video_says_that_only_pictures_were_measured():
         "{",
         "[]",
         {},
-        {"overall": None, "sources": [{}], "deliveries": {"a": None}},
+        {"overall": None, "sources": [{}], "deliveries": {"a": None}, "clips": [], "tracks": {"n": 3}},
         {**METRICS, "overall": {}, "confusion": {"real": {}}},
     ],
 )
 def test_the_performance_page_survives_whatever_it_finds(client, figures, metrics):
-    figures(metrics)
+    folder = figures(metrics)
+    (folder / "video_metrics.json").write_text((folder / "metrics.json").read_text())
     assert client.get("/performance").status_code == 200
 
 
