@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import pickle
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -171,6 +171,13 @@ class _Tensor:
         return np.lib.stride_tricks.as_strided(storage[self.offset :], self.shape, strides).copy()
 
 
+def _describe_tensor(
+    storage: tuple[np.dtype[Any], str], offset: int, shape: Sequence[int], strides: Sequence[int], *_: Any
+) -> _Tensor:
+    dtype, key = storage
+    return _Tensor(dtype, key, offset, tuple(shape), tuple(strides))
+
+
 class _Unpickler(pickle.Unpickler):
     """Knows the few names that a list of weights consists of, and refuses all others."""
 
@@ -178,7 +185,7 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return lambda storage, offset, shape, strides, *_: _Tensor(*storage, offset, tuple(shape), tuple(strides))
+            return _describe_tensor
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if module == "torch" and name in self._DTYPES:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,7 @@ class FeatureStore:
                 self.features[rows] = run_session(session, np.stack(crops))
                 self.features.flush()
                 self.sharpness.flush()
-                count = json.dumps(first + len(crops))
-                replace_file(done, lambda part, count=count: part.write_text(count))
+                replace_file(done, partial(_write_text, json.dumps(first + len(crops))))
                 progress.update(len(crops))
 
 
@@ -142,7 +142,7 @@ class FeatureBatches:
     """Training batches of stored features, each a function of the settings and its number alone.
 
     Half of a batch is real, half fake, and each fake has about the sharpness of the real beside it, so that
-    sharpness does not predict the label. Sources are weighted as in `BatchGenerator`. A proportion of the fakes is made.
+    sharpness does not predict the label. Sources are weighted as in `BatchGenerator`. Some of the fakes are made.
 
     Args:
         store: the features of all folds.
@@ -217,7 +217,7 @@ class _Pool:
         self._cumulated = np.cumsum(weights) / self.mass if len(rows) else weights
 
     def draw(self, rng: np.random.Generator) -> int:
-        return int(self.rows[min(np.searchsorted(self._cumulated, rng.random()), len(self.rows) - 1)])
+        return int(self.rows[min(int(np.searchsorted(self._cumulated, rng.random())), len(self.rows) - 1)])
 
 
 def _load_view(view: View, batches: BatchGenerator, seed: int) -> np.ndarray:
@@ -226,11 +226,15 @@ def _load_view(view: View, batches: BatchGenerator, seed: int) -> np.ndarray:
     return batches.load_sample(plan)[0]
 
 
-def _open_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _open_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
     """Map an array on disk, made on first use."""
     if not path.is_file():
         replace_file(path, lambda part: np.lib.format.open_memmap(part, "w+", dtype, shape).flush())
-    return np.load(path, mmap_mode="r+")
+    return np.lib.format.open_memmap(path, "r+")
+
+
+def _write_text(text: str, path: Path) -> None:
+    path.write_text(text)
 
 
 def _digest(examples: list[Example], settings: TrainingSettings, lower: Any) -> str:

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from detector.results import ModelError
-from training.networks import ARCHITECTURES, DECODERS, NETWORKS, average_networks, build_autoencoder, build_network
+from training.networks import (
+    ARCHITECTURES,
+    DECODERS,
+    NETWORKS,
+    average_networks,
+    build_autoencoder,
+    build_network,
+    split_network,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -93,7 +101,9 @@ def test_pixels_are_scaled_as_the_published_weights_need(name, networks):
 
     module = {"efficientnetv2b0": "imagenet_utils", "densenet121": "densenet", "resnet50": "resnet"}.get(name, name)
     pixels = np.random.default_rng(0).integers(0, 256, (1, 4, 4, 3)).astype(np.float32)
-    if name == "efficientnetv2b0":
+    if ARCHITECTURES[name].lite_variant is not None:
+        wanted = (pixels - 127) / 128
+    elif name == "efficientnetv2b0":
         wanted = keras.src.applications.imagenet_utils.preprocess_input(pixels.copy(), mode="torch")
     else:
         wanted = getattr(keras.applications, module).preprocess_input(pixels.copy())
@@ -144,3 +154,29 @@ def test_networks_of_two_sizes_are_not_averaged(networks):
 def test_an_autoencoder_keeps_the_size(decoder):
     network = build_autoencoder(decoder, 64)
     assert network.output_shape == (None, 64, 64, 3) and network.count_params() < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [("efficientnet_lite0", "block4_add"), ("mobilenet", "conv_pw_11_relu"), ("resnet50", "conv3_block4_out")],
+)
+def test_the_parts_of_a_split_network_give_what_the_whole_gives(name, layer, networks):
+    lower, upper = split_network(networks[name], layer)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype(np.float32)
+    whole, parts = networks[name](pixels, training=False), upper(lower(pixels, training=False), training=False)
+    assert set(whole) == set(parts)
+    for key, values in whole.items():
+        np.testing.assert_allclose(np.asarray(parts[key]), np.asarray(values), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("efficientnet_lite0", "nowhere"),
+        ("efficientnet_lite0", "block12_expand"),
+        ("densenet121", "conv2_block1_1_conv"),
+    ],
+)
+def test_a_network_is_split_only_where_all_features_pass(name, layer, networks):
+    with pytest.raises(ModelError, match=f"cannot be split after a layer '{layer}'"):
+        split_network(networks[name], layer)
