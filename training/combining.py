@@ -10,13 +10,13 @@ from detector.models.engines import KerasEngine
 from detector.models.spec import ModelSpec
 from detector.results import ModelError
 from training.calibrating import UNCALIBRATED
-from training.networks import average_networks
+from training.networks import average_networks, member_networks
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def combine(paths: list[Path]) -> tuple[Any, ModelSpec]:
-    """Load models and average their logits.
+    """Load models and average their logits; the members of a combined model count as models of their own.
 
     Args:
         paths: model.h5 files, trained on crops of the same size and margin.
@@ -30,10 +30,24 @@ def combine(paths: list[Path]) -> tuple[Any, ModelSpec]:
     engines = [KerasEngine(path) for path in paths]
     if len({engine.spec.face.crop_margin for engine in engines}) > 1:
         raise ModelError("Models that are combined must be trained on crops of the same margin.")
-    network = average_networks([engine.network for engine in engines])
+    network = average_networks([member for engine in engines for member in member_networks(engine.network)])
     last = engines[-1].spec
-    members = [{"sha256": engine.model_sha256, **engine.spec.training} for engine in engines]
+    members = [account for engine in engines for account in _member_accounts(engine)]
     names = ("sources", "fit", "tune", "curve", "date")
     account: dict[str, Any] = {name: last.training[name] for name in names if name in last.training}
     spec = ModelSpec("ensemble", last.input, UNCALIBRATED, {**account, "members": members})
     return network, spec
+
+
+def learned_sources(account: Any) -> set[str]:
+    """Return the sources in an account of training, and in those of the members and weights that it names."""
+    parts = list(account.values()) if isinstance(account, dict) else account if isinstance(account, list) else []
+    found: set[str] = set().union(*map(learned_sources, parts))
+    if isinstance(account, dict) and isinstance(account.get("sources"), dict):
+        found |= {name.rpartition(" ")[0] for name in account["sources"]}  # "dfdc fake"
+    return found
+
+
+def _member_accounts(engine: KerasEngine) -> list[dict[str, Any]]:
+    account = engine.spec.training
+    return list(account.get("members") or [{"sha256": engine.model_sha256, **account}])

@@ -16,6 +16,8 @@ import cv2
 
 from detector.models.spec import file_sha256, read_spec
 from training.ablation import score_once, train_into
+from training.calibrating import save_model
+from training.combining import combine, learned_sources
 from training.manifests import ROOT, Example, read_manifest
 from training.runs import replace_file, settings_digest
 from training.scoring import read_score_rows, write_scores
@@ -45,6 +47,9 @@ class CrossValidationOptions(SettingsOptions):
     """Folds to leave out, each in a run of its own; by default all that the manifest has."""
     most_per_source: WholeNumber = 0
     """Score at most this many real and this many fake pictures of a source, drawn by group; 0 scores all."""
+    member: Path | None = None
+    """Average each fold's network with this model, as combine.py does, and score only families and sources that the
+    model has not learned from."""
     only_tables: bool = False
     """Train and score nothing: compute the figures again, from unseen_scores.csv and the calibration of --model."""
     model: Path = MODEL
@@ -77,7 +82,9 @@ def cross_validate(options: CrossValidationOptions) -> None:
     else:
         settings = options.complete()
         runs = options.runs or default_runs(settings)
-        rows = score_folds(settings, runs, options.folds, most_per_source=options.most_per_source)
+        rows = score_folds(
+            settings, runs, options.folds, most_per_source=options.most_per_source, member=options.member
+        )
         options.out.mkdir(parents=True, exist_ok=True)
         replace_file(scores, partial(write_scores, rows))
         account = UnseenAccount(describe_settings(settings), calibration_within_limits(rows))
@@ -87,7 +94,12 @@ def cross_validate(options: CrossValidationOptions) -> None:
 
 
 def score_folds(
-    settings: TrainingSettings, runs: Path, folds: tuple[int, ...] = (), *, most_per_source: int = 0
+    settings: TrainingSettings,
+    runs: Path,
+    folds: tuple[int, ...] = (),
+    *,
+    most_per_source: int = 0,
+    member: Path | None = None,
 ) -> list[Row]:
     """Score the pictures of each fold, after each degradation, by a network that has not learned from the fold.
 
@@ -96,6 +108,7 @@ def score_folds(
         runs: folder of the runs; a finished fold in it is not trained or scored again.
         folds: by default all that the manifest has.
         most_per_source: of `draw_per_source`; 0 scores all pictures.
+        member: model to average each fold's network with; what it has learned from is not scored.
 
     Raises:
         SystemExit: the manifest cannot be cross-validated, or a folder holds a run with other settings.
@@ -104,12 +117,15 @@ def score_folds(
     parts = read_folds(manifest)
     if unknown := set(folds) - set(parts):
         raise SystemExit(f"The manifest {manifest} has no fold {min(unknown)}; its folds are {_listed(parts)}.")
+    unlearned = exclude_learned(parts, read_spec(member).training) if member else parts
     cv2.setNumThreads(1)  # the pools are the parallelism
     rows: list[Row] = []
     for fold in sorted(set(folds or parts)):
         print(f"fold {fold}: {len(parts[fold])} pictures left out", flush=True)
         model = train_into(runs / f"fold{fold}", leave_out(settings, parts, fold))
-        rows += score_once(model, draw_per_source(parts[fold], most_per_source), manifest.parent)
+        if member:
+            model = combine_into(model.parent / f"with-{file_sha256(member)[:12]}", [member, model])
+        rows += score_once(model, draw_per_source(unlearned[fold], most_per_source), manifest.parent)
     return rows
 
 
@@ -141,6 +157,42 @@ def read_folds(manifest: Path) -> dict[int, list[Example]]:
                 "it must be in one, so that a network has not learned from it."
             )
     return dict(sorted(folds.items()))
+
+
+def exclude_learned(folds: Mapping[int, list[Example]], account: Mapping[str, Any]) -> dict[int, list[Example]]:
+    """Return each fold without the families of fakes and the sources of reals that a model has learned from.
+
+    A family counts as learned if any of its sources is; a source of reals also if its name continues that of a learned
+    one, as the clips of a collection do.
+
+    Args:
+        folds: pictures by fold.
+        account: of the model's training.
+
+    Raises:
+        SystemExit: the account names no source, so that nothing is known to be left out.
+    """
+    learned = learned_sources(account)
+    if not learned:
+        raise SystemExit("The account of the member's training names no source, so what it has not seen is unknown.")
+    pictures = [picture for examples in folds.values() for picture in examples]
+    families = {picture.family for picture in pictures if picture.label and picture.source in learned}
+
+    def is_learned(picture: Example) -> bool:
+        if picture.label:
+            return picture.family in families
+        return picture.source.startswith(tuple(learned))
+
+    return {fold: [e for e in examples if not is_learned(e)] for fold, examples in folds.items()}
+
+
+def combine_into(folder: Path, models: list[Path]) -> Path:
+    """Combine models into a model.h5 in a folder, or find the one that an earlier call made."""
+    model = folder / "model.h5"
+    if not model.is_file():
+        folder.mkdir(exist_ok=True)
+        save_model(model, *combine(models))
+    return model
 
 
 def draw_per_source(examples: list[Example], most: int) -> list[Example]:

@@ -57,6 +57,7 @@ ARCHITECTURES = {
     **{f"efficientnet_lite{variant}": Architecture("", PIXEL_SCALING, lite_variant=variant) for variant in MULTIPLIERS},
 }
 NETWORKS = ("cnn", *ARCHITECTURES)
+MEMBER = "member"  # begins the names of the networks inside a combined one
 CNN_CHANNELS = (32, 64, 128)
 # Kinds of upsampling, and how many times an autoencoder of each halves and doubles the picture.
 DECODERS = {"nearest": 3, "transposed": 2, "shuffle": 3}
@@ -156,7 +157,7 @@ def average_networks(networks: list[keras.Model]) -> keras.Model:
     pixels = keras.Input(networks[0].input_shape[1:], name="pixels")
     members = []
     for number, network in enumerate(networks):
-        member = keras.Model(network.input, network.output, name=f"member{number}")
+        member = keras.Model(network.input, network.output, name=f"{MEMBER}{number}")
         members.append(_apply_mirrored(member, pixels) if number % 2 else member(pixels))
     outputs = {"logit": _mean([member["logit"] for member in members], "logit")}
     if all("class_map" in member for member in members):
@@ -165,6 +166,12 @@ def average_networks(networks: list[keras.Model]) -> keras.Model:
         maps = [keras.layers.UpSampling2D(side // m["class_map"].shape[1])(m["class_map"]) for m in members]
         outputs["class_map"] = _mean(maps, "class_map")
     return keras.Model(pixels, outputs, name="ensemble")
+
+
+def member_networks(network: keras.Model) -> list[keras.Model]:
+    """Return the networks that `average_networks` combined, or the network itself."""
+    members = [layer for layer in network.layers if layer.name.startswith(MEMBER)]
+    return sorted(members, key=lambda layer: layer.name) or [network]
 
 
 def build_autoencoder(decoder: str, size_px: int) -> keras.Model:
@@ -220,9 +227,7 @@ def load_body(body: keras.Model, path: str | Path) -> None:
     try:
         if not str(path).endswith(".weights.h5"):
             whole = keras.models.load_model(path, compile=False)
-            members = [layer for layer in whole.layers if layer.name.startswith("member")]
-            last = max(members, key=lambda layer: layer.name, default=whole)
-            body.set_weights(last.get_layer("body").get_weights())
+            body.set_weights(member_networks(whole)[-1].get_layer("body").get_weights())
             return
         with warnings.catch_warnings():
             # Keras only warns about some layers missing in the file, and leaves them random.

@@ -30,6 +30,7 @@ from detector.results import DetectorError, Reason, TrackFrame, Verdict
 from detector.verdicts import classify, decide
 from detector.videos.detect import detect_video
 from detector.videos.tracks import MIN_TRACK_FRAMES, fuse_frames, robust_mean
+from training.combining import learned_sources
 from training.manifests import Example, read_manifest
 from training.runs import replace_file
 from training.scoring import score
@@ -227,17 +228,8 @@ def join_tracks(pictures: Iterable[Row], calibration: Calibration) -> list[Row]:
 
 def is_unseen(detector: PictureDetector, source: str) -> bool:
     """Return whether a network has not learned from a source, by the account of its training and of its parts."""
-    learned = _learned_sources(detector.engine.spec.training)
+    learned = learned_sources(detector.engine.spec.training)
     return bool(learned) and source not in learned
-
-
-def _learned_sources(account: Any) -> set[str]:
-    """Return the sources in an account of training, and in those of the members and weights that it names."""
-    parts = list(account.values()) if isinstance(account, dict) else account if isinstance(account, list) else []
-    found: set[str] = set().union(*map(_learned_sources, parts))
-    if isinstance(account, dict) and isinstance(account.get("sources"), dict):
-        found |= {name.rpartition(" ")[0] for name in account["sources"]}  # "dfdc fake"
-    return found
 
 
 def decide_row(row: Row, calibration: Calibration) -> Row:

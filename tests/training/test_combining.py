@@ -5,7 +5,7 @@ from detector.models.engines import KerasEngine
 from detector.models.spec import FaceInput, ModelSpec, file_sha256
 from detector.results import ModelError
 from training.calibrating import UNCALIBRATED, save_model
-from training.combining import combine
+from training.combining import combine, learned_sources
 from training.networks import build_network
 from training.settings import trained_network
 
@@ -56,3 +56,23 @@ def test_a_run_starts_from_the_last_member_of_a_combined_model(models, tmp_path)
 def test_models_of_other_crops_are_refused(models):
     with pytest.raises(ModelError, match="same margin"):
         combine(models[1:])
+
+
+def test_members_of_a_combined_model_count_singly(models, tmp_path):
+    save_model(tmp_path / "pair.h5", *combine(models[:2]))
+    save_model(tmp_path / "three.h5", *combine([tmp_path / "pair.h5", models[0]]))
+    three = KerasEngine(tmp_path / "three.h5")
+    crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    plain = KerasEngine(models[0]).run(crops)[0]
+    mirrored = KerasEngine(models[1]).run(np.ascontiguousarray(crops[:, :, ::-1]))[0]
+    np.testing.assert_allclose(three.run(crops)[0], (plain + mirrored + plain) / 3, atol=1e-6)
+    assert [member["seed"] for member in three.spec.training["members"]] == [0, 1, 0]
+
+
+def test_learned_sources_are_found_in_members_and_earlier_weights():
+    account = {
+        "sources": {"new york real": 2, "swaps fake": 3},
+        "members": [{"sources": {"first real": 1}, "before": {"sources": {"oldest fake": 1}}}, {"date": "today"}],
+    }
+    assert learned_sources(account) == {"new york", "swaps", "first", "oldest"}
+    assert learned_sources({"sources": None, "before": None}) == set()

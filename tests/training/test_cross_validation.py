@@ -15,7 +15,13 @@ from detector.models.calibration import Calibration
 from detector.models.spec import file_sha256, read_spec, write_spec
 from scripts import cross_validate as command
 from training import ablation, cross_validation, unseen_tables
-from training.cross_validation import CrossValidationOptions, draw_per_source, leave_out, read_folds
+from training.cross_validation import (
+    CrossValidationOptions,
+    draw_per_source,
+    exclude_learned,
+    leave_out,
+    read_folds,
+)
 from training.fitting import load_training_data
 from training.manifests import Example, read_manifest, write_manifest
 from training.scoring import SCORE_COLUMNS, read_score_rows
@@ -228,3 +234,17 @@ def test_whole_groups_are_drawn_up_to_a_number_per_source():
     whole = {picture.group for picture in drawn}
     assert [p for p in pictures if p.group in whole] == drawn == draw_per_source(pictures, 10)
     assert draw_per_source(pictures, 0) == pictures
+
+
+def picture(label, source, family, fold):
+    return Example(Path(f"{source}-{family}.png"), label, source, family, source, "train", "", family, fold)
+
+
+def test_what_a_member_has_learned_from_is_not_scored():
+    seen, other, new = picture(1, "faces", "swap", 0), picture(1, "web", "swap", 0), picture(1, "web", "gan", 1)
+    reals = [picture(0, "faces", "", 0), picture(0, "faces_clips", "", 0), picture(0, "street", "", 1)]
+    folds = {0: [seen, other, *reals[:2]], 1: [new, reals[2]]}
+    account = {"members": [{"sources": {"faces real": 3, "faces fake": 2}}]}
+    assert exclude_learned(folds, account) == {0: [], 1: [new, reals[2]]}
+    with pytest.raises(SystemExit, match="what it has not seen is unknown"):
+        exclude_learned(folds, {"date": "today"})
