@@ -87,7 +87,10 @@ def cross_validate(options: CrossValidationOptions) -> None:
         )
         options.out.mkdir(parents=True, exist_ok=True)
         replace_file(scores, partial(write_scores, rows))
-        account = UnseenAccount(describe_settings(settings), calibration_within_limits(rows))
+        described = describe_settings(settings) | (
+            {"member_sha256": file_sha256(options.member)} if options.member else {}
+        )
+        account = UnseenAccount(described, calibration_within_limits(rows))
     metrics = measure_unseen(rows, account)
     replace_file(metrics_file, lambda part: part.write_text(json.dumps(metrics, indent=1) + "\n"))
     print_unseen(metrics)
