@@ -19,9 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detector.pictures.detect import REFERENCE_SCORES_FILE
 from detector.results import DetectorError
-from training.calibrating import calibrate, calibrate_from_scores
+from training.calibrating import calibrate, calibrate_and_refer
 from training.manifests import read_manifest, split_train_calibration
 from training.settings import DEFAULT_MANIFEST, MODEL, parse_command
 from training.unseen_scores import read_unseen_scores
@@ -44,8 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     command = parse_command(CalibrateCommand, argv, __doc__)
     try:
         if command.scores:
-            reference_scores = REFERENCE_SCORES_FILE if command.model.resolve() == MODEL else None
-            calibrate_from_scores(command.model, read_unseen_scores(command.scores), reference_scores=reference_scores)
+            calibrate_and_refer(command.model, read_unseen_scores(command.scores))
         else:
             calibrate(command.model, split_train_calibration(read_manifest(command.manifest))[1])
     except DetectorError as error:

@@ -1,6 +1,7 @@
 """Combine several trained models into one whose logit is the mean of theirs, and calibrate it.
 
     python scripts/combine.py ONE.h5 OTHER.h5 --manifest FACES.csv
+    python scripts/combine.py ONE.h5 OTHER.h5 --scores visualizations/unseen_scores.csv
 
 The models must take crops of the same size and margin. Export and evaluate afterwards, as after training.
 """
@@ -14,10 +15,11 @@ from pathlib import Path
 import tyro
 
 from detector.results import DetectorError
-from training.calibrating import write_calibrated
+from training.calibrating import calibrate_and_refer, save_model, write_calibrated
 from training.combining import combine
 from training.manifests import read_manifest, split_train_calibration
 from training.settings import DEFAULT_MANIFEST, MODEL, parse_command
+from training.unseen_scores import read_unseen_scores
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class CombineCommand:
     """Model files that train.py wrote."""
     manifest: Path = DEFAULT_MANIFEST
     """CSV file of labelled pictures, for the calibration."""
+    scores: Path | None = None
+    """CSV file of scores of kinds left out, to calibrate on instead."""
     out: Path = MODEL
     """Model file to write."""
 
@@ -39,9 +43,14 @@ class CombineCommand:
 def main(argv: Sequence[str] | None = None) -> None:
     """Combine, calibrate and write the models."""
     command = parse_command(CombineCommand, argv, __doc__)
-    _, calibration_examples = split_train_calibration(read_manifest(command.manifest))
     try:
-        write_calibrated(command.out, *combine(list(command.models)), calibration_examples)
+        if command.scores:
+            rows = read_unseen_scores(command.scores)
+            save_model(command.out, *combine(list(command.models)))
+            calibrate_and_refer(command.out, rows)
+        else:
+            _, calibration_examples = split_train_calibration(read_manifest(command.manifest))
+            write_calibrated(command.out, *combine(list(command.models)), calibration_examples)
     except DetectorError as error:
         raise SystemExit(str(error)) from error
     print(f"wrote {command.out}; next: python scripts/export.py")

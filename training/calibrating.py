@@ -16,13 +16,14 @@ import numpy as np
 from detector.media.degradations import TIERS
 from detector.models.calibration import Calibration
 from detector.models.spec import ModelSpec, file_sha256, read_spec, write_spec
-from detector.pictures.detect import load_picture_detector
+from detector.pictures.detect import REFERENCE_SCORES_FILE, load_picture_detector
 from detector.results import Reason, Verdict
 from detector.verdicts import decide
 from training.exporting import export
 from training.manifests import Example
 from training.runs import replace_file
 from training.scoring import score
+from training.settings import MODEL
 from training.thresholds import MIN_SOURCE, UNSEEN_LIMITS, ErrorLimits, choose_thresholds, fit_line, source_floor
 from training.unseen_scores import unseen_reference_scores
 
@@ -99,6 +100,11 @@ def calibrate_from_scores(
         table = unseen_reference_scores(usable, calibration, file_sha256(path))
         replace_file(reference_scores, table.write)
     return calibration
+
+
+def calibrate_and_refer(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Do `calibrate_from_scores`, and write the reference scores too if the model is the project's own."""
+    calibrate_from_scores(path, rows, reference_scores=REFERENCE_SCORES_FILE if path.resolve() == MODEL else None)
 
 
 def _usable_rows(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:

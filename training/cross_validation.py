@@ -128,7 +128,10 @@ def score_folds(
         model = train_into(runs / f"fold{fold}", leave_out(settings, parts, fold))
         if member:
             model = combine_into(model.parent / f"with-{file_sha256(member)[:12]}", [member, model])
-        rows += score_once(model, draw_per_source(unlearned[fold], most_per_source), manifest.parent)
+        drawn = draw_per_source(unlearned[fold], most_per_source)
+        paths = {example.path.relative_to(manifest.parent).as_posix() for example in drawn}
+        # An earlier call may have scored more.
+        rows += [row for row in score_once(model, drawn, manifest.parent) if row["path"] in paths]
     return rows
 
 

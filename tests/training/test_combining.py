@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from detector.models.engines import KerasEngine
-from detector.models.spec import FaceInput, ModelSpec, file_sha256
+from detector.models.spec import FaceInput, ModelSpec, file_sha256, read_spec
 from detector.results import ModelError
+from scripts import combine as command
 from training.calibrating import UNCALIBRATED, save_model
 from training.combining import combine, learned_sources
 from training.networks import build_network
@@ -76,3 +77,14 @@ def test_learned_sources_are_found_in_members_and_earlier_weights():
     }
     assert learned_sources(account) == {"new york", "swaps", "first", "oldest"}
     assert learned_sources({"sources": None, "before": None}) == set()
+
+
+def test_a_combined_model_is_calibrated_on_scores_of_kinds_left_out(models, tmp_path, monkeypatch):
+    rows = [{"logit": 1.0}]
+    calibrated = []
+    monkeypatch.setattr(command, "read_unseen_scores", lambda path: rows)
+    monkeypatch.setattr(command, "calibrate_and_refer", lambda path, found: calibrated.append((path, found)))
+    out = tmp_path / "out.h5"
+    command.main([*map(str, models[:2]), "--scores", "unseen_scores.csv", "--out", str(out)])
+    assert calibrated == [(out, rows)]
+    assert read_spec(out).network == "ensemble" and len(read_spec(out).training["members"]) == 2

@@ -78,8 +78,8 @@ def test_thresholds_keep_the_limits_of_kinds_left_out():
 
 def test_one_command_writes_line_thresholds_and_reference_scores(model, tmp_path, monkeypatch, capsys):
     table, scores = tmp_path / "face.reference_scores.json", write_rows(tmp_path / "unseen.csv", made_rows())
-    monkeypatch.setattr(command, "MODEL", model)
-    monkeypatch.setattr(command, "REFERENCE_SCORES_FILE", table)
+    monkeypatch.setattr(calibrating, "MODEL", model)
+    monkeypatch.setattr(calibrating, "REFERENCE_SCORES_FILE", table)
     command.main(["--model", str(model), "--scores", str(scores)])
     spec, found = read_spec(model), read_reference_scores(table)
     assert spec.calibration == fit_calibration(made_rows(), UNSEEN_LIMITS)
@@ -92,7 +92,7 @@ def test_one_command_writes_line_thresholds_and_reference_scores(model, tmp_path
 
 
 def test_another_model_leaves_the_shipped_reference_scores(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "REFERENCE_SCORES_FILE", tmp_path / "face.reference_scores.json")
+    monkeypatch.setattr(calibrating, "REFERENCE_SCORES_FILE", tmp_path / "face.reference_scores.json")
     command.main(["--model", str(model), "--scores", str(write_rows(tmp_path / "unseen.csv", made_rows()))])
     assert read_spec(model).training["calibrated_on"] == "unseen"
     assert not (tmp_path / "face.reference_scores.json").exists()
