@@ -1,9 +1,8 @@
 """Combine several trained models into one whose logit is the mean of theirs, and calibrate it.
 
     python scripts/combine.py ONE.h5 OTHER.h5 --manifest FACES.csv
-    python scripts/combine.py ONE.h5 OTHER.h5 --scores visualizations/unseen_scores.csv
 
-The models must take crops of the same size and margin. Export and evaluate afterwards, as after training.
+The models must take crops of the same size and margin. Export and evaluate afterwards.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from detector.results import DetectorError
 from training.calibrating import calibrate_and_refer, save_model, write_calibrated
 from training.combining import combine
 from training.manifests import read_manifest, split_train_calibration
-from training.settings import DEFAULT_MANIFEST, MODEL, parse_command
+from training.settings import DEFAULT_MANIFEST, MODEL, WholeNumber, parse_command
 from training.unseen_scores import read_unseen_scores
 
 
@@ -28,6 +27,8 @@ class CombineCommand:
 
     models: tyro.conf.Positional[tuple[Path, ...]]
     """Model files that train.py wrote."""
+    members: tuple[WholeNumber, ...] = ()
+    """Numbers of the networks to combine, counted from 0 over all models; by default all."""
     manifest: Path = DEFAULT_MANIFEST
     """CSV file of labelled pictures, for the calibration."""
     scores: Path | None = None
@@ -46,11 +47,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         if command.scores:
             rows = read_unseen_scores(command.scores)
-            save_model(command.out, *combine(list(command.models)))
+            save_model(command.out, *combine(list(command.models), command.members))
             calibrate_and_refer(command.out, rows)
         else:
             _, calibration_examples = split_train_calibration(read_manifest(command.manifest))
-            write_calibrated(command.out, *combine(list(command.models)), calibration_examples)
+            write_calibrated(command.out, *combine(list(command.models), command.members), calibration_examples)
     except DetectorError as error:
         raise SystemExit(str(error)) from error
     print(f"wrote {command.out}; next: python scripts/export.py")

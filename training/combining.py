@@ -15,24 +15,29 @@ from training.networks import average_networks, member_networks
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-def combine(paths: list[Path]) -> tuple[Any, ModelSpec]:
+def combine(paths: list[Path], chosen: tuple[int, ...] = ()) -> tuple[Any, ModelSpec]:
     """Load models and average their logits; the members of a combined model count as models of their own.
 
     Args:
         paths: model.h5 files, trained on crops of the same size and margin.
+        chosen: numbers of the networks to combine, counted from 0 over all models; by default all.
 
     Returns:
         The Keras network, and its spec, which is not calibrated.
 
     Raises:
-        ModelError: a model cannot be read, or the models need different crops.
+        ModelError: a model cannot be read, there is no network of a chosen number, or the models need different crops.
     """
     engines = [KerasEngine(path) for path in paths]
     if len({engine.spec.face.crop_margin for engine in engines}) > 1:
         raise ModelError("Models that are combined must be trained on crops of the same margin.")
-    network = average_networks([member for engine in engines for member in member_networks(engine.network)])
+    networks = [network for engine in engines for network in member_networks(engine.network)]
+    accounts = [account for engine in engines for account in _member_accounts(engine)]
+    if unknown := set(chosen) - set(range(len(networks))):
+        raise ModelError(f"There is no network {min(unknown)}; the models hold {len(networks)}, counted from 0.")
+    places = chosen or range(len(networks))
+    network, members = average_networks([networks[i] for i in places]), [accounts[i] for i in places]
     last = engines[-1].spec
-    members = [account for engine in engines for account in _member_accounts(engine)]
     names = ("sources", "fit", "tune", "curve", "date")
     account: dict[str, Any] = {name: last.training[name] for name in names if name in last.training}
     spec = ModelSpec("ensemble", last.input, UNCALIBRATED, {**account, "members": members})

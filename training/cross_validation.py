@@ -50,6 +50,8 @@ class CrossValidationOptions(SettingsOptions):
     member: Path | None = None
     """Average each fold's network with this model, as combine.py does, and score only families and sources that the
     model has not learned from."""
+    members: tuple[WholeNumber, ...] = ()
+    """Numbers of the networks to average, counted from 0, the fold's last; by default all."""
     only_tables: bool = False
     """Train and score nothing: compute the figures again, from unseen_scores.csv and the calibration of --model."""
     model: Path = MODEL
@@ -82,9 +84,7 @@ def cross_validate(options: CrossValidationOptions) -> None:
     else:
         settings = options.complete()
         runs = options.runs or default_runs(settings)
-        rows = score_folds(
-            settings, runs, options.folds, most_per_source=options.most_per_source, member=options.member
-        )
+        rows = score_folds(settings, runs, options)
         options.out.mkdir(parents=True, exist_ok=True)
         replace_file(scores, partial(write_scores, rows))
         described = describe_settings(settings) | (
@@ -96,39 +96,30 @@ def cross_validate(options: CrossValidationOptions) -> None:
     print_unseen(metrics)
 
 
-def score_folds(
-    settings: TrainingSettings,
-    runs: Path,
-    folds: tuple[int, ...] = (),
-    *,
-    most_per_source: int = 0,
-    member: Path | None = None,
-) -> list[Row]:
+def score_folds(settings: TrainingSettings, runs: Path, options: CrossValidationOptions) -> list[Row]:
     """Score the pictures of each fold, after each degradation, by a network that has not learned from the fold.
 
     Args:
         settings: completed, of all runs.
         runs: folder of the runs; a finished fold in it is not trained or scored again.
-        folds: by default all that the manifest has.
-        most_per_source: of `draw_per_source`; 0 scores all pictures.
-        member: model to average each fold's network with; what it has learned from is not scored.
+        options: which folds and pictures to score, and the model to average each fold's network with.
 
     Raises:
         SystemExit: the manifest cannot be cross-validated, or a folder holds a run with other settings.
     """
     manifest = Path(settings.manifest)
     parts = read_folds(manifest)
-    if unknown := set(folds) - set(parts):
+    if unknown := set(options.folds) - set(parts):
         raise SystemExit(f"The manifest {manifest} has no fold {min(unknown)}; its folds are {_listed(parts)}.")
-    unlearned = exclude_learned(parts, read_spec(member).training) if member else parts
+    unlearned = exclude_learned(parts, read_spec(options.member).training) if options.member else parts
     cv2.setNumThreads(1)  # the pools are the parallelism
     rows: list[Row] = []
-    for fold in sorted(set(folds or parts)):
+    for fold in sorted(set(options.folds or parts)):
         print(f"fold {fold}: {len(parts[fold])} pictures left out", flush=True)
         model = train_into(runs / f"fold{fold}", leave_out(settings, parts, fold))
-        if member:
-            model = combine_into(model.parent / f"with-{file_sha256(member)[:12]}", [member, model])
-        drawn = draw_per_source(unlearned[fold], most_per_source)
+        if options.member:
+            model = combine_into(model, options.member, options.members)
+        drawn = draw_per_source(unlearned[fold], options.most_per_source)
         paths = {example.path.relative_to(manifest.parent).as_posix() for example in drawn}
         # An earlier call may have scored more.
         rows += [row for row in score_once(model, drawn, manifest.parent) if row["path"] in paths]
@@ -192,13 +183,20 @@ def exclude_learned(folds: Mapping[int, list[Example]], account: Mapping[str, An
     return {fold: [e for e in examples if not is_learned(e)] for fold, examples in folds.items()}
 
 
-def combine_into(folder: Path, models: list[Path]) -> Path:
-    """Combine models into a model.h5 in a folder, or find the one that an earlier call made."""
-    model = folder / "model.h5"
-    if not model.is_file():
+def combine_into(model: Path, member: Path, chosen: tuple[int, ...] = ()) -> Path:
+    """Average a fold's model with another one in a folder beside it, or find what an earlier call made.
+
+    Args:
+        model: model.h5 of the fold.
+        member: the other model; its networks come first.
+        chosen: of `combine`.
+    """
+    folder = model.parent / "-".join(["with", file_sha256(member)[:12], *map(str, chosen)])
+    combined = folder / model.name
+    if not combined.is_file():
         folder.mkdir(exist_ok=True)
-        save_model(model, *combine(models))
-    return model
+        save_model(combined, *combine([member, model], chosen))
+    return combined
 
 
 def draw_per_source(examples: list[Example], most: int) -> list[Example]:

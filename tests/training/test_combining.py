@@ -88,3 +88,11 @@ def test_a_combined_model_is_calibrated_on_scores_of_kinds_left_out(models, tmp_
     command.main([*map(str, models[:2]), "--scores", "unseen_scores.csv", "--out", str(out)])
     assert calibrated == [(out, rows)]
     assert read_spec(out).network == "ensemble" and len(read_spec(out).training["members"]) == 2
+
+
+def test_networks_are_chosen_by_their_number_over_all_models(models, tmp_path):
+    save_model(tmp_path / "pair.h5", *combine(models[:2]))
+    _, spec = combine([tmp_path / "pair.h5", models[0]], (1, 2))
+    assert [member["seed"] for member in spec.training["members"]] == [1, 0]
+    with pytest.raises(ModelError, match="There is no network 3; the models hold 3"):
+        combine([tmp_path / "pair.h5", models[0]], (0, 3))
