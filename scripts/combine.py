@@ -45,13 +45,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Combine, calibrate and write the models."""
     command = parse_command(CombineCommand, argv, __doc__)
     try:
+        combined = combine(list(command.models), command.members)
         if command.scores:
-            rows = read_unseen_scores(command.scores)
-            save_model(command.out, *combine(list(command.models), command.members))
-            calibrate_and_refer(command.out, rows)
+            save_model(command.out, *combined)
+            calibrate_and_refer(command.out, read_unseen_scores(command.scores))
         else:
-            _, calibration_examples = split_train_calibration(read_manifest(command.manifest))
-            write_calibrated(command.out, *combine(list(command.models), command.members), calibration_examples)
+            write_calibrated(command.out, *combined, split_train_calibration(read_manifest(command.manifest))[1])
     except DetectorError as error:
         raise SystemExit(str(error)) from error
     print(f"wrote {command.out}; next: python scripts/export.py")
