@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detector.results import DetectorError
-from training.calibrating import calibrate, calibrate_and_refer
+from training.calibrating import calibrate, calibrate_from_scores, reference_scores_file
 from training.manifests import read_manifest, split_train_calibration
 from training.settings import DEFAULT_MANIFEST, MODEL, parse_command
 from training.unseen_scores import read_unseen_scores
@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     command = parse_command(CalibrateCommand, argv, __doc__)
     try:
         if command.scores:
-            calibrate_and_refer(command.model, read_unseen_scores(command.scores))
+            rows = read_unseen_scores(command.scores)
+            calibrate_from_scores(command.model, rows, reference_scores=reference_scores_file(command.model))
         else:
             calibrate(command.model, split_train_calibration(read_manifest(command.manifest))[1])
     except DetectorError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 import tyro
 
 from detector.results import DetectorError
-from training.calibrating import calibrate_and_refer, save_model, write_calibrated
+from training.calibrating import write_calibrated, write_calibrated_on_scores
 from training.combining import combine
 from training.manifests import read_manifest, split_train_calibration
 from training.settings import DEFAULT_MANIFEST, MODEL, WholeNumber, parse_command
@@ -45,10 +45,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Combine, calibrate and write the models."""
     command = parse_command(CombineCommand, argv, __doc__)
     try:
+        rows = read_unseen_scores(command.scores) if command.scores else None
         combined = combine(list(command.models), command.members)
-        if command.scores:
-            save_model(command.out, *combined)
-            calibrate_and_refer(command.out, read_unseen_scores(command.scores))
+        if rows:
+            write_calibrated_on_scores(command.out, *combined, rows)
         else:
             write_calibrated(command.out, *combined, split_train_calibration(read_manifest(command.manifest))[1])
     except DetectorError as error:

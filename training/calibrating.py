@@ -102,11 +102,6 @@ def calibrate_from_scores(
     return calibration
 
 
-def calibrate_and_refer(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Do `calibrate_from_scores`, and write the reference scores too if the model is the project's own."""
-    calibrate_from_scores(path, rows, reference_scores=REFERENCE_SCORES_FILE if path.resolve() == MODEL else None)
-
-
 def _usable_rows(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
     """Return the rows of pictures that a verdict is given for, and print how many of the `count` pictures those are."""
     rows = [row for row in rows if not EXCLUSION_REASONS & set(row["reasons"].split(";"))]
@@ -200,3 +195,17 @@ def write_calibrated(path: Path, network: Any, spec: ModelSpec, examples: list[E
         save_model(part, network, spec)
         calibrate(part, examples)
         part.replace(path)
+
+
+def write_calibrated_on_scores(path: Path, network: Any, spec: ModelSpec, rows: list[dict[str, Any]]) -> None:
+    """Do the same on scores of families and sources left out."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        save_model(part, network, spec)
+        calibrate_from_scores(part, rows, reference_scores=reference_scores_file(path))
+        part.replace(path)
+
+
+def reference_scores_file(model: Path) -> Path | None:
+    """Return the file of the reference scores that belongs to the project's own model; other models have none."""
+    return REFERENCE_SCORES_FILE if model.resolve() == MODEL else None

@@ -5,6 +5,7 @@ from detector.models.engines import KerasEngine
 from detector.models.spec import FaceInput, ModelSpec, file_sha256, read_spec
 from detector.results import ModelError
 from scripts import combine as command
+from training import calibrating
 from training.calibrating import UNCALIBRATED, save_model
 from training.combining import combine, learned_sources
 from training.networks import build_network
@@ -80,14 +81,22 @@ def test_learned_sources_are_found_in_members_and_earlier_weights():
 
 
 def test_a_combined_model_is_calibrated_on_scores_of_kinds_left_out(models, tmp_path, monkeypatch):
-    rows = [{"logit": 1.0}]
-    calibrated = []
+    rows, calibrated = [{"logit": 1.0}], []
     monkeypatch.setattr(command, "read_unseen_scores", lambda path: rows)
-    monkeypatch.setattr(command, "calibrate_and_refer", lambda path, found: calibrated.append((path, found)))
+    monkeypatch.setattr(
+        calibrating, "calibrate_from_scores", lambda path, found, reference_scores: calibrated.append(found)
+    )
     out = tmp_path / "out.h5"
     command.main([*map(str, models[:2]), "--scores", "unseen_scores.csv", "--out", str(out)])
-    assert calibrated == [(out, rows)]
+    assert calibrated == [rows]
     assert read_spec(out).network == "ensemble" and len(read_spec(out).training["members"]) == 2
+
+
+def test_a_model_stays_if_the_new_one_cannot_be_calibrated(models, tmp_path):
+    before = models[0].read_bytes()
+    with pytest.raises(SystemExit, match="There is no"):
+        command.main([*map(str, models[:2]), "--scores", str(tmp_path / "none.csv"), "--out", str(models[0])])
+    assert models[0].read_bytes() == before
 
 
 def test_networks_are_chosen_by_their_number_over_all_models(models, tmp_path):
