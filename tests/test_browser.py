@@ -18,7 +18,7 @@ expect = playwright.expect
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 ANALYSIS_MS = 120_000  # a busy machine is slow
-VERDICT = re.compile("This is a (Real|Deepfake) [A-Z][a-z]+!|Inconclusive")
+VERDICT = re.compile("This is a (Real|Deepfake) [A-Z][a-z]+!|Inconclusive|Could not be checked: .+")
 
 pytestmark = [
     pytest.mark.browser,

@@ -98,7 +98,8 @@ class BoxedFace:
         box: the face box, in pixels of the picture.
         crop: the square under its heat map.
         radius: of the box's corners.
-        label: number or verdict with the probability.
+        label: number or verdict with the probability; the number alone for an excluded face.
+        is_checked: the face is not excluded, so its score has a meaning.
     """
 
     number: int
@@ -106,6 +107,7 @@ class BoxedFace:
     crop: Box
     radius: float
     label: Label
+    is_checked: bool
 
 
 @dataclass(frozen=True)
@@ -290,10 +292,12 @@ def boxed_faces(record: Record) -> Iterator[BoxedFace]:
     unit = max(width / PICTURE_WIDTH_PX, height / PICTURE_HEIGHT_PX)  # a pixel of the page in pixels of the picture
     for number, face in reversed(list(enumerate(faces, 1))):
         probability = format_probability(face["probability"])
+        is_checked = not face.get("reasons")  # faces of the first versions have none
         text = f"{probability} fake" if len(faces) == 1 else f"{number} · {probability}"
+        text = text if is_checked else str(number)
         box = Box(*face["box"])
         label = _face_label(box, text, unit, width, height)
-        yield BoxedFace(number, box, Box(*face["crop_box"]), 6 * unit, label)
+        yield BoxedFace(number, box, Box(*face["crop_box"]), 6 * unit, label, is_checked)
 
 
 def _face_label(box: Box, text: str, unit: float, width: float, height: float) -> Label:

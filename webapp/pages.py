@@ -25,6 +25,7 @@ from werkzeug.wsgi import FileWrapper
 
 from detector import Verdict
 from detector.media import MEDIA
+from detector.reports import was_checked
 from detector.results import ERROR_CLASS_BY_VERDICT
 from webapp import analyses, drawings, evidence, page_files, uploads
 from webapp.forms import UploadForm
@@ -100,6 +101,7 @@ def result(analysis_id: str) -> str:
         analysis=analysis,
         result=record,
         medium=MEDIA[analysis.media],
+        is_checked=was_checked(record["reasons"]),
         sample=SAMPLES.get(analysis.sample or ""),
         rates=rates,
         verdict_rates=[rate for rate in rates if rate["kind"] in ERROR_CLASS_BY_VERDICT[verdict]],

@@ -10,6 +10,8 @@ from detector.reports.phrases import (
     format_face_sizes,
     headline,
     reason_sentence,
+    suggestion_sentence,
+    was_checked,
 )
 from detector.reports.report import Evidence
 from detector.reports.verification import verify_bundle
@@ -25,5 +27,7 @@ __all__ = [
     "format_face_sizes",
     "headline",
     "reason_sentence",
+    "suggestion_sentence",
     "verify_bundle",
+    "was_checked",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from detector.media import MEDIA
@@ -14,16 +14,27 @@ HEADLINES = {
     Verdict.DEEPFAKE: "This is a Deepfake {}!",
     Verdict.INCONCLUSIVE: "Inconclusive",
 }
+UNCHECKED_HEADLINE = "Could not be checked: {}"
+# Reasons for which nothing could be checked: as they end the headline. A score under one of them means nothing.
+UNCHECKED_PHRASES = {
+    Reason.NO_FACE: "no face found",
+    Reason.TOO_SMALL: "the face is too small",
+    Reason.TOO_BLURRED: "the face is too blurred",
+    Reason.TOO_DARK: "the face is too dark",
+    Reason.DRAWING: "it seems to be a drawing",
+    Reason.TOO_FEW_FRAMES: "no face is in view long enough",
+    Reason.TOO_SHORT: "too little speech",
+    Reason.SILENT: "there is no sound",
+    Reason.NOISY: "noise or music covers the voice",
+    Reason.NO_SPEECH: "no speech found",
+}
 REASONS = {
-    Reason.NO_FACE: "No face was found, and the detector was trained on faces only. The score of the whole picture "
-    "decides nothing.",
+    Reason.NO_FACE: "No face was found, and the detector was trained on faces only.",
     Reason.TOO_SMALL: "The face is too small in this picture: it has too few pixels to distinguish a real one from a "
-    "fake. Try a larger copy.",
-    Reason.TOO_BLURRED: "The face is too blurred: the fine detail that distinguishes a real one from a fake is gone. "
-    "Try a sharper copy.",
-    Reason.TOO_DARK: "The face is too dark to be checked. Try a brighter copy.",
-    Reason.TOO_MANY_FACES: "There are so many faces that one of them scores high by chance. Crop the picture to the "
-    "person you mean.",
+    "fake.",
+    Reason.TOO_BLURRED: "The face is too blurred: the fine detail that distinguishes a real one from a fake is gone.",
+    Reason.TOO_DARK: "The face is too dark to be checked.",
+    Reason.TOO_MANY_FACES: "There are so many faces that one of them scores high by chance.",
     Reason.DRAWING: "This seems to be a drawing or a painting; the detector was trained on photographs only.",
     Reason.BETWEEN_THRESHOLDS: "The score lies between the two thresholds, where the model is wrong too often to "
     "decide.",
@@ -35,6 +46,21 @@ REASONS = {
     Reason.NOISY: "Noise or music covers the voice.",
     Reason.NO_SPEECH: "No speech was found in this recording.",
 }
+SUGGESTIONS = {  # what to try instead
+    Reason.NO_FACE: "Try a file that shows the face larger and from the front.",
+    Reason.TOO_SMALL: "Try a larger copy, or the original picture before it was shrunk.",
+    Reason.TOO_BLURRED: "Try a sharper copy, or the original file from the camera.",
+    Reason.TOO_DARK: "Try a brighter copy.",
+    Reason.TOO_MANY_FACES: "Crop the picture to the person you mean.",
+    Reason.DRAWING: "Try a photograph of the person.",
+    Reason.BETWEEN_THRESHOLDS: "Try a larger or unedited copy.",
+    Reason.UNSTABLE: "Try the original file, before it was saved again.",
+    Reason.TOO_FEW_FRAMES: "Try a longer part of the video in which the face stays in view.",
+    Reason.TOO_SHORT: "Try a longer part of the recording.",
+    Reason.SILENT: "Check whether the file plays with sound, and try another copy.",
+    Reason.NOISY: "Try a part without music or noise.",
+    Reason.NO_SPEECH: "Try a part in which one person speaks clearly.",
+}
 TAIL_PHRASES = {"real": "this high or higher", "fake": "this low or lower"}  # a score at least as wrong, by class
 SHORT_TAIL_PHRASES = {"real": "this high", "fake": "this low"}
 # Where the files of an error rate come from, by class.
@@ -43,14 +69,27 @@ KNOWN_PHRASE = "of the collections it was trained on"
 METHOD_NAMES = {"class_map": "Class activation map", "grad_cam": "Grad-CAM", "lime": "LIME"}
 
 
-def headline(verdict: str, media: str = "image") -> str:
-    """Return the headline of a verdict."""
+def was_checked(reasons: Iterable[str]) -> bool:
+    """Return whether a file, face or voice with these reasons was checked at all, so that its score has a meaning."""
+    return UNCHECKED_PHRASES.keys().isdisjoint(map(Reason, reasons))
+
+
+def headline(verdict: str, media: str = "image", reasons: Iterable[str] = ()) -> str:
+    """Return the headline of a verdict, or the first reason why nothing could be checked."""
+    unchecked = [UNCHECKED_PHRASES[Reason(reason)] for reason in reasons if not was_checked([reason])]
+    if unchecked:
+        return UNCHECKED_HEADLINE.format(unchecked[0])
     return HEADLINES[Verdict(verdict)].format(MEDIA[media].noun)
 
 
 def reason_sentence(reason: str) -> str:
     """Return a reason for an inconclusive verdict as a sentence."""
     return REASONS[Reason(reason)]
+
+
+def suggestion_sentence(reason: str) -> str:
+    """Return what to try when there is no verdict for this reason."""
+    return SUGGESTIONS[Reason(reason)]
 
 
 def method_name(method: str) -> str:

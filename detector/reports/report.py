@@ -24,6 +24,8 @@ from detector.reports.phrases import (
     headline,
     method_name,
     reason_sentence,
+    suggestion_sentence,
+    was_checked,
 )
 from detector.results import ERROR_CLASS_BY_VERDICT, Face, PictureDetection, Verdict
 from detector.text import format_bytes, format_count, format_datetime, format_percent, format_probability, sanitize_text
@@ -121,7 +123,7 @@ def make_report(evidence: Evidence, *, version: str) -> Report:
     detection = evidence.detection
     return Report(
         verdict=detection.verdict,
-        headline=headline(detection.verdict),
+        headline=headline(detection.verdict, reasons=detection.reasons),
         paragraphs=tuple(_summary(detection)),
         sections=(
             _picture_section(evidence),
@@ -138,6 +140,10 @@ def make_report(evidence: Evidence, *, version: str) -> Report:
 
 
 def _summary(detection: PictureDetection) -> Iterator[str]:
+    if not was_checked(detection.reasons):
+        for reason in detection.reasons:
+            yield f"{reason_sentence(reason)} {suggestion_sentence(reason)}"
+        return
     yield f"The probability that it is a deepfake is {format_probability(detection.probability)}."
     yield "This assumes that half of such pictures are fake. If fakes are rarer, the true probability is lower."
     yield from (reason_sentence(reason) for reason in detection.reasons)
@@ -167,7 +173,7 @@ def _draw_pictures(evidence: Evidence) -> Iterator[ReportPicture]:
     image, faces = evidence.detection.image, evidence.detection.faces
     boxes = [(str(number), face.box) for number, face in enumerate(faces, 1)]
     yield ReportPicture(_draw(image, boxes, []), _boxes_sentence(evidence.detection))
-    heat = [(face.heatmap, face.crop_box) for face in faces if face.heatmap is not None]
+    heat = [(face.heatmap, face.crop_box) for face in faces if face.heatmap is not None and was_checked(face.reasons)]
     if heat:
         caption = "The class activation map: warm colours mark evidence of a fake; no colour means none was found."
         yield ReportPicture(_draw(image, boxes, heat), caption)
@@ -194,14 +200,15 @@ def _face_section(detection: PictureDetection) -> Section:
 def _describe_face(face: Face) -> str:
     x, y, w, h = face.box
     left, top, side, _ = face.crop_box
-    words = [
-        f"probability of being fake {format_probability(face.probability)} (logit {face.logit:.4f})",
+    words = [f"not used for the verdict: {reason_sentence(reason)}" for reason in face.reasons]
+    if was_checked(face.reasons):
+        words.append(f"probability of being fake {format_probability(face.probability)} (logit {face.logit:.4f})")
+    if face.detection_score is not None:
+        words.append(f"face finder's confidence {format_percent(face.detection_score)}")
+    words += [
         f"left {x}, top {y}, {w} × {h} pixels",
         f"the network's input is the square at left {left}, top {top}, side {side} pixels",
     ]
-    if face.detection_score is not None:
-        words.insert(1, f"face finder's confidence {format_percent(face.detection_score)}")
-    words += [f"not used for the verdict: {reason_sentence(reason)}" for reason in face.reasons]
     return "; ".join(words)
 
 
@@ -254,13 +261,16 @@ def _origin_section(provenance: Provenance) -> Section:
 def _method_section(evidence: Evidence, version: str) -> Section:
     spec = evidence.spec
     line = spec.calibration
-    facts = (
+    score_facts = (
         ("Real up to", format_probability(line.threshold_real)),
         ("Deepfake from", format_probability(line.threshold_fake)),
-        ("Network", f"{spec.network}, {spec.face.size_px} × {spec.face.size_px} pixels of each face"),
-        ("Crop", f"a square of {spec.face.crop_margin:g} times the longer side of the face box"),
         ("Probability", f"1 / (1 + exp(-({line.slope:.6g} × logit {line.intercept:+.6g})))"),
         ("Logit", f"{evidence.detection.logit:.6f}"),
+    )
+    facts = (
+        *(score_facts if was_checked(evidence.detection.reasons) else ()),
+        ("Network", f"{spec.network}, {spec.face.size_px} × {spec.face.size_px} pixels of each face"),
+        ("Crop", f"a square of {spec.face.crop_margin:g} times the longer side of the face box"),
         ("Face finder", finder_settings()),
         ("SHA-256 of the model", evidence.detection.model_sha256),
         ("Version of the detector", version),

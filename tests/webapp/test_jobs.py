@@ -368,7 +368,7 @@ def wait_until(condition):
 
 
 on_linux = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="Processes are listed in /proc.")
-DONE = "This is a Real|This is a Deepfake|Inconclusive"
+DONE = "This is a Real|This is a Deepfake|Inconclusive|Could not be checked"
 
 
 @on_linux

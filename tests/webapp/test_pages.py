@@ -223,7 +223,7 @@ def test_several_faces_are_numbered(client, astronaut):
 
 def test_a_picture_without_a_face_is_inconclusive_and_says_so(client):
     page = client.get(client.upload(saved(Image.new("RGB", (300, 200), "teal"))).location).text
-    assert "<h1>Inconclusive</h1>" in page and "No face was found" in page
+    assert "<h1>Could not be checked: no face found</h1>" in page and "No face was found" in page
     assert 'class="box"' not in page and "/files/heatmap-" not in page
     assert 'id="explanation"' not in page and 'id="robustness"' not in page and 'id="provenance"' in page
 

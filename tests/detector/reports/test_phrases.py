@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from detector.evidence import EXPLANATION_METHODS
@@ -11,6 +13,8 @@ from detector.reports.phrases import (
     headline,
     method_name,
     reason_sentence,
+    suggestion_sentence,
+    was_checked,
 )
 from detector.results import ERROR_CLASS_BY_VERDICT, Reason, Verdict
 
@@ -36,9 +40,23 @@ def test_every_verdict_has_a_headline(verdict, media, words):
 
 
 @pytest.mark.parametrize("reason", Reason)
+def test_a_headline_says_what_could_not_be_checked(reason):
+    words = headline("inconclusive", "image", [str(reason)])
+    undecided = (Reason.BETWEEN_THRESHOLDS, Reason.UNSTABLE, Reason.TOO_MANY_FACES)
+    assert was_checked([reason]) is (reason in undecided) is (words == "Inconclusive")
+    assert words == "Inconclusive" or re.fullmatch("Could not be checked: [a-z ]+", words)
+
+
+def test_the_first_reason_why_nothing_was_checked_is_in_the_headline():
+    reasons = [Reason.BETWEEN_THRESHOLDS, Reason.TOO_DARK, Reason.DRAWING]
+    assert headline("inconclusive", reasons=reasons) == "Could not be checked: the face is too dark"
+    assert not was_checked(reasons) and was_checked([])
+
+
+@pytest.mark.parametrize("reason", Reason)
 def test_every_reason_is_sentences_of_at_most_25_words(reason):
-    text = reason_sentence(str(reason))
-    assert text.endswith(".") and all(len(sentence.split()) <= 25 for sentence in text.split(". "))
+    for text in (reason_sentence(str(reason)), suggestion_sentence(str(reason))):
+        assert text.endswith(".") and all(len(sentence.split()) <= 25 for sentence in text.split(". "))
 
 
 def test_every_explanation_method_has_a_name():

@@ -2,6 +2,7 @@ import base64
 import html
 import io
 import re
+import zipfile
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -12,6 +13,7 @@ from PIL import Image
 from detector.evidence import DegradedScore, DeletionCheck, RobustnessResult, robustness_sentence
 from detector.provenance.findings import read_provenance
 from detector.record import CheckedExplanation
+from detector.reports.bundle import build_bundle
 from detector.reports.phrases import KNOWN_PHRASE
 from detector.reports.rendering import render_html, render_pdf
 from detector.reports.report import Entry, Evidence, Section, make_report
@@ -121,8 +123,29 @@ def test_a_picture_without_a_face(evidence):
         evidence, faces=(), error_rates=(), verdict=Verdict.INCONCLUSIVE, reasons=(Reason.NO_FACE,)
     )
     report = report_on(changed)
+    assert report.headline == "Could not be checked: no face found"
     assert "No face was found in this picture." in list(words_of(report))
+    assert not NUMBERS.search("\n".join(words_of(report)))
     assert render_html(report) and render_pdf(report)
+
+
+def maps_in(bundle):
+    return [name for name in zipfile.ZipFile(io.BytesIO(bundle)).namelist() if name.startswith("maps/")]
+
+
+NUMBERS = re.compile("logit|probability|Real up to|Deepfake from|scored this", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("reason", [Reason.TOO_SMALL, Reason.TOO_BLURRED, Reason.TOO_DARK, Reason.DRAWING])
+def test_what_was_not_checked_has_no_number_and_no_map(evidence, reason):
+    face = replace(evidence.detection.faces[0], reasons=(reason,))
+    assert face.heatmap is not None
+    changed = with_detection(evidence, faces=(face,), error_rates=(), verdict=Verdict.INCONCLUSIVE, reasons=(reason,))
+    report = report_on(changed)
+    assert report.headline.startswith("Could not be checked: ")
+    assert not NUMBERS.search("\n".join(words_of(report))) and len(report.sections[0].pictures) == 1
+    assert NUMBERS.search("\n".join(words_of(report_on(evidence))))
+    assert not maps_in(build_bundle(changed)) and maps_in(build_bundle(evidence))
 
 
 def pixels(picture):
