@@ -15,7 +15,6 @@ from detector.reports import (
     format_face_sizes,
     headline,
     reason_sentence,
-    suggestion_sentence,
     was_checked,
 )
 from detector.text import (
@@ -110,7 +109,6 @@ FILTERS = (
     work_progress,
     short_verdict,
     reason_sentence,
-    suggestion_sentence,
     was_checked,
     degradation_name,
     degradation_label,

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -18,13 +19,14 @@ from detector.pictures.faces import finder_settings
 from detector.provenance.findings import Provenance
 from detector.record import CheckedExplanation
 from detector.reports.phrases import (
+    advice,
     error_rate_origin,
     error_rate_sentence,
     format_face_sizes,
     headline,
     method_name,
     reason_sentence,
-    suggestion_sentence,
+    verdict_error_sentence,
     was_checked,
 )
 from detector.results import ERROR_CLASS_BY_VERDICT, Face, PictureDetection, Verdict
@@ -126,7 +128,9 @@ def make_report(evidence: Evidence, *, version: str) -> Report:
         headline=headline(detection.verdict, reasons=detection.reasons),
         paragraphs=tuple(_summary(detection)),
         sections=(
+            Section("What to do now", paragraphs=advice(detection.verdict, reasons=detection.reasons)),
             _picture_section(evidence),
+            *([_score_section(detection)] if was_checked(detection.reasons) else []),
             *([_face_section(detection)] if detection.faces else []),
             *([_explanation_section(evidence.explanations)] if evidence.explanations else []),
             *([_robustness_section(evidence.robustness)] if evidence.robustness else []),
@@ -142,19 +146,30 @@ def make_report(evidence: Evidence, *, version: str) -> Report:
 def _summary(detection: PictureDetection) -> Iterator[str]:
     if not was_checked(detection.reasons):
         for reason in detection.reasons:
-            yield f"{reason_sentence(reason)} {suggestion_sentence(reason)}"
+            yield reason_sentence(reason)
         return
-    yield f"The probability that it is a deepfake is {format_probability(detection.probability)}."
-    yield "This assumes that half of such pictures are fake. If fakes are rarer, the true probability is lower."
+    yield verdict_error_sentence(_verdict_rates(detection))
     yield from (reason_sentence(reason) for reason in detection.reasons)
-    rates = [vars(rate) for rate in detection.error_rates if rate.kind in ERROR_CLASS_BY_VERDICT[detection.verdict]]
+    yield "This is our estimate: a hint and no proof."
+
+
+def _verdict_rates(detection: PictureDetection) -> list[dict[str, Any]]:
+    """Return the error rates that belong to the verdict, as a record holds them."""
+    return [vars(rate) for rate in detection.error_rates if rate.kind in ERROR_CLASS_BY_VERDICT[detection.verdict]]
+
+
+def _score_section(detection: PictureDetection) -> Section:
+    return Section("Details of the score", paragraphs=tuple(_describe_score(detection)))
+
+
+def _describe_score(detection: PictureDetection) -> Iterator[str]:
+    yield f"The probability that it is a deepfake is {format_probability(detection.probability)}."
+    yield "This assumes that half of such pictures are fake. If fakes are rarer, the true chance is lower."
+    rates = _verdict_rates(detection)
     yield from (error_rate_sentence(rate) for rate in rates)
     if rates:
         size = format_face_sizes(rates[0])
         yield f"This size is a face of {size}; a range in brackets is the 95% interval. {error_rate_origin(rates[0])}"
-    else:
-        yield "How often such a verdict is wrong has not been measured for this picture."
-    yield "A verdict is a hint and no proof."
 
 
 def _picture_section(evidence: Evidence) -> Section:

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from detector.record import to_record
-from detector.reports import suggestion_sentence
+from detector.reports import UNMEASURED, advice, suggestion_sentence
 from detector.reports.phrases import UNCHECKED_PHRASES
 from detector.results import (
+    HISTOGRAM_BIN_EDGES,
+    ErrorRate,
     Face,
     PictureDetection,
     Reason,
@@ -75,7 +77,7 @@ def show(app, client):
         with client.session_transaction() as session:
             session["visitor"] = VISITOR
         with app.app_context():
-            db.session.add(Upload(sha256=SHA256, reference_count=1, size_bytes=9, media_type=MEDIA_TYPES[media]))
+            db.session.merge(Upload(sha256=SHA256, reference_count=1, size_bytes=9, media_type=MEDIA_TYPES[media]))
             analysis = Analysis(
                 **{"visitor": VISITOR, "upload_sha256": SHA256, "filename": "it.file", "media": media},
                 **{"verdict": str(detection.verdict), "probability": detection.probability},
@@ -137,3 +139,33 @@ def test_unchecked_sound_beside_a_checked_face_has_no_number(show):
 def test_the_latest_results_say_what_was_not_checked(show, client):
     show(picture(faces=[], reasons=[Reason.NO_FACE]))
     assert "Not checked" in client.get("/").text and "Inconclusive</span>" not in client.get("/").text
+
+
+def rate(kind, share, *, unseen=True):
+    bins = (0,) * (len(HISTOGRAM_BIN_EDGES) - 2) + (200,)
+    return ErrorRate(kind, 200, share, share / 2, 2 * share, 0, None, bins, unseen=unseen)
+
+
+@pytest.mark.parametrize("make", [picture, voice])
+def test_one_error_sentence_stands_under_the_headline(show, make):
+    page = show(make("real", probability=0.1, rates=[rate("real", 0.3), rate("fake", 0.12)]))
+    found = re.search('</h1> <p class="verdict-error">(.*?)</p>', page)[1]
+    assert re.fullmatch(r"On kinds of fakes it had not seen, 12 of 100 \w+( \w+)? (looked|sounded) this real\.", found)
+    assert "of 1,000" not in page.partition('id="advice"')[0]
+
+
+def test_without_rates_the_page_says_that_they_were_not_measured(show):
+    assert f'<p class="verdict-error">{UNMEASURED}</p>' in show(picture("real", probability=0.1))
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+@pytest.mark.parametrize("make", [picture, voice, video])
+def test_a_page_says_what_to_do(show, make, verdict):
+    reasons = [Reason.BETWEEN_THRESHOLDS] if verdict is Verdict.INCONCLUSIVE else []
+    page = show(make(verdict, reasons=reasons))
+    lines = re.findall("<li>(.*?)</li>", re.search('<ol class="advice">.*?</ol>', page)[0])
+    said = advice(verdict, make(verdict).media, reasons)
+    assert [line.split("<")[0].strip() for line in lines] == list(said)
+    assert (re.findall('href="https://(.*?)"', page) != []) is (make is not voice)
+    assert '<p class="estimate">Our estimate</p> <h1>' in page
+    assert "Our estimate" not in show(make(verdict, reasons=[Reason.NO_FACE]))

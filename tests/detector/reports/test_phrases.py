@@ -6,7 +6,9 @@ from detector.evidence import EXPLANATION_METHODS
 from detector.media import MEDIA
 from detector.reports.phrases import (
     METHOD_NAMES,
+    SEARCHES,
     TAIL_PHRASES,
+    advice,
     error_rate_origin,
     error_rate_sentence,
     format_face_sizes,
@@ -14,6 +16,7 @@ from detector.reports.phrases import (
     method_name,
     reason_sentence,
     suggestion_sentence,
+    verdict_error_sentence,
     was_checked,
 )
 from detector.results import ERROR_CLASS_BY_VERDICT, Reason, Verdict
@@ -100,6 +103,52 @@ def test_an_error_rate_is_a_sentence_with_its_origin_n_and_interval(changed, sen
 def test_an_error_rate_of_recordings_names_recordings():
     sentence = error_rate_sentence(RATE, "audio").replace("\N{NO-BREAK SPACE}", " ")
     assert sentence == f"Of 1,204 held-out real recordings {KNOWN}, 2.1% (1.4% to 3.1%) scored this high or higher."
+
+
+FAKES = {**RATE, "kind": "fake", "share": 0.0871, "high": 0.1054}
+
+
+@pytest.mark.parametrize(
+    ("rates", "media", "sentence"),
+    [
+        ([FAKES], "image", "9 of 100 deepfakes looked this real, measured only on the collections it was trained on."),
+        (
+            [{**FAKES, "unseen": True}],
+            "image",
+            "On kinds of fakes it had not seen, 9 of 100 deepfakes looked this real.",
+        ),
+        (
+            [{**RATE, "unseen": True}],
+            "video",
+            "On sources it had not seen, 2 of 100 real videos looked this fake.",
+        ),
+        (
+            [{**RATE, "unseen": True}, {**FAKES, "unseen": True}],
+            "audio",
+            "On kinds and sources it had not seen, 2 of 100 real recordings sounded this fake and "
+            "9 of 100 fake recordings sounded this real.",
+        ),
+        (
+            [{**RATE, "share": 0.0, "high": 0.042}],
+            "image",
+            "At most 5 of 100 real pictures looked this fake, measured only on the collections it was trained on.",
+        ),
+        ([], "image", "How often such a verdict is wrong has not been measured for this model."),
+    ],
+)
+def test_one_sentence_says_how_often_such_a_verdict_is_wrong(rates, media, sentence):
+    assert verdict_error_sentence(rates, media) == sentence
+    assert len(sentence.split()) <= 25 + 5 * (len(rates) > 1)
+
+
+@pytest.mark.parametrize("media", MEDIA)
+@pytest.mark.parametrize("verdict", Verdict)
+@pytest.mark.parametrize("reasons", [(), *([reason] for reason in Reason)])
+def test_advice_is_three_lines(media, verdict, reasons):
+    lines = advice(verdict, media, reasons)
+    assert len(lines) == 3 and SEARCHES[media] in lines
+    assert all(len(sentence.split()) <= 25 for line in lines for sentence in line.split(". "))
+    assert all(suggestion_sentence(reason) in " ".join(lines) for reason in reasons)
 
 
 @pytest.mark.parametrize("media", ["image", "audio"])
