@@ -29,6 +29,9 @@ HISTOGRAM_STEP_PX = 72  # from one histogram to the next
 HISTOGRAM_BAR = 0.86  # width of a bar; a bin is 1 wide
 AXIS_PROBABILITIES = (0.01, 0.1, 0.5, 0.9, 0.99)  # labelled under the histograms
 PICTURE_WIDTH_PX, PICTURE_HEIGHT_PX = 600, 520  # about the largest size of a picture on the page
+ZONE_TITLES = {"real": "Leans real", "inconclusive": "Unclear", "deepfake": "Leans fake"}  # from left to right
+BAND_WIDTH = 10  # percent of the scale; a score is not known more exactly than that
+NEAR_EDGE = 0.15  # of a zone's width
 VOTE_ORDER = ("deepfake", "inconclusive", "real")
 
 
@@ -87,6 +90,24 @@ class Zones:
     gap: float
     rest: float
     ticks: tuple[Tick, Tick]
+
+
+@dataclass(frozen=True)
+class Band:
+    """Where a score lies on a scale of three zones of equal width, as a band inside its zone.
+
+    Attributes:
+        x, width: of the band, in percent of the width.
+        zone: the verdict whose zone it is.
+        title: the zone's name.
+        edge: which line it is near, in words; "" in the middle of its zone.
+    """
+
+    x: float
+    width: float
+    zone: str
+    title: str
+    edge: str
 
 
 @dataclass(frozen=True)
@@ -284,6 +305,33 @@ def zones(threshold_real: float, threshold_fake: float, *, anchors: tuple[str, s
         Tick(fake, format_probability(threshold_fake), "end" if fake > 92 else anchors[1]),
     )
     return Zones(real, fake, max(fake - real, 0), 100 - fake, ticks)
+
+
+def zone_of(probability: float, threshold_real: float, threshold_fake: float) -> str:
+    """Return the zone of a probability, named by its verdict; a value on a threshold belongs to the outer zone."""
+    if probability >= threshold_fake:
+        return "deepfake"
+    return "real" if probability <= threshold_real else "inconclusive"
+
+
+def band(probability: float, threshold_real: float, threshold_fake: float) -> Band:
+    """Return where a probability lies on a scale of three zones of equal width, all three values in [0, 1]."""
+    zone = zone_of(probability, threshold_real, threshold_fake)
+    low, high = {
+        "real": (0.0, threshold_real),
+        "inconclusive": (threshold_real, threshold_fake),
+        "deepfake": (threshold_fake, 1.0),
+    }[zone]
+    within = (probability - low) / (high - low) if high > low else 0.5
+    number, zone_width = list(ZONE_TITLES).index(zone), 100 / len(ZONE_TITLES)
+    start, end = number * zone_width, (number + 1) * zone_width
+    x = min(max(start + within * zone_width - BAND_WIDTH / 2, start), end - BAND_WIDTH)
+    edge = ""
+    if within < NEAR_EDGE and zone != "real":
+        edge = "near the line to its left"
+    elif within > 1 - NEAR_EDGE and zone != "deepfake":
+        edge = "near the line to its right"
+    return Band(round(x, 2), BAND_WIDTH, zone, ZONE_TITLES[zone], edge)
 
 
 def boxed_faces(record: Record) -> Iterator[BoxedFace]:

@@ -21,6 +21,7 @@ from detector.results import (
     VideoDetection,
     VoiceDetection,
 )
+from detector.text import format_probability
 from webapp.models import Analysis, Upload, db
 
 VISITOR = "somebody"
@@ -169,3 +170,19 @@ def test_a_page_says_what_to_do(show, make, verdict):
     assert (re.findall('href="https://(.*?)"', page) != []) is (make is not voice)
     assert '<p class="estimate">Our estimate</p> <h1>' in page
     assert "Our estimate" not in show(make(verdict, reasons=[Reason.NO_FACE]))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "probability", "zone"),
+    [("real", 0.0513, "leans real"), ("inconclusive", 0.7411, "unclear"), ("deepfake", 0.9733, "leans fake")],
+)
+@pytest.mark.parametrize("make", [picture, voice])
+def test_a_scale_shows_the_zone_and_the_percentage_is_under_the_details(show, make, verdict, probability, zone):
+    reasons = [Reason.BETWEEN_THRESHOLDS] if verdict == "inconclusive" else []
+    page = show(make(verdict, probability=probability, reasons=reasons))
+    item = "picture" if make is picture else "recording"
+    assert f"This {item} lies in the zone “{zone}”" in page and page.count('class="band"') == 1
+    first, details = page.split('id="score"')
+    number = format_probability(probability)
+    assert number in details and "1.5000" in details and "up to 20%" in details
+    assert number not in re.sub("<figure.*?</figure>", "", first)
