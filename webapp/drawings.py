@@ -186,14 +186,6 @@ class Vote:
 
 
 @dataclass(frozen=True)
-class MarkedRegion:
-    """A region of an explanation: its box in pixels of the crop, and a label with its percentage."""
-
-    box: Box
-    label: Label
-
-
-@dataclass(frozen=True)
 class Curve:
     """A curve in a square of 100 x 100: its CSS class and its `points` attribute."""
 
@@ -451,19 +443,6 @@ def segments(record: Record, thresholds: Sequence[float]) -> TimeDrawing:
 def format_tenths(seconds: float) -> str:
     """Return a time to a tenth of a second, such as "1:07.5": segments begin half a second apart."""
     return f"{int(seconds // 60)}:{seconds % 60:04.1f}"
-
-
-def marked_regions(regions: Sequence[Record], size_px: int) -> Iterator[MarkedRegion]:
-    """Yield the regions of an explanation over a crop of this side, each with a label that stays inside the crop."""
-    height = size_px / 13
-    for region in regions:
-        box = Box(*region["box"])
-        text = f"{100 * region['share']:.0f}%"
-        width = height * (0.65 * len(text) + 0.5)
-        x = max(min(box.x, size_px - width), 0)
-        y = box.y - height if box.y >= height else min(box.y + box.height, size_px - height)
-        plate = Box(x, y, width, height)
-        yield MarkedRegion(box, Label(plate, text, x + width / 2, y + 0.76 * height, 0.78 * height))
 
 
 def deletion_curves(check: Record) -> DeletionCurves:

@@ -14,6 +14,7 @@ from detector.reports import (
     error_rate_sentence,
     format_face_sizes,
     headline,
+    map_caption,
     reason_sentence,
     was_checked,
 )
@@ -109,6 +110,7 @@ FILTERS = (
     work_progress,
     short_verdict,
     reason_sentence,
+    map_caption,
     was_checked,
     degradation_name,
     degradation_label,

@@ -86,6 +86,11 @@ WARNINGS = {
     Verdict.INCONCLUSIVE: "Do not accuse anyone on this result alone.",
 }
 KNOWN_PHRASE = "of the collections it was trained on"
+MAP_CHECKS = {
+    None: "Not tested: we do not know whether the score depends on these areas.",
+    True: "Tested: blurring these areas lowers the score more than blurring others.",
+    False: "Tested: the score does not depend on these areas, so do not rely on this map.",
+}
 METHOD_NAMES = {"class_map": "Class activation map", "grad_cam": "Grad-CAM", "lime": "LIME"}
 
 
@@ -110,6 +115,16 @@ def reason_sentence(reason: str) -> str:
 def suggestion_sentence(reason: str) -> str:
     """Return what to try when there is no verdict for this reason."""
     return SUGGESTIONS[Reason(reason)]
+
+
+def map_caption(sentence: str, matters: bool | None) -> str:
+    """Return where the heat of a map lies, and the result of its check.
+
+    Args:
+        sentence: of the explanation, computed from the map.
+        matters: result of the deletion check; None if it was not run.
+    """
+    return f"{sentence} {MAP_CHECKS[matters]}".lstrip()
 
 
 def method_name(method: str) -> str:

@@ -24,6 +24,7 @@ from detector.reports.phrases import (
     error_rate_sentence,
     format_face_sizes,
     headline,
+    map_caption,
     method_name,
     reason_sentence,
     verdict_error_sentence,
@@ -191,12 +192,20 @@ def _draw_pictures(evidence: Evidence) -> Iterator[ReportPicture]:
     heat = [(face.heatmap, face.crop_box) for face in faces if face.heatmap is not None and was_checked(face.reasons)]
     if heat:
         caption = "The class activation map: warm colours mark evidence of a fake; no colour means none was found."
+        first = next((one for one in evidence.explanations if one.method == "class_map"), None)
+        if first is not None:
+            caption += f" {_caption(first)}"
         yield ReportPicture(_draw(image, boxes, heat), caption)
     for explanation in evidence.explanations:
         if explanation.method == "class_map" or explanation.heatmap is None:  # the faces' own maps are drawn above
             continue
         jpeg = _draw(image, boxes[:1], [(explanation.heatmap, faces[0].crop_box)])
-        yield ReportPicture(jpeg, f"{method_name(explanation.method)}, face 1. {explanation.sentence}".rstrip())
+        yield ReportPicture(jpeg, f"{method_name(explanation.method)}, face 1. {_caption(explanation)}")
+
+
+def _caption(explanation: CheckedExplanation) -> str:
+    check = explanation.check
+    return map_caption(explanation.sentence, None if check is None else check.matters)
 
 
 def _boxes_sentence(detection: PictureDetection) -> str:

@@ -121,14 +121,6 @@ def test_times_to_a_tenth():
     assert [drawings.format_tenths(seconds) for seconds in (0, 7.5, 67.25)] == ["0:00.0", "0:07.5", "1:07.2"]
 
 
-@pytest.mark.parametrize("box", [(0, 0, 20, 20), (180, 180, 12, 12), (0, 0, 192, 192)])
-def test_labels_of_regions_stay_inside_the_crop(box):
-    (region,) = drawings.marked_regions([{"box": box, "share": 0.314}], 192)
-    plate = region.label.plate
-    assert region.label.text == "31%"
-    assert 0 <= plate.x <= 192 - plate.width and 0 <= plate.y <= 192 - plate.height
-
-
 def test_the_curves_of_a_deletion_check():
     check = {"shares": [0, 0.25, 0.5], "logits": [2, 0, -2], "random_logits": [2, 2, 1]}
     drawing = drawings.deletion_curves(check)

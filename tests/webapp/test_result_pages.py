@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from detector.record import to_record
-from detector.reports import UNMEASURED, advice, suggestion_sentence
+from detector.evidence import DeletionCheck, Region
+from detector.record import CheckedExplanation, to_record, to_values
+from detector.reports import UNMEASURED, advice, map_caption, suggestion_sentence
 from detector.reports.phrases import UNCHECKED_PHRASES
 from detector.results import (
     HISTOGRAM_BIN_EDGES,
@@ -186,3 +187,28 @@ def test_a_scale_shows_the_zone_and_the_percentage_is_under_the_details(show, ma
     number = format_probability(probability)
     assert number in details and "1.5000" in details and "up to 20%" in details
     assert number not in re.sub("<figure.*?</figure>", "", first)
+
+
+def explained(detection, *, matters):
+    check = None
+    if matters is not None:
+        check = DeletionCheck((0.0, 0.5), (1.2, -4.5), (1.2, 0.8), area=-1.6, random_area=1.0, matters=matters)
+    sentence = "The evidence of a fake lies mostly in the mouth."
+    region = Region((10, 10, 20, 20), 0.6543)
+    found = CheckedExplanation("class_map", np.full((2, 2), 0.9, np.float32), (region,), sentence, 192, check)
+    return {**to_record(detection), "explanations": [to_values(found)]}
+
+
+@pytest.mark.parametrize("matters", [None, True, False])
+def test_the_heat_map_is_off_and_its_caption_says_where_it_lies_and_how_it_was_tested(show, matters):
+    detection = picture("deepfake", probability=0.97)
+    page = show(detection, result=explained(detection, matters=matters))
+    assert re.search(r'<input type="checkbox" id="show-heat"(?![^>]*\bchecked)', page)
+    caption = map_caption("The evidence of a fake lies mostly in the mouth.", matters)
+    assert re.search(rf'class="heat-words">[^<]*{re.escape(caption)}', page)
+    assert "65%" not in page and page.count(caption) == 2
+
+
+def test_the_heat_map_of_a_voice_is_off(show):
+    page = show(voice("real", probability=0.1))
+    assert re.search(r'<input type="checkbox" id="show-heat"(?![^>]*\bchecked)', page)

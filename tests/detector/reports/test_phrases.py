@@ -13,6 +13,7 @@ from detector.reports.phrases import (
     error_rate_sentence,
     format_face_sizes,
     headline,
+    map_caption,
     method_name,
     reason_sentence,
     suggestion_sentence,
@@ -149,6 +150,12 @@ def test_advice_is_three_lines(media, verdict, reasons):
     assert len(lines) == 3 and SEARCHES[media] in lines
     assert all(len(sentence.split()) <= 25 for line in lines for sentence in line.split(". "))
     assert all(suggestion_sentence(reason) in " ".join(lines) for reason in reasons)
+
+
+@pytest.mark.parametrize(("matters", "start"), [(None, "Not tested:"), (True, "Tested:"), (False, "Tested:")])
+def test_the_caption_of_a_map_says_the_result_of_its_check(matters, start):
+    assert map_caption("It lies in the mouth.", matters).startswith(f"It lies in the mouth. {start}")
+    assert ("do not rely on" in map_caption("", matters)) is (matters is False)
 
 
 @pytest.mark.parametrize("media", ["image", "audio"])
