@@ -46,7 +46,7 @@ from tqdm import tqdm
 from detector.media import MEDIA
 from detector.pictures.detect import MODEL_FILES
 from detector.pipeline import Detector, load_detector
-from detector.reports.phrases import headline
+from detector.reports.phrases import headline, was_checked
 from detector.reports.rows import SCAN_COLUMNS, ScanRow, escape_unprintable
 from detector.reports.verification import BOX_TOLERANCE_PX, LOGIT_TOLERANCE, MAX_BUNDLE_BYTES, verify_bundle
 from detector.results import DetectorError, MediaTooLarge
@@ -143,9 +143,10 @@ def verify(arguments: argparse.Namespace) -> int:
         print(f"same (logits within {LOGIT_TOLERANCE:g}, boxes within {BOX_TOLERANCE_PX} pixel)")
     if verification.detection is not None:
         detection = verification.detection
-        print(headline(detection.verdict))
-        probability = format_probability(detection.probability)
-        print(f"The probability that it is a deepfake is {probability} (logit {detection.logit:.6f}).")
+        print(headline(detection.verdict, reasons=detection.reasons))
+        if was_checked(detection.reasons):
+            probability = format_probability(detection.probability)
+            print(f"The probability that it is a deepfake is {probability} (logit {detection.logit:.6f}).")
     return SOME_FAILED if verification.differences else OK
 
 

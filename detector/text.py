@@ -53,6 +53,17 @@ def format_per_thousand(share: float, low: float, high: float) -> str:
     return f"{value} ({start:,}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{stop:,})"
 
 
+def format_per_hundred(share: float, high: float) -> str:
+    """Return a proportion in [0, 1] as a number of 100; one that rounds to zero as "at most 2", by its upper limit.
+
+    Args:
+        share: the proportion.
+        high: upper end of its 95% interval.
+    """
+    number = round(100 * share)
+    return f"{number}" if number else f"at most {max(1, math.ceil(100 * high - _ROUNDING))}"
+
+
 def format_count(number: int) -> str:
     """Return a number with commas between thousands."""
     return f"{number:,}"

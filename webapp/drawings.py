@@ -29,6 +29,9 @@ HISTOGRAM_STEP_PX = 72  # from one histogram to the next
 HISTOGRAM_BAR = 0.86  # width of a bar; a bin is 1 wide
 AXIS_PROBABILITIES = (0.01, 0.1, 0.5, 0.9, 0.99)  # labelled under the histograms
 PICTURE_WIDTH_PX, PICTURE_HEIGHT_PX = 600, 520  # about the largest size of a picture on the page
+ZONE_TITLES = {"real": "Leans real", "inconclusive": "Unclear", "deepfake": "Leans fake"}  # from left to right
+BAND_WIDTH = 10  # percent of the scale; a score is not known more exactly than that
+NEAR_EDGE = 0.15  # of a zone's width
 VOTE_ORDER = ("deepfake", "inconclusive", "real")
 
 
@@ -90,6 +93,24 @@ class Zones:
 
 
 @dataclass(frozen=True)
+class Band:
+    """Where a score lies on a scale of three zones of equal width, as a band inside its zone.
+
+    Attributes:
+        x, width: of the band, in percent of the width.
+        zone: the verdict whose zone it is.
+        title: the zone's name.
+        edge: which line it is near, in words; "" in the middle of its zone.
+    """
+
+    x: float
+    width: float
+    zone: str
+    title: str
+    edge: str
+
+
+@dataclass(frozen=True)
 class BoxedFace:
     """A face on its picture.
 
@@ -98,7 +119,8 @@ class BoxedFace:
         box: the face box, in pixels of the picture.
         crop: the square under its heat map.
         radius: of the box's corners.
-        label: number or verdict with the probability.
+        label: number or verdict with the probability; the number alone for an excluded face.
+        is_checked: the face is not excluded, so its score has a meaning.
     """
 
     number: int
@@ -106,6 +128,7 @@ class BoxedFace:
     crop: Box
     radius: float
     label: Label
+    is_checked: bool
 
 
 @dataclass(frozen=True)
@@ -160,14 +183,6 @@ class Vote:
     proportion: float
     x: float
     width: float
-
-
-@dataclass(frozen=True)
-class MarkedRegion:
-    """A region of an explanation: its box in pixels of the crop, and a label with its percentage."""
-
-    box: Box
-    label: Label
 
 
 @dataclass(frozen=True)
@@ -284,16 +299,45 @@ def zones(threshold_real: float, threshold_fake: float, *, anchors: tuple[str, s
     return Zones(real, fake, max(fake - real, 0), 100 - fake, ticks)
 
 
+def zone_of(probability: float, threshold_real: float, threshold_fake: float) -> str:
+    """Return the zone of a probability, named by its verdict; a value on a threshold belongs to the outer zone."""
+    if probability >= threshold_fake:
+        return "deepfake"
+    return "real" if probability <= threshold_real else "inconclusive"
+
+
+def band(probability: float, threshold_real: float, threshold_fake: float) -> Band:
+    """Return where a probability lies on a scale of three zones of equal width, all three values in [0, 1]."""
+    zone = zone_of(probability, threshold_real, threshold_fake)
+    low, high = {
+        "real": (0.0, threshold_real),
+        "inconclusive": (threshold_real, threshold_fake),
+        "deepfake": (threshold_fake, 1.0),
+    }[zone]
+    within = (probability - low) / (high - low) if high > low else 0.5
+    number, zone_width = list(ZONE_TITLES).index(zone), 100 / len(ZONE_TITLES)
+    start, end = number * zone_width, (number + 1) * zone_width
+    x = min(max(start + within * zone_width - BAND_WIDTH / 2, start), end - BAND_WIDTH)
+    edge = ""
+    if within < NEAR_EDGE and zone != "real":
+        edge = "near the line to its left"
+    elif within > 1 - NEAR_EDGE and zone != "deepfake":
+        edge = "near the line to its right"
+    return Band(round(x, 2), BAND_WIDTH, zone, ZONE_TITLES[zone], edge)
+
+
 def boxed_faces(record: Record) -> Iterator[BoxedFace]:
     """Yield the faces of a picture's record, the most suspicious last, so that it is drawn above the others."""
     width, height, faces = record["width_px"], record["height_px"], record["faces"]
     unit = max(width / PICTURE_WIDTH_PX, height / PICTURE_HEIGHT_PX)  # a pixel of the page in pixels of the picture
     for number, face in reversed(list(enumerate(faces, 1))):
         probability = format_probability(face["probability"])
+        is_checked = not face.get("reasons")  # faces of the first versions have none
         text = f"{probability} fake" if len(faces) == 1 else f"{number} · {probability}"
+        text = text if is_checked else str(number)
         box = Box(*face["box"])
         label = _face_label(box, text, unit, width, height)
-        yield BoxedFace(number, box, Box(*face["crop_box"]), 6 * unit, label)
+        yield BoxedFace(number, box, Box(*face["crop_box"]), 6 * unit, label, is_checked)
 
 
 def _face_label(box: Box, text: str, unit: float, width: float, height: float) -> Label:
@@ -399,19 +443,6 @@ def segments(record: Record, thresholds: Sequence[float]) -> TimeDrawing:
 def format_tenths(seconds: float) -> str:
     """Return a time to a tenth of a second, such as "1:07.5": segments begin half a second apart."""
     return f"{int(seconds // 60)}:{seconds % 60:04.1f}"
-
-
-def marked_regions(regions: Sequence[Record], size_px: int) -> Iterator[MarkedRegion]:
-    """Yield the regions of an explanation over a crop of this side, each with a label that stays inside the crop."""
-    height = size_px / 13
-    for region in regions:
-        box = Box(*region["box"])
-        text = f"{100 * region['share']:.0f}%"
-        width = height * (0.65 * len(text) + 0.5)
-        x = max(min(box.x, size_px - width), 0)
-        y = box.y - height if box.y >= height else min(box.y + box.height, size_px - height)
-        plate = Box(x, y, width, height)
-        yield MarkedRegion(box, Label(plate, text, x + width / 2, y + 0.76 * height, 0.78 * height))
 
 
 def deletion_curves(check: Record) -> DeletionCurves:

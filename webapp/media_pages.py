@@ -18,6 +18,12 @@ class MediumPage:
     limit_setting: str
 
 
+# Addresses of reverse image searches, which a person opens and gives a picture by hand; these pages send nothing there.
+IMAGE_SEARCHES = (
+    ("Google Images", "https://images.google.com/"),
+    ("Bing", "https://www.bing.com/visualsearch"),
+    ("TinEye", "https://tineye.com/"),
+)
 # Keyed as `detector.media.MEDIA`.
 MEDIUM_PAGES = {
     "image": MediumPage("picture.html", "MAX_UPLOAD_MB"),

@@ -77,7 +77,7 @@ def _(detection: PictureDetection) -> dict[str, bytes]:
         THUMBNAIL: detector.media.encode_jpeg(_shrink(preview, THUMBNAIL_SIDE_PX)),
     }
     for index, face in enumerate(detection.faces):
-        if face.heatmap is not None:
+        if face.heatmap is not None and not face.reasons:
             files[heatmap_name(index)] = encode_png(detector.evidence.colour_heatmap(face.heatmap))
     return files
 

@@ -25,10 +25,11 @@ from werkzeug.wsgi import FileWrapper
 
 from detector import Verdict
 from detector.media import MEDIA
+from detector.reports import SEARCHES, advice, verdict_error_sentence, was_checked
 from detector.results import ERROR_CLASS_BY_VERDICT
 from webapp import analyses, drawings, evidence, page_files, uploads
 from webapp.forms import UploadForm
-from webapp.media_pages import MEDIUM_PAGES
+from webapp.media_pages import IMAGE_SEARCHES, MEDIUM_PAGES
 from webapp.models import Analysis, State, db, new_token
 from webapp.performance import (
     PLOTS,
@@ -95,16 +96,24 @@ def result(analysis_id: str) -> str:
     metrics = read_metrics(folder, analysis.media)
     unseen = read_unseen_metrics(folder, metrics, analysis.media)
     rates = record.get("error_rates", [])  # records of the first versions have none
+    verdict_rates = [rate for rate in rates if rate["kind"] in ERROR_CLASS_BY_VERDICT[verdict]]
+    how_often_wrong = error_sentence(metrics, verdict, record["model_sha256"], media=analysis.media, unseen=unseen)
+    experimental = experimental_sentence(metrics, record["model_sha256"]) if analysis.media == "video" else ""
+    rate_sentence = verdict_error_sentence(verdict_rates, analysis.media) if verdict_rates else how_often_wrong
     return render_template(
         MEDIUM_PAGES[analysis.media].template,
         analysis=analysis,
         result=record,
         medium=MEDIA[analysis.media],
+        is_checked=was_checked(record["reasons"]),
         sample=SAMPLES.get(analysis.sample or ""),
         rates=rates,
-        verdict_rates=[rate for rate in rates if rate["kind"] in ERROR_CLASS_BY_VERDICT[verdict]],
-        how_often_wrong=error_sentence(metrics, verdict, record["model_sha256"], media=analysis.media, unseen=unseen),
-        experimental=experimental_sentence(metrics, record["model_sha256"]) if analysis.media == "video" else "",
+        verdict_rates=verdict_rates,
+        how_often_wrong=how_often_wrong,
+        verdict_error=experimental or rate_sentence,
+        advice=advice(verdict, analysis.media, record["reasons"]),
+        search_advice=SEARCHES[analysis.media],
+        image_searches=IMAGE_SEARCHES if analysis.media in ("image", "video") else (),
         can_check_explanation=evidence.can_check_explanation(record),
         can_test_robustness=evidence.can_test_robustness(record),
         drawings=drawings,

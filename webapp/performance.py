@@ -12,7 +12,7 @@ from typing import Any
 
 from detector import Verdict
 from detector.media import MEDIA
-from detector.reports import KNOWN_PHRASE, UNSEEN_PHRASES
+from detector.reports import KNOWN_PHRASE, UNMEASURED, UNSEEN_PHRASES
 from detector.text import format_count, format_per_thousand, format_percent
 from webapp.template_filters import format_interval
 
@@ -204,11 +204,10 @@ def error_sentence(
         media: "image", "video" or "audio".
         unseen: from `read_unseen_metrics`; None if no kinds were left out. Only pictures have such a file.
     """
-    unknown = "How often such a verdict is wrong has not been measured for this model."
     if not is_measured_with(metrics, model_sha256):
-        return unknown
+        return UNMEASURED
     sentence = _unseen_sentence(unseen, Verdict(verdict)) if MEDIA[media].unseen_metrics_file else None
-    return sentence or _known_sentence(metrics, Verdict(verdict), media) or unknown
+    return sentence or _known_sentence(metrics, Verdict(verdict), media) or UNMEASURED
 
 
 def experimental_sentence(metrics: Mapping[str, Any] | None, model_sha256: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detector import Verdict
@@ -14,7 +14,9 @@ from detector.reports import (
     error_rate_sentence,
     format_face_sizes,
     headline,
+    map_caption,
     reason_sentence,
+    was_checked,
 )
 from detector.text import (
     format_bytes,
@@ -45,9 +47,9 @@ DEGRADATION_NAMES = {
 }
 
 
-def short_verdict(verdict: str) -> str:
-    """Return a verdict in one word."""
-    return SHORT_VERDICTS[Verdict(verdict)]
+def short_verdict(verdict: str, reasons: Sequence[str] = ()) -> str:
+    """Return a verdict in a word or two; `reasons` may say that nothing could be checked."""
+    return SHORT_VERDICTS[Verdict(verdict)] if was_checked(reasons) else "Not checked"
 
 
 def work_headline(analysis: Analysis) -> str:
@@ -108,6 +110,8 @@ FILTERS = (
     work_progress,
     short_verdict,
     reason_sentence,
+    map_caption,
+    was_checked,
     degradation_name,
     degradation_label,
     format_percent,

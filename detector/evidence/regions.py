@@ -79,9 +79,14 @@ def _strongest_pixels(evidence: np.ndarray) -> np.ndarray:
 
 
 def _strongest_names(evidence: np.ndarray, landmarks: np.ndarray | None) -> list[str]:
-    """Return the parts that hold REGION_EVIDENCE, the strongest first; none when the evidence is spread out."""
-    if _strongest_pixels(evidence).mean() > SPREAD_AREA:
+    """Return the parts in which the strongest pixels lie, the strongest first; none when the evidence is spread out.
+
+    Faint evidence around the face covers more pixels than strong evidence in one part, so it is not counted.
+    """
+    strongest = _strongest_pixels(evidence)
+    if strongest.mean() > SPREAD_AREA:
         return []
+    evidence = np.where(strongest, evidence, 0) / evidence[strongest].sum()
     parts = _parts_of_picture(evidence.shape[0]) if landmarks is None else _parts_of_face(landmarks)
     pixels = np.arange(evidence.shape[0], dtype=np.float32)
     x, y = np.array([centre for _, centre in parts], np.float32).T[..., None]

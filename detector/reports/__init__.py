@@ -3,13 +3,20 @@
 from detector.reports.bundle import build_bundle
 from detector.reports.phrases import (
     KNOWN_PHRASE,
+    SEARCHES,
     TAIL_PHRASES,
+    UNMEASURED,
     UNSEEN_PHRASES,
+    advice,
     error_rate_origin,
     error_rate_sentence,
     format_face_sizes,
     headline,
+    map_caption,
     reason_sentence,
+    suggestion_sentence,
+    verdict_error_sentence,
+    was_checked,
 )
 from detector.reports.report import Evidence
 from detector.reports.verification import verify_bundle
@@ -17,13 +24,20 @@ from detector.reports.verification import verify_bundle
 __all__ = [
     "Evidence",
     "KNOWN_PHRASE",
+    "SEARCHES",
     "TAIL_PHRASES",
+    "UNMEASURED",
     "UNSEEN_PHRASES",
+    "advice",
     "build_bundle",
     "error_rate_origin",
     "error_rate_sentence",
     "format_face_sizes",
     "headline",
+    "map_caption",
     "reason_sentence",
+    "suggestion_sentence",
+    "verdict_error_sentence",
     "verify_bundle",
+    "was_checked",
 ]

@@ -14,7 +14,7 @@ from detector.models.heatmaps import colour_heatmap
 from detector.pictures.faces import finder_settings, whole_square
 from detector.pictures.quality import MIN_FACE_PX
 from detector.record import RECORD_VERSION, heatmaps_to_values, to_values
-from detector.reports.phrases import method_name
+from detector.reports.phrases import method_name, was_checked
 from detector.reports.rendering import render_html, render_pdf
 from detector.reports.report import Evidence, make_report
 from detector.version import __version__
@@ -103,7 +103,7 @@ def _paint_maps(evidence: Evidence) -> dict[str, bytes]:
     maps = [
         ("class_map", number, face.heatmap)
         for number, face in enumerate(evidence.detection.faces, 1)
-        if face.heatmap is not None
+        if face.heatmap is not None and was_checked(face.reasons)
     ]
     maps += [
         (explanation.method, 1, explanation.heatmap)

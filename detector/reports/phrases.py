@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detector.media import MEDIA
 from detector.results import Reason, Verdict
-from detector.text import format_count, format_estimate, format_per_thousand, format_percent
+from detector.text import format_count, format_estimate, format_per_hundred, format_per_thousand, format_percent
 
 HEADLINES = {
     Verdict.REAL: "This is a Real {}!",
     Verdict.DEEPFAKE: "This is a Deepfake {}!",
     Verdict.INCONCLUSIVE: "Inconclusive",
 }
+UNCHECKED_HEADLINE = "Could not be checked: {}"
+# Reasons for which nothing could be checked: as they end the headline. A score under one of them means nothing.
+UNCHECKED_PHRASES = {
+    Reason.NO_FACE: "no face found",
+    Reason.TOO_SMALL: "the face is too small",
+    Reason.TOO_BLURRED: "the face is too blurred",
+    Reason.TOO_DARK: "the face is too dark",
+    Reason.DRAWING: "it seems to be a drawing",
+    Reason.TOO_FEW_FRAMES: "no face is in view long enough",
+    Reason.TOO_SHORT: "too little speech",
+    Reason.SILENT: "there is no sound",
+    Reason.NOISY: "noise or music covers the voice",
+    Reason.NO_SPEECH: "no speech found",
+}
 REASONS = {
-    Reason.NO_FACE: "No face was found, and the detector was trained on faces only. The score of the whole picture "
-    "decides nothing.",
+    Reason.NO_FACE: "No face was found, and the detector was trained on faces only.",
     Reason.TOO_SMALL: "The face is too small in this picture: it has too few pixels to distinguish a real one from a "
-    "fake. Try a larger copy.",
-    Reason.TOO_BLURRED: "The face is too blurred: the fine detail that distinguishes a real one from a fake is gone. "
-    "Try a sharper copy.",
-    Reason.TOO_DARK: "The face is too dark to be checked. Try a brighter copy.",
-    Reason.TOO_MANY_FACES: "There are so many faces that one of them scores high by chance. Crop the picture to the "
-    "person you mean.",
+    "fake.",
+    Reason.TOO_BLURRED: "The face is too blurred: the fine detail that distinguishes a real one from a fake is gone.",
+    Reason.TOO_DARK: "The face is too dark to be checked.",
+    Reason.TOO_MANY_FACES: "There are so many faces that one of them scores high by chance.",
     Reason.DRAWING: "This seems to be a drawing or a painting; the detector was trained on photographs only.",
     Reason.BETWEEN_THRESHOLDS: "The score lies between the two thresholds, where the model is wrong too often to "
     "decide.",
@@ -35,16 +46,64 @@ REASONS = {
     Reason.NOISY: "Noise or music covers the voice.",
     Reason.NO_SPEECH: "No speech was found in this recording.",
 }
+SUGGESTIONS = {  # what to try instead
+    Reason.NO_FACE: "Try a file that shows the face larger and from the front.",
+    Reason.TOO_SMALL: "Try a larger copy, or the original picture before it was shrunk.",
+    Reason.TOO_BLURRED: "Try a sharper copy, or the original file from the camera.",
+    Reason.TOO_DARK: "Try a brighter copy.",
+    Reason.TOO_MANY_FACES: "Crop the picture to the person you mean.",
+    Reason.DRAWING: "Try a photograph of the person.",
+    Reason.BETWEEN_THRESHOLDS: "Try a better or unedited copy, such as the original file.",
+    Reason.UNSTABLE: "Try the original file, before it was saved again.",
+    Reason.TOO_FEW_FRAMES: "Try a longer part of the video in which the face stays in view.",
+    Reason.TOO_SHORT: "Try a longer part of the recording.",
+    Reason.SILENT: "Check whether the file plays with sound, and try another copy.",
+    Reason.NOISY: "Try a part without music or noise.",
+    Reason.NO_SPEECH: "Try a part in which one person speaks clearly.",
+}
 TAIL_PHRASES = {"real": "this high or higher", "fake": "this low or lower"}  # a score at least as wrong, by class
 SHORT_TAIL_PHRASES = {"real": "this high", "fake": "this low"}
 # Where the files of an error rate come from, by class.
 UNSEEN_PHRASES = {"real": "from sources it had not seen", "fake": "of kinds it had not seen"}
+UNMEASURED = "How often such a verdict is wrong has not been measured for this model."
+# Where the files of an error rate come from, in the sentence under the headline: by the classes it names.
+UNSEEN_OPENINGS = {
+    ("real",): "On sources it had not seen",
+    ("fake",): "On kinds of fakes it had not seen",
+    ("real", "fake"): "On kinds and sources it had not seen",
+}
+KNOWN_ENDING = "measured only on the collections it was trained on"
+LIKENESS_PHRASES = {"real": "this fake", "fake": "this real"}  # how a wrong file looked, by class
+SEARCHES = {  # how to search for the original
+    "image": "Search for the original and for other copies of this picture.",
+    "video": "Search for the original and for other copies, with a still picture of this video.",
+    "audio": "Search for the original, with words that are spoken in this recording.",
+}
+PUBLISHER_CHECK = "Check who published it first, and whether a source you trust confirms it."
+WARNINGS = {
+    Verdict.REAL: "Do not take this as proof: new kinds of fakes can be missed.",
+    Verdict.DEEPFAKE: "Do not accuse anyone on this result alone: real {}s are sometimes called fake.",
+    Verdict.INCONCLUSIVE: "Do not accuse anyone on this result alone.",
+}
 KNOWN_PHRASE = "of the collections it was trained on"
+MAP_CHECKS = {
+    None: "Not tested: we do not know whether the score depends on these areas.",
+    True: "Tested: blurring these areas lowers the score more than blurring others.",
+    False: "Tested: the score does not depend on these areas, so do not rely on this map.",
+}
 METHOD_NAMES = {"class_map": "Class activation map", "grad_cam": "Grad-CAM", "lime": "LIME"}
 
 
-def headline(verdict: str, media: str = "image") -> str:
-    """Return the headline of a verdict."""
+def was_checked(reasons: Sequence[str]) -> bool:
+    """Return whether a file, face or voice with these reasons was checked at all, so that its score has a meaning."""
+    return UNCHECKED_PHRASES.keys().isdisjoint(map(Reason, reasons))
+
+
+def headline(verdict: str, media: str = "image", reasons: Sequence[str] = ()) -> str:
+    """Return the headline of a verdict, or the first reason why nothing could be checked."""
+    unchecked = [UNCHECKED_PHRASES[Reason(reason)] for reason in reasons if not was_checked([reason])]
+    if unchecked:
+        return UNCHECKED_HEADLINE.format(unchecked[0])
     return HEADLINES[Verdict(verdict)].format(MEDIA[media].noun)
 
 
@@ -53,9 +112,59 @@ def reason_sentence(reason: str) -> str:
     return REASONS[Reason(reason)]
 
 
+def suggestion_sentence(reason: str) -> str:
+    """Return what to try when there is no verdict for this reason."""
+    return SUGGESTIONS[Reason(reason)]
+
+
+def map_caption(sentence: str, matters: bool | None) -> str:
+    """Return where the heat of a map lies, and the result of its check.
+
+    Args:
+        sentence: of the explanation, computed from the map.
+        matters: result of the deletion check; None if it was not run.
+    """
+    return f"{sentence} {MAP_CHECKS[matters]}".lstrip()
+
+
 def method_name(method: str) -> str:
     """Return the name of an explanation method, such as "LIME" for "lime"."""
     return METHOD_NAMES.get(method, method)
+
+
+def verdict_error_sentence(rates: Sequence[Mapping[str, Any]], media: str = "image") -> str:
+    """Return how often such a verdict is wrong, of 100 files, as the one sentence under a headline.
+
+    Examples:
+        "On kinds of fakes it had not seen, 9 of 100 deepfakes looked this real."
+        "2 of 100 real pictures looked this fake, measured only on the collections it was trained on."
+
+    Args:
+        rates: error rates of the classes that belong to the verdict, as a record of the present version holds them.
+        media: a key of `MEDIA`.
+    """
+    if not rates:
+        return UNMEASURED
+    verb = "sounded" if media == "audio" else "looked"
+    found = " and ".join(
+        f"{format_per_hundred(rate['share'], rate['high'])} of 100 {MEDIA[media].class_names[rate['kind']]} "
+        f"{verb} {LIKENESS_PHRASES[rate['kind']]}"
+        for rate in rates
+    )
+    if all(rate["unseen"] for rate in rates):
+        return f"{UNSEEN_OPENINGS[tuple(rate['kind'] for rate in rates)]}, {found}."
+    return f"{found[0].upper()}{found[1:]}, {KNOWN_ENDING}."
+
+
+def advice(verdict: str, media: str = "image", reasons: Sequence[str] = ()) -> tuple[str, str, str]:
+    """Return what to do now, in three lines."""
+    suggestions = [suggestion_sentence(reason) for reason in reasons]
+    search, warning = SEARCHES[media], WARNINGS[Verdict(verdict)].format(MEDIA[media].item)
+    if not suggestions:
+        return search, PUBLISHER_CHECK, warning
+    if was_checked(reasons):
+        return search, PUBLISHER_CHECK, f"{suggestions[0]} {warning}"
+    return suggestions[0], search, PUBLISHER_CHECK
 
 
 def error_rate_sentence(rate: Mapping[str, Any], media: str = "image") -> str:

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -18,12 +19,16 @@ from detector.pictures.faces import finder_settings
 from detector.provenance.findings import Provenance
 from detector.record import CheckedExplanation
 from detector.reports.phrases import (
+    advice,
     error_rate_origin,
     error_rate_sentence,
     format_face_sizes,
     headline,
+    map_caption,
     method_name,
     reason_sentence,
+    verdict_error_sentence,
+    was_checked,
 )
 from detector.results import ERROR_CLASS_BY_VERDICT, Face, PictureDetection, Verdict
 from detector.text import format_bytes, format_count, format_datetime, format_percent, format_probability, sanitize_text
@@ -121,10 +126,12 @@ def make_report(evidence: Evidence, *, version: str) -> Report:
     detection = evidence.detection
     return Report(
         verdict=detection.verdict,
-        headline=headline(detection.verdict),
+        headline=headline(detection.verdict, reasons=detection.reasons),
         paragraphs=tuple(_summary(detection)),
         sections=(
+            Section("What to do now", paragraphs=advice(detection.verdict, reasons=detection.reasons)),
             _picture_section(evidence),
+            *([_score_section(detection)] if was_checked(detection.reasons) else []),
             *([_face_section(detection)] if detection.faces else []),
             *([_explanation_section(evidence.explanations)] if evidence.explanations else []),
             *([_robustness_section(evidence.robustness)] if evidence.robustness else []),
@@ -138,17 +145,32 @@ def make_report(evidence: Evidence, *, version: str) -> Report:
 
 
 def _summary(detection: PictureDetection) -> Iterator[str]:
-    yield f"The probability that it is a deepfake is {format_probability(detection.probability)}."
-    yield "This assumes that half of such pictures are fake. If fakes are rarer, the true probability is lower."
+    if not was_checked(detection.reasons):
+        for reason in detection.reasons:
+            yield reason_sentence(reason)
+        return
+    yield verdict_error_sentence(_verdict_rates(detection))
     yield from (reason_sentence(reason) for reason in detection.reasons)
-    rates = [vars(rate) for rate in detection.error_rates if rate.kind in ERROR_CLASS_BY_VERDICT[detection.verdict]]
+    yield "This is our estimate: a hint and no proof."
+
+
+def _verdict_rates(detection: PictureDetection) -> list[dict[str, Any]]:
+    """Return the error rates that belong to the verdict, as a record holds them."""
+    return [vars(rate) for rate in detection.error_rates if rate.kind in ERROR_CLASS_BY_VERDICT[detection.verdict]]
+
+
+def _score_section(detection: PictureDetection) -> Section:
+    return Section("Details of the score", paragraphs=tuple(_describe_score(detection)))
+
+
+def _describe_score(detection: PictureDetection) -> Iterator[str]:
+    yield f"The probability that it is a deepfake is {format_probability(detection.probability)}."
+    yield "This assumes that half of such pictures are fake. If fakes are rarer, the true chance is lower."
+    rates = _verdict_rates(detection)
     yield from (error_rate_sentence(rate) for rate in rates)
     if rates:
         size = format_face_sizes(rates[0])
         yield f"This size is a face of {size}; a range in brackets is the 95% interval. {error_rate_origin(rates[0])}"
-    else:
-        yield "How often such a verdict is wrong has not been measured for this picture."
-    yield "A verdict is a hint and no proof."
 
 
 def _picture_section(evidence: Evidence) -> Section:
@@ -167,15 +189,23 @@ def _draw_pictures(evidence: Evidence) -> Iterator[ReportPicture]:
     image, faces = evidence.detection.image, evidence.detection.faces
     boxes = [(str(number), face.box) for number, face in enumerate(faces, 1)]
     yield ReportPicture(_draw(image, boxes, []), _boxes_sentence(evidence.detection))
-    heat = [(face.heatmap, face.crop_box) for face in faces if face.heatmap is not None]
+    heat = [(face.heatmap, face.crop_box) for face in faces if face.heatmap is not None and was_checked(face.reasons)]
     if heat:
         caption = "The class activation map: warm colours mark evidence of a fake; no colour means none was found."
+        first = next((one for one in evidence.explanations if one.method == "class_map"), None)
+        if first is not None:
+            caption += f" {_caption(first)}"
         yield ReportPicture(_draw(image, boxes, heat), caption)
     for explanation in evidence.explanations:
         if explanation.method == "class_map" or explanation.heatmap is None:  # the faces' own maps are drawn above
             continue
         jpeg = _draw(image, boxes[:1], [(explanation.heatmap, faces[0].crop_box)])
-        yield ReportPicture(jpeg, f"{method_name(explanation.method)}, face 1. {explanation.sentence}".rstrip())
+        yield ReportPicture(jpeg, f"{method_name(explanation.method)}, face 1. {_caption(explanation)}")
+
+
+def _caption(explanation: CheckedExplanation) -> str:
+    check = explanation.check
+    return map_caption(explanation.sentence, None if check is None else check.matters)
 
 
 def _boxes_sentence(detection: PictureDetection) -> str:
@@ -194,14 +224,15 @@ def _face_section(detection: PictureDetection) -> Section:
 def _describe_face(face: Face) -> str:
     x, y, w, h = face.box
     left, top, side, _ = face.crop_box
-    words = [
-        f"probability of being fake {format_probability(face.probability)} (logit {face.logit:.4f})",
+    words = [f"not used for the verdict: {reason_sentence(reason)}" for reason in face.reasons]
+    if was_checked(face.reasons):
+        words.append(f"probability of being fake {format_probability(face.probability)} (logit {face.logit:.4f})")
+    if face.detection_score is not None:
+        words.append(f"face finder's confidence {format_percent(face.detection_score)}")
+    words += [
         f"left {x}, top {y}, {w} × {h} pixels",
         f"the network's input is the square at left {left}, top {top}, side {side} pixels",
     ]
-    if face.detection_score is not None:
-        words.insert(1, f"face finder's confidence {format_percent(face.detection_score)}")
-    words += [f"not used for the verdict: {reason_sentence(reason)}" for reason in face.reasons]
     return "; ".join(words)
 
 
@@ -254,13 +285,16 @@ def _origin_section(provenance: Provenance) -> Section:
 def _method_section(evidence: Evidence, version: str) -> Section:
     spec = evidence.spec
     line = spec.calibration
-    facts = (
+    score_facts = (
         ("Real up to", format_probability(line.threshold_real)),
         ("Deepfake from", format_probability(line.threshold_fake)),
-        ("Network", f"{spec.network}, {spec.face.size_px} × {spec.face.size_px} pixels of each face"),
-        ("Crop", f"a square of {spec.face.crop_margin:g} times the longer side of the face box"),
         ("Probability", f"1 / (1 + exp(-({line.slope:.6g} × logit {line.intercept:+.6g})))"),
         ("Logit", f"{evidence.detection.logit:.6f}"),
+    )
+    facts = (
+        *(score_facts if was_checked(evidence.detection.reasons) else ()),
+        ("Network", f"{spec.network}, {spec.face.size_px} × {spec.face.size_px} pixels of each face"),
+        ("Crop", f"a square of {spec.face.crop_margin:g} times the longer side of the face box"),
         ("Face finder", finder_settings()),
         ("SHA-256 of the model", evidence.detection.model_sha256),
         ("Version of the detector", version),

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from detector.record import to_record
-from detector.reports.phrases import KNOWN_PHRASE, UNSEEN_PHRASES
+from detector.reports.phrases import KNOWN_PHRASE, UNSEEN_PHRASES, was_checked
 from detector.results import (
     ERROR_CLASS_BY_VERDICT,
     Detection,
@@ -76,7 +76,8 @@ class ScanRow:
         ]
         faces = _count_faces(detection)
         found = "voice" if faces is None else f"{faces} face{'' if faces == 1 else 's'}"
-        line = f"{detection.verdict:<12}  {detection.probability:>6.3f}  {found:>7}  {path}{reasons}"
+        probability = f"{detection.probability:.3f}" if was_checked(detection.reasons) else "-"
+        line = f"{detection.verdict:<12}  {probability:>6}  {found:>7}  {path}{reasons}"
         return " - ".join([line, *rates])
 
 

@@ -8,6 +8,7 @@ from detector.text import (
     format_count,
     format_datetime,
     format_estimate,
+    format_per_hundred,
     format_per_thousand,
     format_percent,
     format_probability,
@@ -82,3 +83,17 @@ def test_long_text_is_cut_and_its_length_stated():
 )
 def test_a_proportion_is_a_number_of_a_thousand(share, low, high, words):
     assert format_per_thousand(share, low, high).replace("\N{NO-BREAK SPACE}", " ") == words
+
+
+@pytest.mark.parametrize(
+    ("share", "high", "words"),
+    [
+        (0.0871, 0.11, "9"),
+        (0.0049, 0.008, "at most 1"),
+        (0.0, 0.042, "at most 5"),
+        (0.0, 0.0, "at most 1"),
+        (1, 1, "100"),
+    ],
+)
+def test_a_proportion_as_a_number_of_100(share, high, words):
+    assert format_per_hundred(share, high) == words

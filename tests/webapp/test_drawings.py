@@ -16,6 +16,37 @@ def test_zones_cover_the_width():
     assert zones.real + zones.gap + zones.rest == 100
 
 
+@pytest.mark.parametrize(
+    ("probability", "zone", "edge"),
+    [
+        (0.0, "real", ""),
+        (0.19, "real", "near the line to its right"),
+        (0.2, "real", "near the line to its right"),
+        (0.21, "inconclusive", "near the line to its left"),
+        (0.5, "inconclusive", ""),
+        (0.911, "deepfake", "near the line to its left"),
+        (1.0, "deepfake", ""),
+    ],
+)
+def test_a_band_stays_inside_its_zone(probability, zone, edge):
+    found = drawings.band(probability, 0.2, 0.9)
+    start = 100 / 3 * list(drawings.ZONE_TITLES).index(zone)
+    assert (found.zone, found.edge) == (zone, edge)
+    assert start - 0.01 <= found.x and found.x + found.width <= start + 100 / 3 + 0.01
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 0), (1, 1), (0, 1), (0.6, 0.4)])
+def test_a_band_needs_no_room_between_the_lines(low, high):
+    for probability in (0, 0.5, 1):
+        found = drawings.band(probability, low, high)
+        assert 0 <= found.x <= 100 - found.width
+
+
+def test_a_higher_score_lies_further_right():
+    places = [drawings.band(step / 200, 0.2, 0.9).x for step in range(201)]
+    assert places == sorted(places) and len(set(places)) > 100
+
+
 @pytest.mark.parametrize(("low", "high", "anchors"), [(0.01, 0.99, ["start", "end"]), (0.5, 0.4, ["end", "start"])])
 def test_labels_near_the_edges_stay_inside_and_no_width_is_negative(low, high, anchors):
     zones = drawings.zones(low, high)
@@ -88,14 +119,6 @@ def test_overlapping_segments_are_drawn_over_their_middle():
 
 def test_times_to_a_tenth():
     assert [drawings.format_tenths(seconds) for seconds in (0, 7.5, 67.25)] == ["0:00.0", "0:07.5", "1:07.2"]
-
-
-@pytest.mark.parametrize("box", [(0, 0, 20, 20), (180, 180, 12, 12), (0, 0, 192, 192)])
-def test_labels_of_regions_stay_inside_the_crop(box):
-    (region,) = drawings.marked_regions([{"box": box, "share": 0.314}], 192)
-    plate = region.label.plate
-    assert region.label.text == "31%"
-    assert 0 <= plate.x <= 192 - plate.width and 0 <= plate.y <= 192 - plate.height
 
 
 def test_the_curves_of_a_deletion_check():

@@ -15,6 +15,7 @@ from detector.evidence.explanations import (
     face_crop,
     fit_superpixels,
     landmarks_in_crop,
+    read_heatmap,
 )
 from detector.models.calibration import Calibration
 from detector.models.engines import CROPS_PER_BATCH, FastEngine, KerasEngine
@@ -109,6 +110,14 @@ def test_the_sentence_names_several_parts_or_none(face):
         "The evidence of a fake is spread over the whole face."
     )
     assert "the upper left" in explain(plant(face, 12, 12, side=16), BlueEngine(gain=200)).sentence
+
+
+def test_faint_heat_around_the_face_does_not_outweigh_a_hot_mouth():
+    heat = np.full((SIZE_PX, SIZE_PX), 0.545, np.float32)
+    heat[60:82, 30:66] = 1.0
+    found = read_heatmap(heat, SIZE_PX, landmarks=LANDMARKS)
+    assert "the mouth" in found.sentence and "around the face" not in found.sentence
+    assert found.regions[0].box == (30, 60, 36, 22)
 
 
 def test_landmarks_follow_the_crop():

@@ -1,16 +1,24 @@
+import re
+
 import pytest
 
 from detector.evidence import EXPLANATION_METHODS
 from detector.media import MEDIA
 from detector.reports.phrases import (
     METHOD_NAMES,
+    SEARCHES,
     TAIL_PHRASES,
+    advice,
     error_rate_origin,
     error_rate_sentence,
     format_face_sizes,
     headline,
+    map_caption,
     method_name,
     reason_sentence,
+    suggestion_sentence,
+    verdict_error_sentence,
+    was_checked,
 )
 from detector.results import ERROR_CLASS_BY_VERDICT, Reason, Verdict
 
@@ -36,9 +44,23 @@ def test_every_verdict_has_a_headline(verdict, media, words):
 
 
 @pytest.mark.parametrize("reason", Reason)
+def test_a_headline_says_what_could_not_be_checked(reason):
+    words = headline("inconclusive", "image", [str(reason)])
+    undecided = (Reason.BETWEEN_THRESHOLDS, Reason.UNSTABLE, Reason.TOO_MANY_FACES)
+    assert was_checked([reason]) is (reason in undecided) is (words == "Inconclusive")
+    assert words == "Inconclusive" or re.fullmatch("Could not be checked: [a-z ]+", words)
+
+
+def test_the_first_reason_why_nothing_was_checked_is_in_the_headline():
+    reasons = [Reason.BETWEEN_THRESHOLDS, Reason.TOO_DARK, Reason.DRAWING]
+    assert headline("inconclusive", reasons=reasons) == "Could not be checked: the face is too dark"
+    assert not was_checked(reasons) and was_checked([])
+
+
+@pytest.mark.parametrize("reason", Reason)
 def test_every_reason_is_sentences_of_at_most_25_words(reason):
-    text = reason_sentence(str(reason))
-    assert text.endswith(".") and all(len(sentence.split()) <= 25 for sentence in text.split(". "))
+    for text in (reason_sentence(str(reason)), suggestion_sentence(str(reason))):
+        assert text.endswith(".") and all(len(sentence.split()) <= 25 for sentence in text.split(". "))
 
 
 def test_every_explanation_method_has_a_name():
@@ -82,6 +104,58 @@ def test_an_error_rate_is_a_sentence_with_its_origin_n_and_interval(changed, sen
 def test_an_error_rate_of_recordings_names_recordings():
     sentence = error_rate_sentence(RATE, "audio").replace("\N{NO-BREAK SPACE}", " ")
     assert sentence == f"Of 1,204 held-out real recordings {KNOWN}, 2.1% (1.4% to 3.1%) scored this high or higher."
+
+
+FAKES = {**RATE, "kind": "fake", "share": 0.0871, "high": 0.1054}
+
+
+@pytest.mark.parametrize(
+    ("rates", "media", "sentence"),
+    [
+        ([FAKES], "image", "9 of 100 deepfakes looked this real, measured only on the collections it was trained on."),
+        (
+            [{**FAKES, "unseen": True}],
+            "image",
+            "On kinds of fakes it had not seen, 9 of 100 deepfakes looked this real.",
+        ),
+        (
+            [{**RATE, "unseen": True}],
+            "video",
+            "On sources it had not seen, 2 of 100 real videos looked this fake.",
+        ),
+        (
+            [{**RATE, "unseen": True}, {**FAKES, "unseen": True}],
+            "audio",
+            "On kinds and sources it had not seen, 2 of 100 real recordings sounded this fake and "
+            "9 of 100 fake recordings sounded this real.",
+        ),
+        (
+            [{**RATE, "share": 0.0, "high": 0.042}],
+            "image",
+            "At most 5 of 100 real pictures looked this fake, measured only on the collections it was trained on.",
+        ),
+        ([], "image", "How often such a verdict is wrong has not been measured for this model."),
+    ],
+)
+def test_one_sentence_says_how_often_such_a_verdict_is_wrong(rates, media, sentence):
+    assert verdict_error_sentence(rates, media) == sentence
+    assert len(sentence.split()) <= 25 + 5 * (len(rates) > 1)
+
+
+@pytest.mark.parametrize("media", MEDIA)
+@pytest.mark.parametrize("verdict", Verdict)
+@pytest.mark.parametrize("reasons", [(), *([reason] for reason in Reason)])
+def test_advice_is_three_lines(media, verdict, reasons):
+    lines = advice(verdict, media, reasons)
+    assert len(lines) == 3 and SEARCHES[media] in lines
+    assert all(len(sentence.split()) <= 25 for line in lines for sentence in line.split(". "))
+    assert all(suggestion_sentence(reason) in " ".join(lines) for reason in reasons)
+
+
+@pytest.mark.parametrize(("matters", "start"), [(None, "Not tested:"), (True, "Tested:"), (False, "Tested:")])
+def test_the_caption_of_a_map_says_the_result_of_its_check(matters, start):
+    assert map_caption("It lies in the mouth.", matters).startswith(f"It lies in the mouth. {start}")
+    assert ("do not rely on" in map_caption("", matters)) is (matters is False)
 
 
 @pytest.mark.parametrize("media", ["image", "audio"])
