@@ -231,3 +231,17 @@ def test_the_details_are_folded_and_the_actions_stand_at_the_top_and_at_the_bott
 def test_a_part_that_was_requested_is_unfolded(show, matters):
     page = show(picture("deepfake"), result=explained(picture("deepfake"), matters=matters))
     assert ('<details class="card part" open> <summary><h2 id="explanation">' in page) is (matters is not None)
+
+
+def test_numbers_stand_on_the_picture_and_a_list_beside_it(show):
+    faces = [
+        *(face((20, 80, 60, 60), probability=0.96), face((200, 80, 60, 60), probability=0.51)),
+        *(face((400, 80, 60, 60), probability=0.01), face((500, 300, 9, 9), reasons=[Reason.TOO_SMALL])),
+    ]
+    page = show(picture("deepfake", probability=0.96, faces=faces))
+    drawing = re.search(r'<svg class="picture".*?</svg>', page)[0]
+    assert sorted(re.findall("<text[^>]*>(.*?)</text>", drawing)) == ["1", "2", "3", "4"]
+    assert re.findall("<li>(.*?)</li>", re.search('class="face-list">(.*?)</ol>', page)[0]) == [
+        *("Leans fake", "Unclear", "Leans real", "Could not be checked: the face is too small")
+    ]
+    assert "% fake" not in page and "P(fake)" in page
