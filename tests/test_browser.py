@@ -107,20 +107,26 @@ def check(page, file):
     page.get_by_role("button", name="Check this file").click()
 
 
+def unfold(page, name):
+    page.locator("summary").filter(has=page.get_by_role("heading", name=name)).click()
+
+
 def test_upload_result_and_deletion(page, face_file):
     check(page, face_file)
     expect(page).to_have_url(re.compile(r"/analyses/[\w-]{22}$"))
     expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT)
     expect(page.get_by_role("img", name="me.jpg: 1 face found")).to_be_visible()
+    expect(page.get_by_role("row")).to_have_count(0)
+    unfold(page, "The face")
     expect(page.get_by_role("row")).to_have_count(2)
     for picture in page.locator("svg image").all():  # the picture and its heat map did arrive
         assert page.request.get(picture.get_attribute("href")).ok
     result = page.url
 
-    page.get_by_role("link", name="Check another file").click()
+    page.get_by_role("link", name="Check another file").first.click()
     expect(page.get_by_role("link", name="me.jpg")).to_have_attribute("href", re.compile(result.rpartition("/")[2]))
     page.get_by_role("link", name="me.jpg").click()
-    page.get_by_role("button", name="Delete picture and result").click()
+    page.get_by_role("button", name="Delete picture and result").last.click()
     expect(page.get_by_role("status").first).to_contain_text("have been deleted")
     assert page.goto(result).status == 404
 
@@ -135,6 +141,7 @@ def test_a_video_is_analysed_while_its_page_waits(page, clip_file):
     expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT, timeout=ANALYSIS_MS)
     assert page.url == result
 
+    unfold(page, "The face")
     face = page.get_by_role("article").first
     expect(face.get_by_role("img", name="Timeline from 0:00 to 0:10")).to_be_visible()
     expect(face.get_by_role("listitem").filter(has_text="of the frames")).to_have_count(3)
@@ -144,7 +151,7 @@ def test_a_video_is_analysed_while_its_page_waits(page, clip_file):
     part = page.request.get(moment.get_attribute("href").partition("#")[0], headers={"Range": "bytes=100-199"})
     assert (part.status, len(part.body())) == (206, 100)
 
-    page.get_by_role("button", name="Delete video and result").click()
+    page.get_by_role("button", name="Delete video and result").first.click()
     expect(page.get_by_role("status").first).to_contain_text("deleted")
     assert page.goto(result).status == 404
 
@@ -153,6 +160,7 @@ def test_a_video_is_analysed_while_its_page_waits(page, clip_file):
 def test_a_moment_of_a_video_is_reached_by_key_and_by_mouse(scripted, clip_file):
     check(scripted, clip_file)
     expect(scripted.get_by_role("heading", level=1)).to_have_text(VERDICT, timeout=ANALYSIS_MS)
+    unfold(scripted, "The face")
     player = scripted.locator("#player")
     moment = scripted.locator(".moments a").last
     moment.focus()
@@ -175,13 +183,14 @@ def test_a_recording_is_analysed_and_displayed(page, sound_file):
     for picture in page.locator(".spectrogram img").all():
         assert page.request.get(picture.get_attribute("src")).ok
     expect(page.get_by_role("img", name="Spectrogram: time from left to right")).to_be_visible()
+    unfold(page, "Score of each segment")
     expect(page.get_by_role("img", name=re.compile(r"Scores of \d+ segments"))).to_be_visible()
     expect(page.locator(".spectrogram .heat")).to_be_hidden()
     page.get_by_label("Show the heat map").check()
     expect(page.locator(".spectrogram .heat")).to_be_visible()
     page.set_viewport_size({"width": 320, "height": 640})
     assert_it_fits_and_can_be_read(page)
-    page.get_by_role("button", name="Delete recording and result").click()
+    page.get_by_role("button", name="Delete recording and result").first.click()
     expect(page.get_by_role("status").first).to_contain_text("deleted")
 
 
@@ -206,9 +215,11 @@ def test_evidence_for_a_picture_is_shown_checked_and_downloaded(page, face_file,
     check(page, face_file)
     for name in ("Explanation of the score", "Is the verdict stable?", "Origin of the file"):
         expect(page.get_by_role("heading", name=name)).to_be_visible()
+    unfold(page, "Explanation of the score")
     page.get_by_role("button", name="Check the explanation").click()
     expect(page.get_by_text("LIME, a second opinion")).to_be_visible(timeout=60_000)
     expect(page.get_by_role("button", name="Check the explanation")).to_have_count(0)
+    unfold(page, "Download the evidence")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download the evidence").click()
     assert verify_bundle(Path(download.value.path()).read_bytes(), picture_detector).differences == ()
@@ -217,19 +228,20 @@ def test_evidence_for_a_picture_is_shown_checked_and_downloaded(page, face_file,
 def test_robustness_is_tested_by_a_button_without_script(chromium, address, face_file):
     with opened(chromium, address, java_script_enabled=False) as page:
         check(page, face_file)
+        unfold(page, "Is the verdict stable?")
         page.get_by_role("button", name="Test the robustness").click()
         expect(page).to_have_url(re.compile("#robustness$"))
         expect(page.locator("svg.robustness circle")).to_have_count(10)
         expect(page.get_by_role("button", name="Test the robustness")).to_have_count(0)
 
 
-def test_robustness_is_tested_when_its_section_comes_into_view(scripted, face_file):
+def test_robustness_is_tested_when_its_section_is_unfolded(scripted, face_file):
     requests = []
     scripted.on("request", lambda request: requests.append(request.url) if request.method == "POST" else None)
     check(scripted, face_file)
     expect(scripted.get_by_role("heading", level=1)).to_have_text(VERDICT)
     assert not [url for url in requests if url.endswith("/robustness")]
-    scripted.locator("#robustness").scroll_into_view_if_needed()
+    unfold(scripted, "Is the verdict stable?")
     expect(scripted.locator("svg.robustness circle")).to_have_count(10, timeout=60_000)
     assert len([url for url in requests if url.endswith("/robustness")]) == 1
     scripted.reload()  # the scores are stored
@@ -239,7 +251,7 @@ def test_robustness_is_tested_when_its_section_comes_into_view(scripted, face_fi
 def test_a_failed_robustness_test_leaves_the_button(scripted, face_file):
     scripted.route("**/robustness", lambda route: route.fulfill(status=418, body="busy"))
     check(scripted, face_file)
-    scripted.locator("#robustness").scroll_into_view_if_needed()
+    unfold(scripted, "Is the verdict stable?")
     expect(scripted.locator("#robustness-progress")).to_have_text("The test could not be run. Please try again.")
     scripted.unroute("**/robustness")
     scripted.get_by_role("button", name="Test the robustness").click()
@@ -354,6 +366,15 @@ def test_the_keyboard_is_enough(scripted, face_file):
     expect(scripted.get_by_role("heading", level=1)).to_have_text(VERDICT)
 
 
+def test_a_result_is_printed_unfolded_and_without_buttons(scripted, face_file):
+    check(scripted, face_file)
+    number = scripted.get_by_text("SHA-256 of the model")
+    expect(number).to_be_hidden()
+    scripted.emulate_media(media="print")
+    expect(number).to_be_visible()
+    expect(scripted.get_by_role("button", name="Delete picture and result").first).to_be_hidden()
+
+
 @pytest.mark.parametrize("options", [{}, {"color_scheme": "dark"}, {"viewport": {"width": 320, "height": 640}}])
 def test_every_page_fits_and_can_be_read(chromium, address, face_file, options):
     """No page is wider than the window, and every text stands out from its ground as WCAG AA asks (4.5 to 1)."""
@@ -361,6 +382,7 @@ def test_every_page_fits_and_can_be_read(chromium, address, face_file, options):
         check(page, face_file)
         for visit in (page.url, "/", "/performance", "/nowhere"):
             page.goto(visit)
+            page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
             assert_it_fits_and_can_be_read(page)
 
 

@@ -40,7 +40,8 @@ SAMPLES = {
             "fake",
             "A fake of it",
             "nasa-portrait-self-blend.png",
-            "A fake made for this project: the NASA portrait with an altered copy of the face blended into it.",
+            "A fake made for this project: the NASA portrait with an altered copy of the face blended into "
+            "it. The network was trained on fakes of this kind.",
         ),
     )
 }

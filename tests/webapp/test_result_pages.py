@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from detector.evidence import DeletionCheck, Region
+from detector.media import MEDIA
 from detector.record import CheckedExplanation, to_record, to_values
 from detector.reports import UNMEASURED, advice, map_caption, suggestion_sentence
 from detector.reports.phrases import UNCHECKED_PHRASES
@@ -212,3 +213,35 @@ def test_the_heat_map_is_off_and_its_caption_says_where_it_lies_and_how_it_was_t
 def test_the_heat_map_of_a_voice_is_off(show):
     page = show(voice("real", probability=0.1))
     assert re.search(r'<input type="checkbox" id="show-heat"(?![^>]*\bchecked)', page)
+
+
+@pytest.mark.parametrize("make", [picture, voice, video])
+def test_the_details_are_folded_and_the_actions_stand_at_the_top_and_at_the_bottom(show, make):
+    page = show(make("real", probability=0.1, rates=[rate("fake", 0.12)]))
+    first, rest = page.split('<div class="parts">')
+    assert re.findall("<h2[^>]*>(.*?)</h2>", first) == [f"Where this {MEDIA[make().media].item} lies", "What to do now"]
+    headings = re.findall("<h2[^>]*>(.*?)</h2>", rest)
+    parts = re.findall(r'<details class="card part"> <summary><h2 id="\w+">(.*?)</h2></summary>', rest)
+    assert parts == headings and headings[0] == "Details of the score" and headings[-1] == "The file"
+    assert page.count("Delete<span") == page.count("Check another<span") == 2
+    assert first.count('class="action-row"') == rest.count('class="action-row"') == 1
+
+
+@pytest.mark.parametrize("matters", [None, True])
+def test_a_part_that_was_requested_is_unfolded(show, matters):
+    page = show(picture("deepfake"), result=explained(picture("deepfake"), matters=matters))
+    assert ('<details class="card part" open> <summary><h2 id="explanation">' in page) is (matters is not None)
+
+
+def test_numbers_stand_on_the_picture_and_a_list_beside_it(show):
+    faces = [
+        *(face((20, 80, 60, 60), probability=0.96), face((200, 80, 60, 60), probability=0.51)),
+        *(face((400, 80, 60, 60), probability=0.01), face((500, 300, 9, 9), reasons=[Reason.TOO_SMALL])),
+    ]
+    page = show(picture("deepfake", probability=0.96, faces=faces))
+    drawing = re.search(r'<svg class="picture".*?</svg>', page)[0]
+    assert sorted(re.findall("<text[^>]*>(.*?)</text>", drawing)) == ["1", "2", "3", "4"]
+    assert re.findall("<li>(.*?)</li>", re.search('class="face-list">(.*?)</ol>', page)[0]) == [
+        *("Leans fake", "Unclear", "Leans real", "Could not be checked: the face is too small")
+    ]
+    assert "% fake" not in page and "P(fake)" in page
