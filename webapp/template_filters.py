@@ -12,10 +12,10 @@ from detector.reports import (
     TAIL_PHRASES,
     error_rate_origin,
     error_rate_sentence,
-    format_face_sizes,
     headline,
     map_caption,
     reason_sentence,
+    size_sentence,
     was_checked,
 )
 from detector.text import (
@@ -122,7 +122,7 @@ FILTERS = (
     error_rate_origin,
     tail_label,
     class_name,
-    format_face_sizes,
+    size_sentence,
     format_count,
     format_bytes,
     format_duration,

@@ -147,21 +147,18 @@ def robustness_sentence(result: RobustnessResult) -> str:
     total, undecided = len(result.scores), verdicts[Verdict.INCONCLUSIVE]
     if not result.is_robust:
         return (
-            f"The verdict flips: of {total} versions of the picture, {verdicts[Verdict.REAL]} are classified as real, "
-            f"{verdicts[Verdict.DEEPFAKE]} as a deepfake and {undecided} as inconclusive."
+            f"The result reversed: of {total} copies of the picture, {verdicts[Verdict.REAL]} became real, "
+            f"{verdicts[Verdict.DEEPFAKE]} a deepfake and {undecided} inconclusive."
         )
     if len(verdicts) == 1:
-        return f"The verdict is the same for all {total} versions of the picture."
+        return f"The result is the same for all {total} copies of the picture."
     if result.scores[0].verdict is Verdict.INCONCLUSIVE:
         side = "real" if verdicts[Verdict.REAL] else "a deepfake"
         return (
-            f"The verdict stays inconclusive for {undecided} of {total} versions of the picture and becomes {side} "
-            f"for {total - undecided}."
+            f"In {undecided} of {total} copies of the picture the result stayed inconclusive; "
+            f"in {total - undecided} it became {side}."
         )
-    return (
-        f"The verdict becomes inconclusive for {undecided} of {total} versions of the picture; "
-        "it never becomes the opposite."
-    )
+    return f"In {undecided} of {total} copies of the picture the result became inconclusive; it never reversed."
 
 
 def degraded_crop(

@@ -7,7 +7,7 @@ from typing import Any
 
 from detector.media import MEDIA
 from detector.results import Reason, Verdict
-from detector.text import format_count, format_estimate, format_per_hundred, format_per_thousand, format_percent
+from detector.text import format_count, format_per_hundred, format_per_thousand
 
 HEADLINES = {
     Verdict.REAL: "This is a Real {}!",
@@ -171,26 +171,32 @@ def error_rate_sentence(rate: Mapping[str, Any], media: str = "image") -> str:
     """Return an error rate as a sentence that says which kinds of files it was measured on.
 
     Examples:
-        "Of 1,000 deepfakes of kinds it had not seen, 87 (70 to 106) scored this low; measured on 1,204 with a face of
-        this size."
-        "Of 1,204 held-out deepfakes of the collections it was trained on with a face of this size, 2.1% (1.4% to 3.1%)
-        scored this low or lower."
+        "In our test, 87 (70 to 106) of 1,000 deepfakes of kinds it had not seen scored this low; measured on 1,204."
+        "In our test, 21 (14 to 31) of 1,000 deepfakes scored this low; measured on 1,204 of the collections it was
+        trained on."
 
     Args:
         rate: the fields of an `ErrorRate`, as a record of the present version holds them.
         media: a key of `MEDIA`.
     """
-    kind, medium, count = rate["kind"], MEDIA[media], format_count(rate["n"])
-    if rate["unseen"]:
-        found = format_per_thousand(rate["share"], rate["low"], rate["high"])
-        files = f"{medium.class_names[kind]} {UNSEEN_PHRASES[kind]}"
-        measured = f"measured on {count}{medium.cohort_phrase}"
-        return f"Of 1,000 {files}, {found} scored {SHORT_TAIL_PHRASES[kind]}; {measured}."
-    share = format_estimate({**rate, "value": rate["share"]})
-    if rate["share"] == 0:
-        share = share.replace(format_percent(0), "none", 1)
-    held_out = f"{count} held-out {medium.class_names[kind]} {KNOWN_PHRASE}{medium.cohort_phrase}"
-    return f"Of {held_out}, {share} scored {TAIL_PHRASES[kind]}."
+    kind, medium = rate["kind"], MEDIA[media]
+    found = format_per_thousand(rate["share"], rate["low"], rate["high"])
+    files = f"{medium.class_names[kind]} {UNSEEN_PHRASES[kind]}" if rate["unseen"] else medium.class_names[kind]
+    source = "" if rate["unseen"] else f" {KNOWN_PHRASE}"
+    cohort = medium.cohort_phrase if _has_size(rate) else ""
+    measured = f"measured on {format_count(rate['n'])}{source}{cohort}"
+    return f"In our test, {found} of 1,000 {files} scored {SHORT_TAIL_PHRASES[kind]}; {measured}."
+
+
+def size_sentence(rate: Mapping[str, Any], media: str = "image") -> str:
+    """Return which faces are "of this size" in `error_rate_sentence`; "" where the rate covers all sizes."""
+    if not (MEDIA[media].cohort_phrase and _has_size(rate)):
+        return ""
+    return f"This size is a face of {format_face_sizes(rate)}."
+
+
+def _has_size(rate: Mapping[str, Any]) -> bool:
+    return bool(rate["min_px"]) or rate["max_px"] is not None
 
 
 def error_rate_origin(rate: Mapping[str, Any], media: str = "image") -> str:

@@ -22,11 +22,11 @@ from detector.reports.phrases import (
     advice,
     error_rate_origin,
     error_rate_sentence,
-    format_face_sizes,
     headline,
     map_caption,
     method_name,
     reason_sentence,
+    size_sentence,
     verdict_error_sentence,
     was_checked,
 )
@@ -169,8 +169,8 @@ def _describe_score(detection: PictureDetection) -> Iterator[str]:
     rates = _verdict_rates(detection)
     yield from (error_rate_sentence(rate) for rate in rates)
     if rates:
-        size = format_face_sizes(rates[0])
-        yield f"This size is a face of {size}; a range in brackets is the 95% interval. {error_rate_origin(rates[0])}"
+        interval = "The range in brackets is the 95% interval."
+        yield " ".join(filter(None, [size_sentence(rates[0]), interval, error_rate_origin(rates[0])]))
 
 
 def _picture_section(evidence: Evidence) -> Section:

@@ -219,20 +219,19 @@ def test_every_degradation_has_a_label():
 @pytest.mark.parametrize(
     ("verdicts", "sentence"),
     [
-        ([R, R, R], "The verdict is the same for all 3 versions of the picture."),
+        ([R, R, R], "The result is the same for all 3 copies of the picture."),
         (
             [R, I, R],
-            "The verdict becomes inconclusive for 1 of 3 versions of the picture; it never becomes the opposite.",
+            "In 1 of 3 copies of the picture the result became inconclusive; it never reversed.",
         ),
         (
             [I, D, I],
-            "The verdict stays inconclusive for 2 of 3 versions of the picture and becomes a deepfake for 1.",
+            "In 2 of 3 copies of the picture the result stayed inconclusive; in 1 it became a deepfake.",
         ),
-        ([I, R, R], "The verdict stays inconclusive for 1 of 3 versions of the picture and becomes real for 2."),
+        ([I, R, R], "In 1 of 3 copies of the picture the result stayed inconclusive; in 2 it became real."),
         (
             [R, D, I],
-            "The verdict flips: of 3 versions of the picture, 1 are classified as real, 1 as a deepfake and 1 as "
-            "inconclusive.",
+            "The result reversed: of 3 copies of the picture, 1 became real, 1 a deepfake and 1 inconclusive.",
         ),
     ],
 )

@@ -16,6 +16,7 @@ from detector.reports.phrases import (
     map_caption,
     method_name,
     reason_sentence,
+    size_sentence,
     suggestion_sentence,
     verdict_error_sentence,
     was_checked,
@@ -73,26 +74,27 @@ def test_every_explanation_method_has_a_name():
     [
         (
             {},
-            f"Of 1,204 held-out real pictures {KNOWN} with a face of this size, 2.1% (1.4% to 3.1%) "
-            "scored this high or higher.",
+            f"In our test, 21 (14 to 31) of 1,000 real pictures scored this high; measured on 1,204 {KNOWN} "
+            "with a face of this size.",
         ),
         (
             {"kind": "fake", "n": 87, "share": 0.0, "low": 0.0, "high": 0.042},
-            f"Of 87 held-out deepfakes {KNOWN} with a face of this size, none (0.0% to 4.2%) scored this low or lower.",
+            f"In our test, none (0 to 42) of 1,000 deepfakes scored this low; measured on 87 {KNOWN} "
+            "with a face of this size.",
         ),
         (
             {"kind": "fake", "n": 4213, "share": 0.0871, "low": 0.0701, "high": 0.1054, "unseen": True},
-            "Of 1,000 deepfakes of kinds it had not seen, 87 (70 to 106) scored this low; "
+            "In our test, 87 (70 to 106) of 1,000 deepfakes of kinds it had not seen scored this low; "
             "measured on 4,213 with a face of this size.",
         ),
         (
             {"n": 87, "share": 0.0, "low": 0.0, "high": 0.042, "unseen": True},
-            "Of 1,000 real pictures from sources it had not seen, none (0 to 42) scored this high; "
+            "In our test, none (0 to 42) of 1,000 real pictures from sources it had not seen scored this high; "
             "measured on 87 with a face of this size.",
         ),
         (
             {"n": 3000, "share": 0.0003, "low": 0.0001, "high": 0.002, "unseen": True},
-            "Of 1,000 real pictures from sources it had not seen, fewer than 1 (0 to 2) scored this high; "
+            "In our test, fewer than 1 (0 to 2) of 1,000 real pictures from sources it had not seen scored this high; "
             "measured on 3,000 with a face of this size.",
         ),
     ],
@@ -103,7 +105,15 @@ def test_an_error_rate_is_a_sentence_with_its_origin_n_and_interval(changed, sen
 
 def test_an_error_rate_of_recordings_names_recordings():
     sentence = error_rate_sentence(RATE, "audio").replace("\N{NO-BREAK SPACE}", " ")
-    assert sentence == f"Of 1,204 held-out real recordings {KNOWN}, 2.1% (1.4% to 3.1%) scored this high or higher."
+    assert (
+        sentence == f"In our test, 21 (14 to 31) of 1,000 real recordings scored this high; measured on 1,204 {KNOWN}."
+    )
+
+
+def test_a_rate_of_all_sizes_names_no_size():
+    everything = {**RATE, "min_px": 0, "max_px": None}
+    assert size_sentence(everything) == "" and "size" not in error_rate_sentence(everything)
+    assert size_sentence(RATE) == "This size is a face of 96 to 159 pixels." and size_sentence(RATE, "audio") == ""
 
 
 FAKES = {**RATE, "kind": "fake", "share": 0.0871, "high": 0.1054}

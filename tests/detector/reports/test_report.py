@@ -98,12 +98,10 @@ def test_the_headline_is_the_page_s(verdict, words, is_unseen, evidence):
     text = "".join(words_of(report))
     assert report.headline == words and format_probability(evidence.detection.probability) in text
     assert ("two thresholds" in text) == bool(reasons)
-    reals = (
-        "1,000 real pictures from sources it had not seen" if is_unseen else f"held-out real pictures {KNOWN_PHRASE}"
-    )
-    fakes = "1,000 deepfakes of kinds it had not seen" if is_unseen else f"held-out deepfakes {KNOWN_PHRASE}"
+    reals = "1,000 real pictures from sources it had not seen" if is_unseen else "1,000 real pictures scored this high"
+    fakes = "1,000 deepfakes of kinds it had not seen" if is_unseen else "1,000 deepfakes scored this low"
     assert (reals in text) == (verdict is not Verdict.REAL) and (fakes in text) == (verdict is not Verdict.DEEPFAKE)
-    assert ("Other collections were not measured" in text) != is_unseen
+    assert ("Other collections were not measured" in text) is (KNOWN_PHRASE in text) is not is_unseen
 
 
 def test_a_report_names_file_model_and_version(evidence):
