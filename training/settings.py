@@ -174,7 +174,7 @@ class TrainingSettings:
 DEFAULT_SETTINGS = TrainingSettings(
     manifest=str(DEFAULT_MANIFEST),
     manifest_sha256="",
-    network="mobilenet",
+    network="efficientnet_lite0",
     weights="",
     weights_sha256="",
     input_size_px=192,
