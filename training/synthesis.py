@@ -209,7 +209,7 @@ def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.2:
         image = blur(image, rng.uniform(0.3, 1.6))
     if rng.random() < 0.25:
-        # Both classes, or sharpness would tell a generator's clean pictures from a camera's.
+        # Both classes, or sharpness would distinguish a generator's clean pictures from a camera's.
         image = _sharpen(image, sigma_px=rng.uniform(0.6, 1.6), strength=rng.uniform(0.3, 1.8))
     if rng.random() < 0.2:
         # A separate generator, so that later draws do not depend on the picture's size.

@@ -25,7 +25,7 @@ from werkzeug.wsgi import FileWrapper
 
 from detector import Verdict
 from detector.media import MEDIA
-from detector.reports import SEARCHES, advice, verdict_error_sentence, was_checked
+from detector.reports import advice, verdict_error_sentence, was_checked
 from detector.results import ERROR_CLASS_BY_VERDICT
 from webapp import analyses, drawings, evidence, page_files, uploads
 from webapp.forms import UploadForm
@@ -112,7 +112,7 @@ def result(analysis_id: str) -> str:
         how_often_wrong=how_often_wrong,
         verdict_error=experimental or rate_sentence,
         advice=advice(verdict, analysis.media, record["reasons"]),
-        search_advice=SEARCHES[analysis.media],
+        search_advice=MEDIA[analysis.media].search_advice,
         image_searches=IMAGE_SEARCHES if analysis.media in ("image", "video") else (),
         can_check_explanation=evidence.can_check_explanation(record),
         can_test_robustness=evidence.can_test_robustness(record),

@@ -24,6 +24,7 @@ class Medium:
         cohort_phrase: which of the held-out examples an error rate counts; follows the class name.
         metrics_file: name of the file with the metrics measured on this medium.
         has_duration: it lasts: a player can play it, and its analysis takes longer than a request may.
+        search_advice: a sentence on how to search for the original.
         unseen_metrics_file: name of the file with the metrics on families and sources left out of training; None where
             there is no such file.
     """
@@ -37,6 +38,7 @@ class Medium:
     cohort_phrase: str
     metrics_file: str
     has_duration: bool
+    search_advice: str
     unseen_metrics_file: str | None = None
 
 
@@ -63,6 +65,7 @@ MEDIA = {
         metrics_file="metrics.json",
         unseen_metrics_file="unseen_metrics.json",
         has_duration=False,
+        search_advice="Search for the original and for other copies of this picture.",
     ),
     "video": Medium(
         media_types={
@@ -80,6 +83,7 @@ MEDIA = {
         cohort_phrase="",
         metrics_file="video_metrics.json",
         has_duration=True,
+        search_advice="Search for the original and for other copies, with a still picture of this video.",
     ),
     "audio": Medium(
         media_types={
@@ -97,6 +101,7 @@ MEDIA = {
         cohort_phrase="",
         metrics_file="voice_metrics.json",
         has_duration=True,
+        search_advice="Search for the original, with words that are spoken in this recording.",
     ),
 }
 IMAGE_SUFFIXES, VIDEO_SUFFIXES, AUDIO_SUFFIXES = (MEDIA[media].suffixes for media in ("image", "video", "audio"))

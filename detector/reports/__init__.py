@@ -3,7 +3,6 @@
 from detector.reports.bundle import build_bundle
 from detector.reports.phrases import (
     KNOWN_PHRASE,
-    SEARCHES,
     TAIL_PHRASES,
     UNMEASURED,
     UNSEEN_PHRASES,
@@ -24,7 +23,6 @@ from detector.reports.verification import verify_bundle
 __all__ = [
     "Evidence",
     "KNOWN_PHRASE",
-    "SEARCHES",
     "TAIL_PHRASES",
     "UNMEASURED",
     "UNSEEN_PHRASES",

@@ -74,11 +74,6 @@ UNSEEN_OPENINGS = {
 }
 KNOWN_ENDING = "measured only on the collections it was trained on"
 LIKENESS_PHRASES = {"real": "this fake", "fake": "this real"}  # how a wrong file looked, by class
-SEARCHES = {  # how to search for the original
-    "image": "Search for the original and for other copies of this picture.",
-    "video": "Search for the original and for other copies, with a still picture of this video.",
-    "audio": "Search for the original, with words that are spoken in this recording.",
-}
 PUBLISHER_CHECK = "Check who published it first, and whether a source you trust confirms it."
 WARNINGS = {
     Verdict.REAL: "Do not take this as proof: new kinds of fakes can be missed.",
@@ -159,7 +154,7 @@ def verdict_error_sentence(rates: Sequence[Mapping[str, Any]], media: str = "ima
 def advice(verdict: str, media: str = "image", reasons: Sequence[str] = ()) -> tuple[str, str, str]:
     """Return what to do now, in three lines."""
     suggestions = [suggestion_sentence(reason) for reason in reasons]
-    search, warning = SEARCHES[media], WARNINGS[Verdict(verdict)].format(MEDIA[media].item)
+    search, warning = MEDIA[media].search_advice, WARNINGS[Verdict(verdict)].format(MEDIA[media].item)
     if not suggestions:
         return search, PUBLISHER_CHECK, warning
     if was_checked(reasons):

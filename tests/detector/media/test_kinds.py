@@ -105,14 +105,21 @@ def test_a_fourth_medium_is_named_in_the_messages(monkeypatch):
         cohort_phrase="",
         metrics_file="metrics.json",
         has_duration=False,
+        search_advice="Search for the original.",
     )
     monkeypatch.setitem(MEDIA, "model", drawing)
     with pytest.raises(UnreadableMedia, match="M4A sound, and OBJ models are read"):
         sniff(b"plain text")
 
 
-# Beside its entry in `MEDIA`, a fourth medium needs a function that detects it and a page template.
-TABLES_BY_MEDIUM = {"detector/media/kinds.py", "detector/pipeline.py", "webapp/media_pages.py"}
+# Beside its entry in `MEDIA`, a fourth medium needs a function that detects it, a page template and the names of its
+# error rates in its metrics file.
+TABLES_BY_MEDIUM = {
+    "detector/media/kinds.py",
+    "detector/pipeline.py",
+    "webapp/media_pages.py",
+    "webapp/performance.py",
+}
 
 
 def test_no_other_module_keeps_a_table_by_medium():

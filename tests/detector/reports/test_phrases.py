@@ -6,7 +6,6 @@ from detector.evidence import EXPLANATION_METHODS
 from detector.media import MEDIA
 from detector.reports.phrases import (
     METHOD_NAMES,
-    SEARCHES,
     TAIL_PHRASES,
     advice,
     error_rate_origin,
@@ -157,7 +156,7 @@ def test_one_sentence_says_how_often_such_a_verdict_is_wrong(rates, media, sente
 @pytest.mark.parametrize("reasons", [(), *([reason] for reason in Reason)])
 def test_advice_is_three_lines(media, verdict, reasons):
     lines = advice(verdict, media, reasons)
-    assert len(lines) == 3 and SEARCHES[media] in lines
+    assert len(lines) == 3 and MEDIA[media].search_advice in lines
     assert all(len(sentence.split()) <= 25 for line in lines for sentence in line.split(". "))
     assert all(suggestion_sentence(reason) in " ".join(lines) for reason in reasons)
 
