@@ -30,6 +30,7 @@ from training.manifests import Example, LocatedFace
 from training.runs import replace_file
 from training.settings import TrainingSettings
 
+DEFAULT_VIEWS = 2  # of each picture
 CHUNK = 256  # views computed between two notes of how far it is
 BATCH = 16  # crops of one inference
 SHARPNESS_BINS = 12  # a real and the fake beside it in a batch are drawn from the same one
@@ -107,7 +108,7 @@ def plan_views(examples: list[Example], faces: list[LocatedFace], settings: Trai
         if example.label == 0 and face.landmarks is not None:
             donors.setdefault(example.fold, []).append(index)
     views = []
-    for number in range(settings.views):
+    for number in range(settings.views or DEFAULT_VIEWS):
         views += [View(index, number) for index in range(len(examples))]
         for index in sorted(index for group in donors.values() for index in group):
             if not made.any():
@@ -239,9 +240,10 @@ def _write_text(text: str, path: Path) -> None:
 
 def _digest(examples: list[Example], settings: TrainingSettings, lower: Any) -> str:
     """Return the digits that name the features: of the pictures, the views and the lower part's weights."""
+    views = settings.views or DEFAULT_VIEWS
     relevant = (
-        settings.manifest_sha256, settings.input_size_px, settings.seed, settings.views, settings.damaged,
-        settings.self_blend, settings.reconstruct, settings.autoencoders_sha256, len(examples),
+        settings.manifest_sha256, settings.input_size_px, settings.seed, views, settings.damaged, settings.self_blend,
+        settings.reconstruct, settings.autoencoders_sha256, len(examples),
     )  # fmt: skip
     digest = hashlib.sha256(repr(relevant).encode())
     for values in lower.get_weights():

@@ -154,10 +154,10 @@ class TrainingSettings:
     """Label smoothing of the loss."""
     dropout: Proportion = 0.2
     """Dropout before the last layer."""
-    last_frozen: Annotated[str, tyro.conf.arg(metavar="LAYER")] = ""
+    last_frozen: Annotated[str | None, tyro.conf.arg(metavar="LAYER")] = None
     """Keep the weights of the body up to this layer, and learn from features that are computed once."""
-    views: PositiveNumber = 2
-    """Augmented views of each picture whose features are computed, with --last-frozen."""
+    views: PositiveNumber | None = None
+    """Augmented views of each picture whose features are computed, with --last-frozen; 2 by default."""
     leave_out_fold: WholeNumber | None = None
     """Exclude the pictures of this fold of the manifest: none is learned from, none selects anything."""
 
