@@ -22,8 +22,9 @@ from training.manifests import Example, locate_faces
 from training.networks import build_network, split_network
 from training.settings import DEFAULT_SETTINGS
 
+LAST_FROZEN = "block10_add"
 TRAINING_SETTINGS = replace(
-    DEFAULT_SETTINGS, network="efficientnet_lite0", weights="none", batch=32, reconstruct=0.0, last_frozen="block10_add"
+    DEFAULT_SETTINGS, network="efficientnet_lite0", weights="none", batch=32, reconstruct=0.0, last_frozen=LAST_FROZEN
 )
 PICTURES = 16  # copies of the portrait, half of them labelled fake
 
@@ -50,7 +51,7 @@ def time_training(portrait: bytes, steps: int) -> dict[str, float]:
         examples = [_write_example(folder, number, portrait) for number in range(PICTURES)]
         faces = locate_faces(examples)
         network = build_network(settings.network, settings.input_size_px)
-        lower, upper = split_network(network, settings.last_frozen)
+        lower, upper = split_network(network, LAST_FROZEN)
         features = FeatureBatches(FeatureStore(examples, faces, settings, lower), np.ones(PICTURES, bool), settings)
         crops = BatchGenerator(examples, faces, settings)
         figures = {}
