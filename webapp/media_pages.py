@@ -12,10 +12,12 @@ class MediumPage:
     Attributes:
         template: of the page that shows a verdict.
         limit_setting: name of the setting with the largest accepted file, in megabytes.
+        searched_image: what a person gives to a reverse image search; empty where there is no image.
     """
 
     template: str
     limit_setting: str
+    searched_image: str = ""
 
 
 # Addresses of reverse image searches, which a person opens and gives a picture by hand; these pages send nothing there.
@@ -26,7 +28,7 @@ IMAGE_SEARCHES = (
 )
 # Keyed as `detector.media.MEDIA`.
 MEDIUM_PAGES = {
-    "image": MediumPage("picture.html", "MAX_UPLOAD_MB"),
-    "video": MediumPage("video.html", "MAX_RECORDING_MB"),
+    "image": MediumPage("picture.html", "MAX_UPLOAD_MB", "picture"),
+    "video": MediumPage("video.html", "MAX_RECORDING_MB", "still picture"),
     "audio": MediumPage("voice.html", "MAX_RECORDING_MB"),
 }

@@ -91,7 +91,7 @@ def result(analysis_id: str) -> str:
     analysis = _own(analysis_id)
     if analysis.state != State.DONE:
         return render_template("work.html", analysis=analysis, medium=MEDIA[analysis.media])
-    record, verdict = analysis.record, Verdict(analysis.verdict or "")
+    page, record, verdict = MEDIUM_PAGES[analysis.media], analysis.record, Verdict(analysis.verdict or "")
     folder = current_app.config["VISUALIZATIONS"]
     metrics = read_metrics(folder, analysis.media)
     unseen = read_unseen_metrics(folder, metrics, analysis.media)
@@ -101,7 +101,7 @@ def result(analysis_id: str) -> str:
     experimental = experimental_sentence(metrics, record["model_sha256"]) if analysis.media == "video" else ""
     rate_sentence = verdict_error_sentence(verdict_rates, analysis.media) if verdict_rates else how_often_wrong
     return render_template(
-        MEDIUM_PAGES[analysis.media].template,
+        page.template,
         analysis=analysis,
         result=record,
         medium=MEDIA[analysis.media],
@@ -112,8 +112,8 @@ def result(analysis_id: str) -> str:
         how_often_wrong=how_often_wrong,
         verdict_error=experimental or rate_sentence,
         advice=advice(verdict, analysis.media, record["reasons"]),
-        search_advice=MEDIA[analysis.media].search_advice,
-        image_searches=IMAGE_SEARCHES if analysis.media in ("image", "video") else (),
+        searched_image=page.searched_image,
+        image_searches=IMAGE_SEARCHES,
         can_check_explanation=evidence.can_check_explanation(record),
         can_test_robustness=evidence.can_test_robustness(record),
         drawings=drawings,
