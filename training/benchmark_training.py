@@ -7,18 +7,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from training import manifests
+from detector.pictures.faces import FaceFinder
 from training.batches import BatchGenerator
 from training.fitting import compile_model
 from training.frozen_features import FeatureBatches, FeatureStore
-from training.manifests import Example, locate_faces
+from training.manifests import Example, find_largest_face
 from training.networks import build_network, split_network
 from training.settings import DEFAULT_SETTINGS
 
@@ -43,16 +42,14 @@ def time_training(portrait: bytes, steps: int) -> dict[str, float]:
         of the speed that the step alone reaches on one batch that is ready.
     """
     settings = TRAINING_SETTINGS
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        pool = stack.enter_context(ThreadPoolExecutor())
-        cache, manifests.CACHE = manifests.CACHE, folder  # its features are of no use later
-        stack.callback(setattr, manifests, "CACHE", cache)
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor() as pool:
+        folder = Path(name)
         examples = [_write_example(folder, number, portrait) for number in range(PICTURES)]
-        faces = locate_faces(examples)
+        faces = [find_largest_face(examples[0].path, FaceFinder())] * PICTURES
         network = build_network(settings.network, settings.input_size_px)
         lower, upper = split_network(network, LAST_FROZEN)
-        features = FeatureBatches(FeatureStore(examples, faces, settings, lower), np.ones(PICTURES, bool), settings)
+        store = FeatureStore(examples, faces, settings, lower, folder=folder)
+        features = FeatureBatches(store, np.ones(PICTURES, bool), settings)
         crops = BatchGenerator(examples, faces, settings)
         figures = {}
         for name, part, batches in (("whole network", network, crops), ("upper part", upper, features)):

@@ -66,29 +66,39 @@ class FeatureStore:
         examples, faces: the training pictures of all folds.
         settings: of the run; those that only concern the upper part do not matter.
         lower: the lower part of the network.
+        folder: that keeps the features for later runs; by default `manifests.CACHE`.
     """
 
-    def __init__(self, examples: list[Example], faces: list[LocatedFace], settings: TrainingSettings, lower: Any):
+    def __init__(
+        self,
+        examples: list[Example],
+        faces: list[LocatedFace],
+        settings: TrainingSettings,
+        lower: Any,
+        *,
+        folder: Path | None = None,
+    ):
         self.examples = examples
         self.views = plan_views(examples, faces, settings)
         self.labels = np.array([1 if view.fake else examples[view.index].label for view in self.views])
-        folder = manifests.CACHE / f"features-{_digest(examples, settings, lower)}"
+        folder = (folder or manifests.CACHE) / f"features-{_digest(examples, settings, lower)}"
         folder.mkdir(parents=True, exist_ok=True)
         shape = (len(self.views), *lower.output_shape[1:])
         self.features = _open_array(folder / "features.npy", np.float16, shape)
         self.sharpness = _open_array(folder / "sharpness.npy", np.float32, shape[:1])
-        self._fill(BatchGenerator(examples, faces, settings), settings.seed, lower, folder / "done.json")
+        self._fill(faces, settings, lower, folder / "done.json")
 
-    def _fill(self, batches: BatchGenerator, seed: int, lower: Any, done: Path) -> None:
+    def _fill(self, faces: list[LocatedFace], settings: TrainingSettings, lower: Any, done: Path) -> None:
         """Compute what is missing; a stopped run goes on after the last complete chunk."""
         start = json.loads(done.read_text()) if done.is_file() else 0
         if start >= len(self.views):
             return
+        batches = BatchGenerator(self.examples, faces, settings)
         progress = tqdm(total=len(self.views), initial=start, desc="computing features", unit="view")
         with compiled(lower) as session, ThreadPoolExecutor(os.cpu_count()) as pool, progress:
             for first in range(start, len(self.views), CHUNK):
                 rows = slice(first, first + CHUNK)
-                crops = list(pool.map(lambda view: _load_view(view, batches, seed), self.views[rows]))
+                crops = list(pool.map(lambda view: _load_view(view, batches, settings.seed), self.views[rows]))
                 self.sharpness[rows] = [sharpness(crop) for crop in crops]
                 self.features[rows] = run_session(session, np.stack(crops))
                 self.features.flush()
@@ -105,14 +115,12 @@ def plan_views(examples: list[Example], faces: list[LocatedFace], settings: Trai
     made = np.array([settings.self_blend, settings.reconstruct])
     donors: dict[int | None, list[int]] = {}
     for index, (example, face) in enumerate(zip(examples, faces, strict=True)):
-        if example.label == 0 and face.landmarks is not None:
+        if made.any() and example.label == 0 and face.landmarks is not None:
             donors.setdefault(example.fold, []).append(index)
     views = []
     for number in range(settings.views or DEFAULT_VIEWS):
         views += [View(index, number) for index in range(len(examples))]
         for index in sorted(index for group in donors.values() for index in group):
-            if not made.any():
-                break
             rng = np.random.default_rng([settings.seed, number, index])
             fake = str(rng.choice(["blend", "reconstruction"], p=made / made.sum()))
             donor = int(rng.choice(donors[examples[index].fold]))

@@ -199,13 +199,30 @@ def locate_faces(examples: list[Example], *, threads: int = 2) -> list[LocatedFa
         finder = FaceFinder(threads=1)
         try:
             with ThreadPoolExecutor(threads) as pool:
-                found = pool.map(lambda index: _find_largest(examples[index].path, finder), missing)
+                found = pool.map(lambda index: find_largest_face(examples[index].path, finder), missing)
                 rows = tqdm(found, total=len(missing), desc="finding faces", unit="picture")
                 for index, face in zip(missing, rows, strict=True):
                     known[keys[index]] = face
         finally:  # an interrupted run keeps what it has found
             _write_cache(known)
     return [known[key] for key in keys]
+
+
+def find_largest_face(path: Path, finder: FaceFinder) -> LocatedFace:
+    """Find the largest face of a picture, or take the whole picture.
+
+    Raises:
+        SystemExit: the picture cannot be read.
+    """
+    try:
+        image = read_image(path)
+    except DetectorError as error:
+        raise SystemExit(f"{path}: {error}") from error
+    faces = finder.find_faces(image)
+    if not faces:
+        height, width = image.shape[:2]
+        return LocatedFace(np.array([0, 0, width, height], np.float32), None)
+    return LocatedFace(faces[0].box, faces[0].landmarks)
 
 
 def remember_faces(faces: Mapping[Path, LocatedFace]) -> None:
@@ -235,19 +252,6 @@ def format_path(path: Path) -> str:
 def _draw(group: str, seed: int) -> float:
     """Return a number in [0, 1) that depends on the group's name and the seed."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{group}".encode()).digest()[:8], "big") / 2**64
-
-
-def _find_largest(path: Path, finder: FaceFinder) -> LocatedFace:
-    """Find the largest face of a picture, or take the whole picture."""
-    try:
-        image = read_image(path)
-    except DetectorError as error:
-        raise SystemExit(f"{path}: {error}") from error
-    faces = finder.find_faces(image)
-    if not faces:
-        height, width = image.shape[:2]
-        return LocatedFace(np.array([0, 0, width, height], np.float32), None)
-    return LocatedFace(faces[0].box, faces[0].landmarks)
 
 
 def _file_key(path: Path) -> str:
