@@ -87,10 +87,7 @@ def cross_validate(options: CrossValidationOptions) -> None:
         rows = score_folds(settings, runs, options)
         options.out.mkdir(parents=True, exist_ok=True)
         replace_file(scores, partial(write_scores, rows))
-        described = describe_settings(settings) | (
-            {"member_sha256": file_sha256(options.member)} if options.member else {}
-        )
-        account = UnseenAccount(described, calibration_within_limits(rows))
+        account = UnseenAccount(describe_settings(settings, options), calibration_within_limits(rows))
     metrics = measure_unseen(rows, account)
     replace_file(metrics_file, lambda part: part.write_text(json.dumps(metrics, indent=1) + "\n"))
     print_unseen(metrics)
@@ -229,9 +226,11 @@ def default_runs(settings: TrainingSettings) -> Path:
     return ROOT / "runs" / f"folds-{settings.network}-{settings_digest(settings)}"
 
 
-def describe_settings(settings: TrainingSettings) -> dict[str, Any]:
+def describe_settings(settings: TrainingSettings, options: CrossValidationOptions) -> dict[str, Any]:
     """Return settings for a file that is published: files are named without their folders."""
-    return {**asdict(settings), "manifest": Path(settings.manifest).name, "weights": Path(settings.weights).name}
+    names = {"manifest": Path(settings.manifest).name, "weights": Path(settings.weights).name}
+    averaged = {"member_sha256": file_sha256(options.member), "members": options.members} if options.member else {}
+    return asdict(settings) | names | {"most_per_source": options.most_per_source} | averaged
 
 
 def _listed(folds: Collection[int | None]) -> str:
