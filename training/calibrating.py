@@ -17,14 +17,14 @@ from detector.media.degradations import TIERS
 from detector.models.calibration import Calibration
 from detector.models.spec import ModelSpec, file_sha256, read_spec, write_spec
 from detector.pictures.detect import REFERENCE_SCORES_FILE, load_picture_detector
-from detector.results import Reason, Verdict
-from detector.verdicts import decide
+from detector.results import Verdict
 from training.exporting import export
 from training.manifests import Example
 from training.runs import replace_file
 from training.scoring import score
 from training.settings import MODEL
-from training.thresholds import MIN_SOURCE, UNSEEN_LIMITS, ErrorLimits, choose_thresholds, fit_line, source_floor
+from training.tables import decide_row, exclusion_reasons
+from training.thresholds import MIN_SOURCE, UNSEEN_LIMITS, ErrorLimits, fit_line, thresholds_within
 from training.unseen_scores import unseen_reference_scores
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -35,8 +35,6 @@ MAX_SOURCE_FALSE_ALARMS = 0.05  # the same for each source of real pictures
 MAX_MISSES = 0.07  # proportion of fake calibration pictures called real, under the worst degradation
 CALIBRATED_ON = "calibrated_on"  # key in the training account of a spec
 KNOWN, UNSEEN = "known", "unseen"  # pictures of the sources that were learned from; of families and sources left out
-EXCLUSION_REASONS = set(Reason) - {Reason.BETWEEN_THRESHOLDS}  # reasons that withhold a verdict whatever the score
-
 
 KNOWN_LIMITS = ErrorLimits(MAX_FALSE_ALARMS, MAX_SOURCE_FALSE_ALARMS, MAX_MISSES)
 
@@ -104,7 +102,7 @@ def calibrate_from_scores(
 
 def _usable_rows(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
     """Return the rows of pictures that a verdict is given for, and print how many of the `count` pictures those are."""
-    rows = [row for row in rows if not EXCLUSION_REASONS & set(row["reasons"].split(";"))]
+    rows = [row for row in rows if not exclusion_reasons(row)]
     if len({(row["delivery"], row["label"]) for row in rows}) < 2 * len(TIERS):
         raise SystemExit(
             f"The {count} calibration pictures cannot calibrate the model: real ones and fakes are needed that "
@@ -146,12 +144,7 @@ def fit_calibration(rows: list[dict[str, Any]], limits: ErrorLimits = KNOWN_LIMI
     slope, intercept = fit_line(logits, labels, weights)
     line = replace(UNCALIBRATED, slope=slope, intercept=intercept)
 
-    probabilities = np.asarray(line.probability(logits))
-    tiers, sources = (np.array([row[name] for row in rows]) for name in ("delivery", "source"))
-    by_tier = [(probabilities[tiers == name], labels[tiers == name]) for name in TIERS]
-    real = labels == 0
-    floor = source_floor(probabilities[real], sources[real], tiers[real], limits.source_false_alarms)
-    low, high = choose_thresholds(by_tier, max_false_alarms=limits.false_alarms, max_misses=limits.misses, floor=floor)
+    low, high = thresholds_within(limits, rows, np.asarray(line.probability(logits)))
     return Calibration(slope, intercept, low, high)
 
 
@@ -163,7 +156,7 @@ def print_calibration(calibration: Calibration, rows: list[dict[str, Any]]) -> N
     )
     for tier in TIERS:
         chosen = [row for row in rows if row["delivery"] == tier]
-        verdict = np.array([decide(row["logit"], (), calibration).verdict for row in chosen])
+        verdict = np.array([decide_row(row, calibration)["verdict"] for row in chosen])
         label, source = (np.array([row[name] for row in chosen]) for name in ("label", "source"))
         alarm, missed, undecided = (verdict == v for v in (Verdict.DEEPFAKE, Verdict.REAL, Verdict.INCONCLUSIVE))
         counts = Counter(source[label == 0].tolist())

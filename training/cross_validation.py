@@ -20,7 +20,7 @@ from training.calibrating import save_model
 from training.combining import combine, learned_sources
 from training.manifests import ROOT, Example, read_manifest
 from training.runs import replace_file, settings_digest
-from training.scoring import read_score_rows, write_scores
+from training.scoring import read_scores, write_scores
 from training.settings import MODEL, SettingsOptions, TrainingSettings, WholeNumber, is_whole_model, weights_settings
 from training.tables import VISUALIZATIONS, Row
 from training.unseen_tables import (
@@ -78,7 +78,7 @@ def cross_validate(options: CrossValidationOptions) -> None:
     """
     scores, metrics_file = options.out / SCORES_FILE, options.out / METRICS_FILE
     if options.only_tables:
-        rows = read_score_rows(scores)
+        rows = read_scores(scores)
         earlier = json.loads(metrics_file.read_text())["settings"] if metrics_file.is_file() else {}
         account = UnseenAccount(earlier, read_spec(options.model).calibration, file_sha256(options.model))
     else:

@@ -23,6 +23,7 @@ from sklearn.metrics import roc_curve
 
 from detector.media.degradations import UNDEGRADED
 from detector.metrics import proportion
+from training.scoring import FRACTIONS, SCORE_COLUMNS, WHOLE_NUMBERS, read_scores
 from training.tables import GENERATED, SWAPS, VISUALIZATIONS, EstimateDict, format_estimate
 from training.thresholds import UNSEEN_LIMITS
 
@@ -50,7 +51,6 @@ RATES = {  # figure of metrics.json: colour of the pictures it counts, words
     "misses": (FAKE_COLOUR, "fakes called real"),
     "inconclusive": (GREY, "inconclusive, of all"),
 }
-NUMERIC_COLUMNS = ("label", "logit", "probability", "face_px", "jpeg_quality")
 CALIBRATION_BINS = 15  # as in the ECE
 RATE_BINS = 6  # about equally full
 EXTREME = 0.001  # probabilities below it, and above 1 minus it, count in the outermost bars
@@ -318,12 +318,11 @@ def plot_trade_off(points: list[dict[str, float]]) -> Figure:
     return figure
 
 
-def read_scores(path: Path, degradation: str) -> Scores:
-    """Read the rows of one degradation from scores.csv as columns (N,); an empty number becomes NaN."""
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["delivery"] == degradation]
-    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    return columns | {name: np.array([float(row[name] or "nan") for row in rows]) for name in NUMERIC_COLUMNS}
+def read_columns(path: Path, degradation: str) -> Scores:
+    """Read the rows of one degradation from scores.csv as columns (N,); a missing number becomes NaN."""
+    rows = [row for row in read_scores(path) if row["delivery"] == degradation]
+    types = dict.fromkeys(WHOLE_NUMBERS | FRACTIONS, float)
+    return {name: np.array([row[name] for row in rows], types.get(name)) for name in SCORE_COLUMNS}
 
 
 def _bin_members(values: np.ndarray) -> dict[str, np.ndarray]:
@@ -437,7 +436,7 @@ def draw_plots(options: PlotOptions) -> None:
             f"The scores in {folder} have an older format. Write them again with: python scripts/evaluate.py"
         )
     plt.style.use(STYLE)
-    figures = plot_all(metrics, read_scores(folder / "scores.csv", UNDEGRADED))
+    figures = plot_all(metrics, read_columns(folder / "scores.csv", UNDEGRADED))
     if (folder / "ablations.csv").is_file():
         with open(folder / "ablations.csv", newline="", encoding="utf-8") as file:
             figures["ablations"] = plot_ablations(list(csv.DictReader(file)))

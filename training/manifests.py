@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,16 +81,9 @@ def read_manifest(path: Path) -> list[Example]:
         SystemExit: the file, a column or a value is missing, a label is not 0 or 1, a fold is not a whole number from
             0 up, or a group has two splits.
     """
-    if not path.is_file():
-        raise SystemExit(f"There is no manifest {path}. Make one with: python scripts/generate_synthetic_data.py")
-    with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
-        rows = list(csv.DictReader(file))
-    if not rows or not set(MANIFEST_COLUMNS) <= set(rows[0]):
-        raise SystemExit(f"The manifest {path} is empty or lacks one of the columns {', '.join(MANIFEST_COLUMNS)}.")
+    rows = read_labelled_rows(path, MANIFEST_COLUMNS)
     if any(not row[name] for row in rows for name in ("path", "group", "split")):
         raise SystemExit(f"Every row of the manifest {path} needs a path, a group and a split.")
-    if wrong := {row["label"] or "nothing" for row in rows} - {"0", "1"}:
-        raise SystemExit(f"Labels are 0 (real) or 1 (fake); the manifest {path} has {', '.join(sorted(wrong))}.")
     if wrong := {fold for row in rows if (fold := row.get("fold")) and not (fold.isascii() and fold.isdecimal())}:
         raise SystemExit(f"Folds are whole numbers from 0 up; the manifest {path} has {', '.join(sorted(wrong))}.")
     splits: dict[str, str] = {}
@@ -111,6 +104,23 @@ def read_manifest(path: Path) -> list[Example]:
         )
         for row in rows
     ]
+
+
+def read_labelled_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Read the rows of a manifest as text.
+
+    Raises:
+        SystemExit: the file or a column is missing, it has no rows, or a label is not 0 or 1.
+    """
+    if not path.is_file():
+        raise SystemExit(f"There is no manifest {path}. For pictures, scripts/generate_synthetic_data.py makes one.")
+    with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
+        rows = list(csv.DictReader(file))
+    if not rows or not set(columns) <= set(rows[0]):
+        raise SystemExit(f"The manifest {path} is empty or lacks one of the columns {', '.join(columns)}.")
+    if wrong := {row["label"] or "nothing" for row in rows} - {"0", "1"}:
+        raise SystemExit(f"Labels are 0 (real) or 1 (fake); the manifest {path} has {', '.join(sorted(wrong))}.")
+    return rows
 
 
 def write_manifest(path: Path, examples: Iterable[Example]) -> None:

@@ -33,6 +33,7 @@ SCORE_COLUMNS = (
 )  # fmt: skip
 WHOLE_NUMBERS = {"label", "faces", "width_px", "height_px", "face_px", "jpeg_quality", "fold"}
 FRACTIONS = {"logit", "probability", "sharpness"}
+MAY_BE_MISSING = {"jpeg_quality", "fold", "sharpness"}
 CALIBRATION_SPLIT = "tune"
 
 
@@ -166,19 +167,25 @@ def jpeg_quality(path: Path) -> int | None:
     return coding.quality if coding else None
 
 
-def read_score_rows(path: Path) -> list[Row]:
-    """Read the rows that `write_scores` wrote.
+def read_scores(path: Path) -> list[Row]:
+    """Read the rows that `write_scores` wrote, each value as `score` gave it.
 
     Raises:
-        SystemExit: the file or one of SCORE_COLUMNS is missing.
+        SystemExit: the file, its rows or one of SCORE_COLUMNS is missing, or a column of numbers holds something else.
     """
     if not path.is_file():
-        raise SystemExit(f"There is no file of scores {path}.")
+        raise SystemExit(f"There is no file of scores {path}. Write it with: python scripts/cross_validate.py")
     with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
+        reader = csv.DictReader(file, restval="")
         if missing := set(SCORE_COLUMNS) - set(reader.fieldnames or ()):
             raise SystemExit(f"The scores {path} lack the columns {', '.join(sorted(missing))}.")
-        return [{name: _value(name, row[name]) for name in SCORE_COLUMNS} for row in reader]
+        try:
+            rows = [{name: _value(name, row[name]) for name in SCORE_COLUMNS} for row in reader]
+        except ValueError as error:
+            raise SystemExit(f"The scores {path} hold something else than a number: {error}.") from error
+    if not rows:
+        raise SystemExit(f"The file of scores {path} is empty.")
+    return rows
 
 
 def write_scores(rows: list[Row], path: Path) -> None:
@@ -212,8 +219,6 @@ def holds_better_scores(path: Path, scores: ReferenceScores) -> bool:
 
 def _value(name: str, text: str) -> str | float | None:
     """Return a value of scores.csv as `score` gave it."""
-    if name not in WHOLE_NUMBERS | FRACTIONS:
-        return text
-    if not text:
+    if name in MAY_BE_MISSING and not text:
         return None
-    return int(text) if name in WHOLE_NUMBERS else float(text)
+    return int(text) if name in WHOLE_NUMBERS else float(text) if name in FRACTIONS else text

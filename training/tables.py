@@ -21,10 +21,12 @@ from detector.metrics import (
     perfect_calibration_error,
     proportion,
 )
+from detector.models.calibration import Calibration
 from detector.models.reference_scores import ReferenceScores
 from detector.models.spec import ModelSpec
 from detector.pictures.quality import MIN_FACE_PX
-from detector.results import Verdict
+from detector.results import Reason, Verdict
+from detector.verdicts import decide
 from training.manifests import ROOT
 
 VISUALIZATIONS = ROOT / "visualizations"
@@ -77,6 +79,22 @@ class ScoreTable:
         """Estimate the proportion of true values in `hits` (N,); None where no row is chosen."""
         hits = hits[chosen]
         return asdict(proportion(hits, self.group[chosen])) if len(hits) else None
+
+
+def exclusion_reasons(row: Row) -> tuple[Reason, ...]:
+    """Return the reasons of a row that withhold a verdict whatever the score."""
+    reasons = (Reason(name) for name in row["reasons"].split(";") if name)
+    return tuple(reason for reason in reasons if reason is not Reason.BETWEEN_THRESHOLDS)
+
+
+def decide_row(row: Row, calibration: Calibration) -> Row:
+    """Return a row with the probability, the verdict and the reasons that a calibration gives its logit."""
+    decision = decide(row["logit"], exclusion_reasons(row), calibration)
+    return row | {
+        "probability": round(decision.probability, 6),
+        "verdict": str(decision.verdict),
+        "reasons": ";".join(decision.reasons),
+    }
 
 
 def measure_rows(rows: list[Row]) -> dict[str, Any]:

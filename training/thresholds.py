@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 
+from detector.media.degradations import TIERS
 from detector.models.calibration import sigmoid
 
 MIN_SOURCE = 40  # pictures; the rate of a smaller source is too uncertain to move a threshold
@@ -95,6 +98,29 @@ def choose_thresholds(
     # Negated instead of 1 - p, which rounds and could reach the fake that must stay above the threshold.
     threshold_real = min(-lowest_threshold(-p[labels == 1], max_misses) for p, labels in tiers)
     return float(min(threshold_real, threshold_fake)), float(max(threshold_real, threshold_fake))
+
+
+def thresholds_within(
+    limits: ErrorLimits, rows: Sequence[Mapping[str, Any]], probabilities: np.ndarray
+) -> tuple[float, float]:
+    """Choose the two thresholds that keep limits under the worst degradation, and in each source of real pictures.
+
+    Args:
+        limits: the error rates to keep; every picture counts the same in them.
+        rows: of `training.scoring.score`, without pictures that no verdict is given for.
+        probabilities: (N,) of the rows.
+
+    Returns:
+        threshold_real <= threshold_fake.
+    """
+    labels, sources, tiers = (np.array([row[name] for row in rows]) for name in ("label", "source", "delivery"))
+    real = labels == 0
+    return choose_thresholds(
+        [(probabilities[tiers == tier], labels[tiers == tier]) for tier in TIERS],
+        max_false_alarms=limits.false_alarms,
+        max_misses=limits.misses,
+        floor=source_floor(probabilities[real], sources[real], tiers[real], limits.source_false_alarms),
+    )
 
 
 def source_floor(probabilities: np.ndarray, sources: np.ndarray, tiers: np.ndarray, max_false_alarms: float) -> float:

@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,38 +13,27 @@ from detector.media.degradations import UNDEGRADED
 from detector.models.calibration import Calibration
 from detector.models.reference_scores import ReferenceScores
 from detector.pictures.quality import MIN_FACE_PX
+from training.scoring import read_scores
+from training.tables import Row
 
 UNSEEN_SPLIT = "folds"  # in the reference scores
-UNSEEN_COLUMN_TYPES: dict[str, Callable[[str], Any]] = {"label": int, "logit": float, "face_px": int, "fold": int}
-NEEDED_COLUMNS = ("path", "label", "source", "group", "delivery", "logit", "reasons", "face_px", "fold")
 
 
-def read_unseen_scores(path: Path) -> list[dict[str, Any]]:
+def read_unseen_scores(path: Path) -> list[Row]:
     """Read the scores of a cross-validation: a row for each picture and degradation.
 
-    Returns:
-        Rows with at least NEEDED_COLUMNS; those of UNSEEN_COLUMN_TYPES are numbers, the others text.
-
     Raises:
-        SystemExit: the file is missing, lacks a column, holds something else than a number in one of numbers, or covers
-            a single fold, which no network can have been trained without.
+        SystemExit: `read_scores` refuses the file, a row has no fold, or there is a single fold, which no network can
+            have been trained without.
     """
-    if not path.is_file():
-        raise SystemExit(f"There is no {path}. Write it with: python scripts/cross_validate.py")
-    with open(path, newline="", encoding="utf-8") as file:
-        rows: list[dict[str, Any]] = list(csv.DictReader(file))
-    if not rows or not set(NEEDED_COLUMNS) <= set(rows[0]):
-        raise SystemExit(f"{path} is empty or lacks one of the columns {', '.join(NEEDED_COLUMNS)}.")
-    try:
-        typed = [row | {name: number(row[name]) for name, number in UNSEEN_COLUMN_TYPES.items()} for row in rows]
-    except ValueError as error:
-        raise SystemExit(f"{path} does not hold the scores of a cross-validation: {error}.") from error
-    if len({row["fold"] for row in typed}) < 2:
-        raise SystemExit(f"{path} holds the scores of a single fold; a cross-validation has at least two.")
-    return typed
+    rows = read_scores(path)
+    folds = {row["fold"] for row in rows}
+    if None in folds or len(folds) < 2:
+        raise SystemExit(f"{path} is not of a cross-validation: every row needs a fold, and there are at least two.")
+    return rows
 
 
-def unseen_reference_scores(rows: list[dict[str, Any]], calibration: Calibration, model_sha256: str) -> ReferenceScores:
+def unseen_reference_scores(rows: list[Row], calibration: Calibration, model_sha256: str) -> ReferenceScores:
     """Return the scores of undegraded pictures of kinds left out, which a new picture is compared with.
 
     Args:

@@ -12,11 +12,20 @@ import numpy as np
 from detector.media.degradations import TIERS, UNDEGRADED
 from detector.metrics import CONFIDENCE, wilson_interval
 from detector.models.calibration import Calibration
-from detector.results import Reason, Verdict
-from detector.verdicts import decide
-from training.calibrating import EXCLUSION_REASONS, UNCALIBRATED
-from training.tables import EstimateDict, Row, ScoreTable, format_estimate, format_header, format_percent, format_row
-from training.thresholds import UNSEEN_LIMITS, ErrorLimits, choose_thresholds, source_floor
+from detector.results import Verdict
+from training.calibrating import UNCALIBRATED
+from training.tables import (
+    EstimateDict,
+    Row,
+    ScoreTable,
+    decide_row,
+    exclusion_reasons,
+    format_estimate,
+    format_header,
+    format_percent,
+    format_row,
+)
+from training.thresholds import UNSEEN_LIMITS, ErrorLimits, thresholds_within
 
 MIN_FAMILY = 10  # fakes; the AUC of a smaller family is too uncertain to weigh as much as the others in a mean
 CELLS = 3  # parts of equal size by sharpness, and by the size of the face
@@ -135,16 +144,6 @@ class UnseenTable(ScoreTable):
         return won, pairs
 
 
-def decide_rows(rows: list[Row], calibration: Calibration) -> list[Row]:
-    """Return rows with the probability, the verdict and the reasons that a calibration gives their logits."""
-    decided = []
-    for row in rows:
-        decision = decide(row["logit"], _exclusion_reasons(row), calibration)
-        found = {"probability": decision.probability, "verdict": str(decision.verdict)}
-        decided.append({**row, **found, "reasons": ";".join(decision.reasons)})
-    return decided
-
-
 def calibration_within_limits(rows: list[Row], limits: ErrorLimits = UNSEEN_LIMITS) -> Calibration:
     """Choose thresholds within the limits for pictures left out, under the worst degradation.
 
@@ -158,21 +157,13 @@ def calibration_within_limits(rows: list[Row], limits: ErrorLimits = UNSEEN_LIMI
     Returns:
         A calibration under which every verdict is inconclusive if a degradation lacks one of the labels.
     """
-    rows = [row for row in rows if not _exclusion_reasons(row)]
-    labels, logits, sources, tiers = (
-        np.array([row[name] for row in rows]) for name in ("label", "logit", "source", "delivery")
-    )
+    rows = [row for row in rows if not exclusion_reasons(row)]
     if len({(row["delivery"], row["label"]) for row in rows}) < 2 * len(TIERS):
         return UNCALIBRATED
+    logits = np.array([row["logit"] for row in rows])
     spread = float(logits.std()) or 1.0
     line = Calibration(1 / spread, -float(logits.mean()) / spread, 0.0, 1.0)  # keeps sigmoid() away from 0 and 1
-    probabilities, real = np.asarray(line.probability(logits)), labels == 0
-    low, high = choose_thresholds(
-        [(probabilities[tiers == tier], labels[tiers == tier]) for tier in TIERS],
-        max_false_alarms=limits.false_alarms,
-        max_misses=limits.misses,
-        floor=source_floor(probabilities[real], sources[real], tiers[real], limits.source_false_alarms),
-    )
+    low, high = thresholds_within(limits, rows, np.asarray(line.probability(logits)))
     return Calibration(line.slope, line.intercept, low, high)
 
 
@@ -188,7 +179,7 @@ def measure_unseen(rows: list[Row], account: UnseenAccount) -> dict[str, Any]:
         face size. A mean weighs its families equally and omits those with fewer than MIN_FAMILY fakes. Intervals of
         AUCs are from a bootstrap over groups within folds; those of rates are Wilson's, as in metrics.json.
     """
-    decided = decide_rows(rows, account.calibration)
+    decided = [decide_row(row, account.calibration) for row in rows]
     groups, folds = (np.array([row[name] for row in rows]) for name in ("group", "fold"))
     resamples = GroupResamples(groups, folds)
     tables = {
@@ -288,8 +279,9 @@ def measure_trade_off(rows: list[Row]) -> list[dict[str, float]]:
     figures = []
     for called_real in CALLED_REAL_PROPORTIONS:
         limits = replace(UNSEEN_LIMITS, misses=called_real)
-        decided = decide_rows(stored, calibration_within_limits(rows, limits))
-        inconclusive = float(np.mean([row["verdict"] == Verdict.INCONCLUSIVE for row in decided]))
+        calibration = calibration_within_limits(rows, limits)
+        verdicts = [decide_row(row, calibration)["verdict"] for row in stored]
+        inconclusive = verdicts.count(Verdict.INCONCLUSIVE) / len(verdicts)
         figures.append({"called_real": called_real, "false_alarms": limits.false_alarms, "inconclusive": inconclusive})
     return figures
 
@@ -333,13 +325,6 @@ def _measure_tier(table: UnseenTable) -> dict[str, EstimateDict | None]:
         "called_real": table.proportion(table.verdict == Verdict.REAL, chosen=table.label == 1),
         "inconclusive": table.proportion(~table.decided),
     }
-
-
-def _exclusion_reasons(row: Row) -> tuple[Reason, ...]:
-    """Return the reasons of a row that withhold a verdict whatever the score."""
-    return tuple(
-        reason for reason in map(Reason, filter(None, row["reasons"].split(";"))) if reason in EXCLUSION_REASONS
-    )
 
 
 def _terciles(values: np.ndarray) -> np.ndarray:

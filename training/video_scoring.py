@@ -31,10 +31,18 @@ from detector.verdicts import classify, decide
 from detector.videos.detect import detect_video
 from detector.videos.tracks import MIN_TRACK_FRAMES, fuse_frames, robust_mean
 from training.combining import learned_sources
-from training.manifests import Example, read_manifest
+from training.manifests import Example, read_labelled_rows, read_manifest
 from training.runs import replace_file
-from training.scoring import score
-from training.tables import VISUALIZATIONS, Row, format_estimate, format_header, format_row
+from training.scoring import read_scores, score
+from training.tables import (
+    VISUALIZATIONS,
+    Row,
+    decide_row,
+    exclusion_reasons,
+    format_estimate,
+    format_header,
+    format_row,
+)
 from training.thresholds import UNSEEN_LIMITS, choose_thresholds
 
 CLIP_COLUMNS = ("path", "label", "source", "generator", "group")
@@ -112,14 +120,7 @@ def read_clips(path: Path, folds: dict[str, int | None]) -> list[Example]:
     Raises:
         SystemExit: the file, a column or a label is missing.
     """
-    if not path.is_file():
-        raise SystemExit(f"There is no manifest {path}.")
-    with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
-        rows = list(csv.DictReader(file))
-    if not rows or not set(CLIP_COLUMNS) <= set(rows[0]):
-        raise SystemExit(f"The manifest {path} is empty or lacks one of the columns {', '.join(CLIP_COLUMNS)}.")
-    if wrong := {row["label"] or "nothing" for row in rows} - {"0", "1"}:
-        raise SystemExit(f"Labels are 0 (real) or 1 (fake); the manifest {path} has {', '.join(sorted(wrong))}.")
+    rows = read_labelled_rows(path, CLIP_COLUMNS)
     return [
         Example(
             path.parent / row["path"],
@@ -171,27 +172,8 @@ def score_frames(
 
 
 def read_picture_scores(path: Path) -> list[Row]:
-    """Read the rows of undegraded pictures, scored by networks that did not learn from their fold.
-
-    Raises:
-        SystemExit: the file or a column is missing.
-    """
-    if not path.is_file():
-        raise SystemExit(f"There are no scores {path}. Make them with: python scripts/cross_validate.py")
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"kind", "fold", "logit", "reasons"} <= set(rows[0]):
-        raise SystemExit(f"The scores {path} are empty or lack one of the columns kind, fold, logit, reasons.")
-    typed: dict[str, Callable[[str], Any]] = {
-        "label": int,
-        "logit": float,
-        "fold": lambda text: int(text) if text else None,
-    }
-    return [
-        {name: typed.get(name, str)(text) for name, text in row.items()} | {"unseen": True}
-        for row in rows
-        if row["delivery"] == UNDEGRADED
-    ]
+    """Read the rows of undegraded pictures, scored by networks that did not learn from their fold."""
+    return [row | {"unseen": True} for row in read_scores(path) if row["delivery"] == UNDEGRADED]
 
 
 def join_tracks(pictures: Iterable[Row], calibration: Calibration) -> list[Row]:
@@ -207,15 +189,15 @@ def join_tracks(pictures: Iterable[Row], calibration: Calibration) -> list[Row]:
     rows = []
     for members in _groups_of(pictures):
         members = sorted(members, key=lambda row: str(row["path"]))
-        usable = [row for row in members if not _excluded(row)]
+        usable = [row for row in members if not exclusion_reasons(row)]
         if usable:
             frames = [_frame(index, row["logit"], calibration) for index, row in enumerate(usable)]
             track = fuse_frames(frames, calibration)
             logit = track.logit
-            excluded = [str(reason) for reason in track.reasons if reason is not Reason.BETWEEN_THRESHOLDS]
+            excluded: list[Reason] = [reason for reason in track.reasons if reason is not Reason.BETWEEN_THRESHOLDS]
         else:
             logit = robust_mean(np.array([row["logit"] for row in members]))
-            excluded = sorted({reason for row in members for reason in _excluded(row)})
+            excluded = sorted({reason for row in members for reason in exclusion_reasons(row)})
         first = members[0]
         example = Example(
             Path(first["path"]), first["label"], first["source"], first["generator"], first["group"], "",
@@ -230,18 +212,6 @@ def is_unseen(detector: PictureDetector, source: str) -> bool:
     """Return whether a network has not learned from a source, by the account of its training and of its parts."""
     learned = learned_sources(detector.engine.spec.training)
     return bool(learned) and source not in learned
-
-
-def decide_row(row: Row, calibration: Calibration) -> Row:
-    """Return a row with probability, verdict and reasons by a calibration."""
-    decision = decide(row["logit"], tuple(Reason(name) for name in row["reasons"].split(";") if name), calibration)
-    reasons = ";".join(decision.reasons)
-    return {
-        **row,
-        "probability": round(decision.probability, 6),
-        "verdict": str(decision.verdict),
-        "reasons": reasons,
-    }
 
 
 def measure_videos(rows: list[Row]) -> dict[str, Any]:
@@ -307,7 +277,9 @@ def print_video_tables(metrics: dict[str, Any]) -> None:
 def print_own_thresholds(rows: list[Row], calibration: Calibration) -> None:
     """Print the rates with the thresholds of pictures, and with thresholds chosen on the tracks of other sources."""
     tracks = [row for row in rows if row["form"] == TRACK]
-    sources = [{row["source"] for row in tracks if row["label"] == label and not _excluded(row)} for label in (0, 1)]
+    sources = [
+        {row["source"] for row in tracks if row["label"] == label and not exclusion_reasons(row)} for label in (0, 1)
+    ]
     if min(map(len, sources)) < 2:
         print("Thresholds of their own were not tried: each label needs tracks of at least two sources.")
         return
@@ -335,7 +307,7 @@ def cross_fit_thresholds(rows: list[Row], calibration: Calibration) -> list[Row]
     tracks = [row for row in rows if row["form"] == TRACK]
     decided = []
     for source in sorted({row["source"] for row in rows}):
-        others = [row for row in tracks if row["source"] != source and not _excluded(row)]
+        others = [row for row in tracks if row["source"] != source and not exclusion_reasons(row)]
         probabilities = np.array([row["probability"] for row in others])
         labels = np.array([row["label"] for row in others])
         own = choose_thresholds(
@@ -343,7 +315,7 @@ def cross_fit_thresholds(rows: list[Row], calibration: Calibration) -> list[Row]
         )
         thresholds = replace(calibration, threshold_real=own[0], threshold_fake=own[1])
         for row in (row for row in rows if row["source"] == source):
-            verdict = Verdict.INCONCLUSIVE if _excluded(row) else classify(row["probability"], thresholds)
+            verdict = Verdict.INCONCLUSIVE if exclusion_reasons(row) else classify(row["probability"], thresholds)
             decided.append(row | {"verdict": str(verdict)})
     return decided
 
@@ -372,11 +344,6 @@ def _groups_of(pictures: Iterable[Any]) -> list[list[Any]]:
         if values["kind"] in TRACK_KINDS:
             groups[tuple(values[name] for name in ("group", "label", "generator"))].append(picture)
     return [members for members in groups.values() if len(members) >= MIN_TRACK_FRAMES]
-
-
-def _excluded(row: Row) -> list[str]:
-    """Return the reasons for which a row has no verdict whatever its score."""
-    return [name for name in row["reasons"].split(";") if name and name != Reason.BETWEEN_THRESHOLDS]
 
 
 def _frame(index: int, logit: float, calibration: Calibration) -> TrackFrame:

@@ -2,6 +2,14 @@
 
 import numpy as np
 
+from training.scoring import FRACTIONS, SCORE_COLUMNS, WHOLE_NUMBERS
+
+
+def complete_row(**values):
+    """Return a row with all columns; those that are not given are 1 or "x"."""
+    numbers = WHOLE_NUMBERS | FRACTIONS
+    return {name: values.get(name, 1 if name in numbers else "x") for name in SCORE_COLUMNS}
+
 
 def make_row(label, generator, logit, verdict="inconclusive", **others):
     """Return a row without its group; the probability is that of the logit."""

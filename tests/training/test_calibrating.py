@@ -20,7 +20,8 @@ def drawn_rows(*, odd_source_shift=0.0, seed=0, pictures=400):
         logit = rng.normal(3.0 if label else -1.0, 1.5) + odd_source_shift * (source == "odd")
         for tier in TIERS:
             score = logit + rng.normal(0, 0.3) + (tier == "blur1") * 0.5
-            rows.append({"path": str(index), "label": label, "source": source, "delivery": tier, "logit": score})
+            row = {"path": str(index), "label": label, "source": source, "delivery": tier, "logit": score}
+            rows.append(row | {"reasons": ""})
     return rows
 
 

@@ -25,7 +25,7 @@ from training.cross_validation import (
 )
 from training.fitting import load_training_data
 from training.manifests import Example, read_manifest, write_manifest
-from training.scoring import SCORE_COLUMNS, read_score_rows
+from training.scoring import SCORE_COLUMNS, read_scores
 from training.settings import DEFAULT_SETTINGS, TrainingSettings
 
 pytestmark = pytest.mark.slow
@@ -76,7 +76,7 @@ def run(manifest, folder, *options):
 
 def read(folder):
     out = folder / "out"
-    return read_score_rows(out / "unseen_scores.csv"), json.loads((out / "unseen_metrics.json").read_text())
+    return read_scores(out / "unseen_scores.csv"), json.loads((out / "unseen_metrics.json").read_text())
 
 
 def test_every_training_picture_is_scored_by_the_network_that_did_not_learn_from_its_fold(cross_validated):

@@ -90,7 +90,7 @@ def figures_closed():
 
 @pytest.fixture
 def scores(folder):
-    return figures.read_scores(folder / "scores.csv", "stored")
+    return figures.read_columns(folder / "scores.csv", "stored")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from score_rows import make_row, with_own_groups
+from score_rows import complete_row, make_row, with_own_groups
 from sklearn.metrics import accuracy_score
 
 from detector import metrics as estimates
@@ -74,7 +74,7 @@ def test_rows_hold_size_quality_and_face_of_the_stored_picture(evaluated, pictur
 
 
 def test_rows_hold_kind_family_fold_and_sharpness_of_the_unscaled_face(evaluated, picture_detector):
-    rows = {(row["path"], row["delivery"]): row for row in scoring.read_score_rows(evaluated / "scores.csv")}
+    rows = {(row["path"], row["delivery"]): row for row in scoring.read_scores(evaluated / "scores.csv")}
     assert [(rows[f"{n}.jpg", "half"][name]) for n in (1, 3) for name in ("kind", "family", "fold")] == [
         "swap", "a", 1, "swap", "b", 0
     ]  # fmt: skip
@@ -96,16 +96,23 @@ def test_scores_are_read_as_written(tmp_path):
     row = {name: scoring._value(name, text) for name, text in texts.items()} | {"logit": -0.5}
     rows = [row, row | {"fold": None, "sharpness": None, "jpeg_quality": None, "reasons": ""}]
     scoring.write_scores(rows, tmp_path / "scores.csv")
-    assert scoring.read_score_rows(tmp_path / "scores.csv") == rows
+    assert scoring.read_scores(tmp_path / "scores.csv") == rows
     assert isinstance(rows[0]["fold"], int) and isinstance(rows[0]["sharpness"], float)
 
 
 def test_scores_of_an_earlier_version_are_refused(tmp_path):
-    with pytest.raises(SystemExit, match="no file of scores"):
-        scoring.read_score_rows(tmp_path / "scores.csv")
+    with pytest.raises(SystemExit, match=r"no file of scores .*cross_validate\.py"):
+        scoring.read_scores(tmp_path / "scores.csv")
     (tmp_path / "scores.csv").write_text("path,label\n")
     with pytest.raises(SystemExit, match="lack the columns .*sharpness"):
-        scoring.read_score_rows(tmp_path / "scores.csv")
+        scoring.read_scores(tmp_path / "scores.csv")
+
+
+@pytest.mark.parametrize(("rows", "sentence"), [([], "is empty"), ([complete_row(faces="")], "than a number: .*''")])
+def test_scores_without_rows_or_with_a_wrong_number_are_refused(rows, sentence, tmp_path):
+    scoring.write_scores(rows, tmp_path / "scores.csv")
+    with pytest.raises(SystemExit, match=sentence):
+        scoring.read_scores(tmp_path / "scores.csv")
 
 
 def test_a_table_of_no_known_encoder_gets_the_nearest_quality(astronaut, tmp_path):
