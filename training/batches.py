@@ -140,11 +140,18 @@ class BatchGenerator:
         return self_blend(crop, landmarks, rng)[0]
 
 
-def source_weights(sources: list[str], settings: TrainingSettings) -> np.ndarray:
-    """Return the chance of each of N pictures (N,): a source weighs as the square root of its count, by emphasis."""
+def source_weights(sources: list[str], settings: TrainingSettings, power: float = 0.5) -> np.ndarray:
+    """Return the chance of each of N pictures (N,), by the emphasis of its source and the balance of all sources.
+
+    Args:
+        sources: of the pictures.
+        settings: of the run.
+        power: a picture of a source of n pictures weighs 1 / n ** power; 0.5 makes a source weigh as the square root
+            of its count. Nothing is balanced if the settings say so.
+    """
     counts = Counter(sources)
-    power = -0.5 if settings.balanced else 0.0
-    weights = np.array([settings.emphasis.get(source, 1.0) * counts[source] ** power for source in sources])
+    power = power if settings.balanced else 0.0
+    weights = np.array([settings.emphasis.get(source, 1.0) * counts[source] ** -power for source in sources])
     return weights / weights.sum()
 
 

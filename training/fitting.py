@@ -22,6 +22,7 @@ from training.batches import CROP_MARGIN, BatchGenerator, cut_faces
 from training.calibrating import UNCALIBRATED, save_model, write_calibrated
 from training.exporting import can_export
 from training.frozen_features import FeatureBatches, FeatureStore, compiled, run_session
+from training.kind_heads import build_kind_network, build_pooled, fit_kind_heads
 from training.manifests import Example, LocatedFace, locate_faces, read_manifest, split_train_calibration, without_fold
 from training.networks import build_network, split_network
 from training.runs import CurveRow, RunFolder, commit, replace_file
@@ -77,10 +78,7 @@ def load_training_data(settings: TrainingSettings, lower: Any = None) -> Trainin
     Raises:
         SystemExit: the manifest lacks something that the settings name.
     """
-    examples = without_fold(
-        leave_out(read_manifest(Path(settings.manifest)), settings.leave_out), settings.leave_out_fold
-    )
-    training, calibration = split_train_calibration(examples)
+    training, calibration = _split_examples(settings)
     if unknown := set(settings.emphasis) - {example.source for example in training}:
         raise SystemExit(f"There are no pictures of the source {', '.join(sorted(unknown))} to show more often.")
     calibration_faces = locate_faces(calibration)
@@ -92,15 +90,18 @@ def load_training_data(settings: TrainingSettings, lower: Any = None) -> Trainin
     )
     mixed = _mix(calibration, calibration_faces, settings)
     if lower is None:
-        batches = BatchGenerator(training, locate_faces(training), settings)
-        return TrainingData(training, calibration, batches, crops, mixed)
+        generator = BatchGenerator(training, locate_faces(training), settings)
+        return TrainingData(training, calibration, generator, crops, mixed)
     with compiled(lower) as session:
         crops, mixed = (replace(part, crops=run_session(session, part.crops)) for part in (crops, mixed))
-    return TrainingData(training, calibration, _load_features(training, settings, lower), crops, mixed)
+    batches = FeatureBatches(*_load_features(training, settings, lower), settings)
+    return TrainingData(training, calibration, batches, crops, mixed)
 
 
 def train(settings: TrainingSettings, run: Path) -> tuple[Any, list[Example], dict[str, Any]]:
-    """Train until the last epoch, keeping in `run` a checkpoint, the curves and the best averaged weights.
+    """Train a network, or fit its heads for kinds of fakes in one step.
+
+    Training keeps a checkpoint, the curves and the best averaged weights in `run`.
 
     Args:
         settings: of the run, completed by `complete_settings`.
@@ -116,6 +117,8 @@ def train(settings: TrainingSettings, run: Path) -> tuple[Any, list[Example], di
     network = build_network(
         settings.network, settings.input_size_px, weights=settings.weights, dropout=settings.dropout
     )
+    if settings.head:
+        return _fit_heads(settings, network)
     lower, trained = split_network(network, settings.last_frozen) if settings.last_frozen else (None, network)
     data, folder = load_training_data(settings, lower), RunFolder(run)
     steps = max(1, settings.epoch_samples // settings.batch)
@@ -131,7 +134,7 @@ def train(settings: TrainingSettings, run: Path) -> tuple[Any, list[Example], di
             progress.write(", ".join(f"{name} {value:.4g}" for name, value in rows[-1].items()))
     model.load_weights(folder.best_weights)
     trained.set_weights(model.get_weights())  # a checkpoint's model is a copy
-    return network, data.calibration, _describe_run(settings, data, rows)
+    return network, data.calibration, _describe_run(settings, data.training, data.calibration, rows)
 
 
 def train_and_write(settings: TrainingSettings, run: Path, out: Path) -> bool:
@@ -265,22 +268,42 @@ def _finish_epoch(model: Any, data: TrainingData, folder: RunFolder, rows: list[
     replace_file(folder.checkpoint, model.save)
 
 
-def _load_features(training: list[Example], settings: TrainingSettings, lower: Any) -> FeatureBatches:
-    """Return batches of features; those of the whole manifest are kept, so that all folds share them."""
+def _split_examples(settings: TrainingSettings) -> tuple[list[Example], list[Example]]:
+    """Return the pictures to learn from and those to calibrate on, without what the settings leave out."""
+    examples = leave_out(read_manifest(Path(settings.manifest)), settings.leave_out)
+    return split_train_calibration(without_fold(examples, settings.leave_out_fold))
+
+
+def _fit_heads(settings: TrainingSettings, network: Any) -> tuple[Any, list[Example], dict[str, Any]]:
+    """Fit the heads for kinds of fakes; returns the same as `train`."""
+    assert settings.last_frozen is not None  # the settings check it
+    training, calibration = _split_examples(settings)
+    store, chosen = _load_features(training, settings, build_pooled(network, settings.last_frozen), plain=True)
+    heads = fit_kind_heads(store, chosen, settings)
+    account = _describe_run(settings, training, calibration, []) | {"kinds": list(heads.kinds)}
+    return build_kind_network(network, settings.last_frozen, heads), calibration, account
+
+
+def _load_features(
+    training: list[Example], settings: TrainingSettings, lower: Any, *, plain: bool = False
+) -> tuple[FeatureStore, np.ndarray]:
+    """Return the features of the whole manifest, which all folds share, and whether each example is learned from."""
     everything, _ = split_train_calibration(read_manifest(Path(settings.manifest)))
-    store = FeatureStore(everything, locate_faces(everything), settings, lower)
+    store = FeatureStore(everything, locate_faces(everything), settings, lower, plain=plain)
     shown = {example.path for example in training}
-    return FeatureBatches(store, np.array([example.path in shown for example in everything]), settings)
+    return store, np.array([example.path in shown for example in everything])
 
 
-def _describe_run(settings: TrainingSettings, data: TrainingData, rows: list[CurveRow]) -> dict[str, Any]:
+def _describe_run(
+    settings: TrainingSettings, training: list[Example], calibration: list[Example], rows: list[CurveRow]
+) -> dict[str, Any]:
     """Return the account of a run for the model's spec; files are named without their folders."""
-    sources = Counter(f"{e.source} {'fake' if e.label else 'real'}" for e in data.training)
+    sources = Counter(f"{e.source} {'fake' if e.label else 'real'}" for e in training)
     files = {"manifest": Path(settings.manifest).name, "weights": Path(settings.weights).name}
     return {
         "sources": dict(sorted(sources.items())),
-        "fit": len(data.training),
-        "tune": len(data.calibration),
+        "fit": len(training),
+        "tune": len(calibration),
         "curve": [{name: round(value, 4) for name, value in row.items()} for row in rows],
         "date": date.today().isoformat(),
         "commit": commit(),

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from detector.models.sessions import Session
 from training import manifests
-from training.batches import GRAFT_CHANCE, BatchGenerator, SamplePlan, source_weights
+from training.batches import GRAFT_CHANCE, BatchGenerator, SamplePlan, cut_faces, source_weights
 from training.exporting import OPSET
 from training.image_statistics import sharpness
 from training.manifests import Example, LocatedFace
@@ -31,6 +31,7 @@ from training.runs import replace_file
 from training.settings import TrainingSettings
 
 DEFAULT_VIEWS = 2  # of each picture
+PLAIN = -1  # number of the view that is cut out as the detector does
 CHUNK = 256  # views computed between two notes of how far it is
 BATCH = 16  # crops of one inference
 SHARPNESS_BINS = 12  # a real and the fake beside it in a batch are drawn from the same one
@@ -38,11 +39,11 @@ SHARPNESS_BINS = 12  # a real and the fake beside it in a batch are drawn from t
 
 @dataclass(frozen=True)
 class View:
-    """An augmented view of an example.
+    """An augmented view of an example, or the crop that the detector cuts.
 
     Attributes:
         index: of the example.
-        number: of the view, from 0.
+        number: of the view, from 0; PLAIN for the crop that the detector cuts.
         fake: what is made of a real example: "" nothing, "blend", "graft" or "reconstruction".
         donor: index of the example whose face a graft uses.
     """
@@ -58,7 +59,7 @@ class FeatureStore:
 
     Attributes:
         views: the views, in the order of the rows.
-        features: (V, h, w, C) float16, mapped from disk.
+        features: (V, h, w, C) float16, mapped from disk; (V, C) of a lower part that pools them.
         sharpness: (V,) of the crops that the network was fed.
         labels: (V,) 1 = fake.
 
@@ -66,6 +67,7 @@ class FeatureStore:
         examples, faces: the training pictures of all folds.
         settings: of the run; those that only concern the upper part do not matter.
         lower: the lower part of the network.
+        plain: whether the crops that the detector cuts are among the views.
         folder: that keeps the features for later runs; by default `manifests.CACHE`.
     """
 
@@ -76,12 +78,15 @@ class FeatureStore:
         settings: TrainingSettings,
         lower: Any,
         *,
+        plain: bool = False,
         folder: Path | None = None,
     ):
         self.examples = examples
         self.views = plan_views(examples, faces, settings)
+        if plain:
+            self.views = [View(index, PLAIN) for index in range(len(examples))] + self.views
         self.labels = np.array([1 if view.fake else examples[view.index].label for view in self.views])
-        folder = (folder or manifests.CACHE) / f"features-{_digest(examples, settings, lower)}"
+        folder = (folder or manifests.CACHE) / f"features-{_digest(self.views, settings, lower)}"
         folder.mkdir(parents=True, exist_ok=True)
         shape = (len(self.views), *lower.output_shape[1:])
         self.features = _open_array(folder / "features.npy", np.float16, shape)
@@ -231,6 +236,8 @@ class _Pool:
 
 def _load_view(view: View, batches: BatchGenerator, seed: int) -> np.ndarray:
     """Return the crop of a view; a real and the fake made of it differ only in the fake's traces."""
+    if view.number == PLAIN:
+        return cut_faces([batches.examples[view.index]], [batches.faces[view.index]], batches.settings.input_size_px)[0]
     plan = SamplePlan(view.index, (seed, view.number, view.index), view.fake, view.donor)
     return batches.load_sample(plan)[0]
 
@@ -246,12 +253,11 @@ def _write_text(text: str, path: Path) -> None:
     path.write_text(text)
 
 
-def _digest(examples: list[Example], settings: TrainingSettings, lower: Any) -> str:
+def _digest(views: list[View], settings: TrainingSettings, lower: Any) -> str:
     """Return the digits that name the features: of the pictures, the views and the lower part's weights."""
-    views = settings.views or DEFAULT_VIEWS
     relevant = (
-        settings.manifest_sha256, settings.input_size_px, settings.seed, views, settings.damaged, settings.self_blend,
-        settings.reconstruct, settings.autoencoders_sha256, len(examples),
+        settings.manifest_sha256, settings.input_size_px, settings.seed, settings.damaged, settings.self_blend,
+        settings.reconstruct, settings.autoencoders_sha256, len(views), views[0].number,
     )  # fmt: skip
     digest = hashlib.sha256(repr(relevant).encode())
     for values in lower.get_weights():

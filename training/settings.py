@@ -91,6 +91,7 @@ PositiveNumber = Annotated[int, at_least(1)]
 EvenNumber = Annotated[int, _one_word("N", _parse_even)]
 Proportion = Annotated[float, _one_word("0..1", _parse_proportion)]
 NetworkName = Annotated[str, one_of(NETWORKS)]
+HeadName = Annotated[str, one_of(("kinds",))]
 Emphasis = Annotated[
     dict[str, float],
     PrimitiveConstructorSpec(
@@ -160,10 +161,15 @@ class TrainingSettings:
     """Augmented views of each picture whose features are computed, with --last-frozen; 2 by default."""
     leave_out_fold: WholeNumber | None = None
     """Exclude the pictures of this fold of the manifest: none is learned from, none selects anything."""
+    head: HeadName | None = None
+    """kinds: learn nothing but a linear head for each kind of fakes, in one step, from the blocks up to --last-frozen.
+    Left out: one head after the last layer."""
 
     def __post_init__(self) -> None:
         if self.self_blend + self.reconstruct > 1:
             raise ValueError("--self-blend and --reconstruct are proportions of the same fakes; their sum is at most 1")
+        if self.head and not self.last_frozen:
+            raise ValueError("--head kinds needs --last-frozen: the last layer that the heads read")
         if self.leave_out and is_whole_model(self.weights):
             raise ValueError("--leave-out needs weights that have not learned from what is left out: not a model.h5")
         if self.leave_out_fold is not None and is_whole_model(self.weights):

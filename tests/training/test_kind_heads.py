@@ -1,0 +1,136 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+
+from detector.metrics import roc_auc
+from detector.models.engines import KerasEngine
+from detector.results import ModelError
+from training.ablation import train_into
+from training.frozen_features import PLAIN, View
+from training.kind_heads import (
+    LOGIT_SCALE,
+    MADE_KIND,
+    UNNAMED_KIND,
+    KindHeads,
+    build_kind_network,
+    build_pooled,
+    fit_kind_heads,
+)
+from training.manifests import Example
+from training.networks import build_network
+from training.settings import DEFAULT_SETTINGS, complete_settings
+
+pytestmark = pytest.mark.slow
+
+LAST = "block12_add"
+SETTINGS = replace(
+    DEFAULT_SETTINGS,
+    weights="none",
+    input_size_px=64,
+    self_blend=0.4,
+    reconstruct=0.0,
+    head="kinds",
+    last_frozen=LAST,
+    views=1,
+)
+
+
+@pytest.fixture(scope="module")
+def network():
+    import keras
+
+    keras.utils.set_random_seed(1)
+    return build_network("efficientnet_lite0", 64)
+
+
+def some_heads(count, kinds=("gan", "swap", "talking head")):
+    rng = np.random.default_rng(0)
+    return KindHeads(kinds, rng.normal(0, 0.05, (count, len(kinds))), rng.normal(size=len(kinds)))
+
+
+def made_up_store(shifts):
+    """Features in which each kind of fakes is shifted along its own direction; reals are of two sources."""
+    rng = np.random.default_rng(0)
+    examples, features = [], []
+    for kind, shift in [("", 0.0), *shifts.items()]:
+        for number in range(300):
+            source = f"source{number % 2}"
+            label = int(shift != 0)
+            examples.append(Example(None, label, source, "", f"{kind}{number}", "train", kind if label else "", "", 0))
+            # The second source is a third of a deviation away, in a direction that no kind has.
+            features.append(rng.normal(size=4) + [0, shift, 0, number % 2 / 3])
+    views = [View(index, PLAIN) for index in range(len(examples))]
+    return SimpleNamespace(examples=examples, views=views, features=np.array(features, np.float16))
+
+
+def values_of(heads, features):
+    return features.astype(np.float64) @ heads.weights + heads.biases
+
+
+def test_the_logit_is_the_log_mean_exponential_of_the_heads_and_the_mean_of_the_class_map(network):
+    pooled = build_pooled(network, LAST)
+    heads = some_heads(pooled.output_shape[1])
+    crops = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3)).astype(np.float32)
+    outputs = build_kind_network(network, LAST, heads).predict_on_batch(crops)
+    values = values_of(heads, pooled.predict_on_batch(crops))
+    expected = LOGIT_SCALE * (logsumexp(values, axis=1) - np.log(3))
+    np.testing.assert_allclose(outputs["logit"][:, 0], expected, rtol=1e-3)
+    assert outputs["class_map"].shape == (3, 4, 4, 1)
+    np.testing.assert_allclose(outputs["class_map"].mean((1, 2, 3)), expected, rtol=1e-3)
+
+
+def test_kinds_that_differ_from_reals_in_opposite_directions_are_both_found():
+    store = made_up_store({"gan": 2.0, "talking head": -2.0})
+    heads = fit_kind_heads(store, np.ones(900, bool), SETTINGS)
+    assert heads.kinds == ("gan", "talking head")
+    values = values_of(heads, store.features)
+    labels = np.array([example.label for example in store.examples])
+    assert roc_auc(labels, logsumexp(values, axis=1)) > 0.85
+    real = values[labels == 0]
+    np.testing.assert_allclose(real.mean(0), 0, atol=0.02)
+    np.testing.assert_allclose(real.std(0), 1, atol=0.02)
+
+
+def test_heads_learn_from_the_chosen_pictures_alone():
+    store = made_up_store({"gan": 2.0, "swap": 1.0})
+    chosen = np.array([example.kind != "swap" for example in store.examples])
+    heads = fit_kind_heads(store, chosen, SETTINGS)
+    assert heads.kinds == ("gan",)
+    store.features[~chosen] = 99
+    again = fit_kind_heads(store, chosen, SETTINGS)
+    np.testing.assert_array_equal(again.weights, heads.weights)
+
+
+def test_made_fakes_and_fakes_without_a_kind_have_heads_of_their_own():
+    store = made_up_store({"gan": 2.0})
+    store.examples = [replace(example, kind="") for example in store.examples]
+    store.views += [View(index, 0, "blend") for index in range(300)]
+    store.features = np.concatenate([store.features, store.features[:300] + np.float16(1)])
+    assert fit_kind_heads(store, np.ones(600, bool), SETTINGS).kinds == (UNNAMED_KIND, MADE_KIND)
+
+
+def test_heads_need_both_labels():
+    store = made_up_store({"gan": 2.0})
+    with pytest.raises(SystemExit, match="real pictures and fakes"):
+        fit_kind_heads(store, np.array([example.label == 0 for example in store.examples]), SETTINGS)
+
+
+def test_heads_read_the_ends_of_blocks_alone(network):
+    with pytest.raises(ModelError, match="block12_expand"):
+        build_pooled(network, "block12_expand")
+
+
+def test_heads_need_a_last_layer():
+    with pytest.raises(ValueError, match="--last-frozen"):
+        replace(SETTINGS, last_frozen=None)
+
+
+def test_a_run_with_heads_writes_a_model_that_names_its_kinds(training_manifest, tmp_path):
+    settings = complete_settings(replace(SETTINGS, manifest=str(training_manifest), self_blend=0.0))
+    engine = KerasEngine(train_into(tmp_path / "run", settings))
+    assert engine.spec.training["kinds"] == [UNNAMED_KIND]
+    logits, maps = engine.run(np.zeros((1, 64, 64, 3), np.uint8))
+    assert logits.shape == (1,) and np.isclose(maps.mean(), logits[0], rtol=1e-3, atol=1e-3)

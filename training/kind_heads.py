@@ -1,0 +1,189 @@
+"""A linear head for each kind of fakes, on mean features of many depths of a frozen body, fitted in closed form.
+
+Fakes of different kinds differ from real pictures in different directions, often in opposite ones. One linear head
+averages these directions; a head for each kind, and the logarithm of their summed exponentials, keeps them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detector.results import ModelError
+from training.batches import source_weights
+from training.frozen_features import PLAIN, FeatureStore
+from training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    import keras
+
+MADE_KIND = "made in training"  # the kind of self-blends and reconstructions
+UNNAMED_KIND = "fake"  # the kind of a manifest's fakes that names none
+SOURCE_POWER = 0.25  # of `source_weights`
+PLAIN_WEIGHT = 2.0  # of a crop as the detector cuts it, beside 1 of an augmented view
+RIDGE = 0.01  # penalty on the weights of standardised features
+GRID_STRIDE = 16  # pixels of the input for each cell of the class map
+LOGIT_SCALE = 6.0  # of the standardised logits: a combined network's other members count half as much
+
+
+@dataclass(frozen=True)
+class KindHeads:
+    """Heads whose values have mean 0 and deviation 1 over real pictures.
+
+    Attributes:
+        kinds: of the fakes, sorted.
+        weights: (C, K), of the mean features.
+        biases: (K,).
+    """
+
+    kinds: tuple[str, ...]
+    weights: np.ndarray
+    biases: np.ndarray
+
+
+def fit_kind_heads(store: FeatureStore, chosen: np.ndarray, settings: TrainingSettings) -> KindHeads:
+    """Fit a ridge regression of each kind of fakes against all real pictures.
+
+    Args:
+        store: mean features of all pictures' views, plain ones among them.
+        chosen: (N,) whether each of the store's examples may be learned from.
+        settings: of the run.
+
+    Raises:
+        SystemExit: there are no real pictures, or no fakes.
+    """
+    rows = np.flatnonzero(chosen[[view.index for view in store.views]])
+    views = [store.views[row] for row in rows]
+    examples = [store.examples[view.index] for view in views]
+    kinds = np.array(
+        [
+            MADE_KIND if view.fake else (example.kind or UNNAMED_KIND) if example.label else ""
+            for view, example in zip(views, examples, strict=True)
+        ]
+    )
+    names = sorted(set(kinds.tolist()) - {""})
+    if not names or "" not in kinds:
+        raise SystemExit("Heads for kinds of fakes need real pictures and fakes in the split train.")
+    features = store.features[rows].astype(np.float32)
+    centre, deviation = features.mean(0), features.std(0) + 1e-4
+    features = np.concatenate([(features - centre) / deviation, np.ones((len(rows), 1), np.float32)], axis=1)
+    plain = np.array([view.number == PLAIN for view in views])
+    sources = np.array([example.source for example in examples])
+
+    def moments(members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        weights = source_weights(sources[members].tolist(), settings, SOURCE_POWER)
+        weights = weights * np.where(plain[members], PLAIN_WEIGHT, 1.0)
+        weighted = features[members] * (weights / weights.sum())[:, None].astype(np.float32)
+        return weighted.T @ features[members], weighted.sum(0)
+
+    second_real, first_real = moments(np.flatnonzero(kinds == ""))
+    real_plain = np.flatnonzero((kinds == "") & plain)
+    balance = source_weights(sources[real_plain].tolist(), settings, power=1.0)
+    solved = []
+    for name in names:
+        second, first = moments(np.flatnonzero(kinds == name))
+        penalised = (second_real + second) / 2 + RIDGE * np.eye(len(second))
+        head = np.linalg.solve(penalised.astype(np.float64), (first - first_real).astype(np.float64) / 2)
+        values = features[real_plain] @ head
+        mean = balance @ values
+        head[-1] -= mean
+        solved.append(head / math.sqrt(balance @ (values - mean) ** 2))
+    heads = np.stack(solved, axis=1)
+    weights = heads[:-1] / deviation[:, None]
+    return KindHeads(tuple(names), weights, heads[-1] - centre @ weights)
+
+
+def build_pooled(network: keras.Model, last: str) -> keras.Model:
+    """Build the network of the mean features at each depth of a body.
+
+    Args:
+        network: of `build_network`, with a body that scales its input first.
+        last: name of the last layer whose output is used.
+
+    Returns:
+        keras.Model from (N, S, S, 3) float32 RGB in 0 to 255 to the means of all depths, (N, C).
+
+    Raises:
+        ModelError: the body has no such layer among its blocks.
+    """
+    import keras
+
+    pixels, maps = _depth_maps(network, last)
+    pooled = [keras.layers.GlobalAveragePooling2D()(features) for features in maps.values()]
+    return keras.Model(pixels, keras.layers.Concatenate()(pooled), name="pooled")
+
+
+def build_kind_network(network: keras.Model, last: str, heads: KindHeads) -> keras.Model:
+    """Build the network of a body and heads, with the outputs `logit` and `class_map` of `build_network`.
+
+    The logit is LOGIT_SCALE times the logarithm of the mean exponential of the heads. In the class map each head's map
+    weighs as much as the head does in the logit, so that its mean is the logit here as well.
+
+    Args:
+        network: of `build_network`.
+        last: name of the last layer whose output is used.
+        heads: for the features of `build_pooled`.
+
+    Raises:
+        ModelError: the body has no such layer among its blocks.
+    """
+    import keras
+
+    layers, count = keras.layers, len(heads.kinds)
+    pixels, depths = _depth_maps(network, last)
+    grid = network.input_shape[1] // GRID_STRIDE
+    maps: list[Any] = []
+    for name, features in depths.items():
+        side = features.shape[1]
+        resized = layers.AveragePooling2D(side // grid)(features) if side > grid else features
+        resized = layers.UpSampling2D(grid // side)(resized) if side < grid else resized
+        maps.append(layers.Conv2D(count, 1, use_bias=not maps, name=f"heads_{name}")(resized))
+    kind_maps = layers.Add(name="kind_maps")(maps)
+    kind_logits = layers.GlobalAveragePooling2D(name="kind_logits")(kind_maps)
+    log_shares = layers.Activation("log_softmax")(kind_logits)
+    shares = layers.Activation("exponential")(log_shares)
+    # A logit less its logarithmic share is the logarithm of the summed exponentials, the same for every kind.
+    summed = layers.Subtract()([kind_logits, log_shares])
+    logit = layers.Dense(1, name="logit")(summed)
+    weighted = layers.Multiply()([kind_maps, layers.Reshape((1, 1, count))(shares)])
+    shown = layers.Conv2D(1, 1, use_bias=False, name="shown")(weighted)
+    rest = layers.Subtract()([logit, layers.GlobalAveragePooling2D()(shown)])
+    class_map = layers.Add(name="class_map")([shown, layers.Reshape((1, 1, 1))(rest)])
+    built = keras.Model(pixels, {"logit": logit, "class_map": class_map}, name=f"{network.name}_kinds")
+
+    ends = np.cumsum([features.shape[-1] for features in depths.values()])
+    for place, (name, kernel) in enumerate(zip(depths, np.split(heads.weights, ends[:-1]), strict=True)):
+        built.get_layer(f"heads_{name}").set_weights([kernel[None, None], heads.biases][: 2 if place == 0 else 1])
+    scale = np.full((count, 1), LOGIT_SCALE)
+    built.get_layer("logit").set_weights([scale / count, np.array([-LOGIT_SCALE * math.log(count)])])
+    built.get_layer("shown").set_weights([scale[None, None]])
+    return built
+
+
+def _depth_maps(network: keras.Model, last: str) -> tuple[Any, dict[str, Any]]:
+    """Return a new input of a network and, by name, the output of each block of its body up to a layer."""
+    import keras
+
+    body = network.get_layer("body")
+    names = _block_ends([layer.name for layer in body.layers])
+    if last not in names:
+        raise ModelError(f"The body of {network.name} has no block that ends with {last!r}; it has {', '.join(names)}.")
+    names = names[: names.index(last) + 1]
+    pixels = keras.Input(network.input_shape[1:], name="pixels")
+    scaled = network.get_layer("scale")(pixels)
+    outputs = keras.Model(body.input, [body.get_layer(name).output for name in names], name="body")(scaled)
+    return pixels, dict(zip(names, outputs if len(names) > 1 else [outputs], strict=True))
+
+
+def _block_ends(names: Sequence[str]) -> list[str]:
+    """Return the last layer of each block of an EfficientNet-Lite: its sum, or its projection where it has none."""
+    ends: dict[str, str] = {}
+    for name in names:
+        block, _, part = name.partition("_")
+        if block.startswith("block") and part in ("project", "add"):
+            ends[block] = name
+    return list(ends.values())
