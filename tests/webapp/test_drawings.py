@@ -2,6 +2,7 @@ import pytest
 
 from detector.results import HISTOGRAM_BIN_EDGES
 from webapp import drawings
+from webapp.drawings import faces as faces_module
 
 
 def picture(*boxes, size=(600, 520)):
@@ -70,7 +71,7 @@ def test_numbers_and_boxes_stay_inside_the_picture_and_hide_no_face(size):
             assert 0 <= shape.x <= size[0] - shape.width and 0 <= shape.y <= size[1] - shape.height
         assert face.label.plate.height == 26 * scale and face.label.text == str(face.number)
         others = [other.box for other in faces] + [other.label.plate for other in faces if other is not face]
-        assert not any(drawings._overlap(face.label.plate, other) for other in others)
+        assert not any(faces_module._overlap(face.label.plate, other) for other in others)
         assert face.label.text_x == pytest.approx(face.label.plate.x + face.label.plate.width / 2)
 
 
