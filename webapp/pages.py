@@ -32,14 +32,13 @@ from webapp.forms import UploadForm
 from webapp.media_pages import IMAGE_SEARCHES, MEDIUM_PAGES
 from webapp.models import Analysis, State, db, new_token
 from webapp.performance import (
-    PLOTS,
     error_sentence,
     experimental_sentence,
-    plots_in,
     read_metrics,
     read_unseen_metrics,
     values_at,
 )
+from webapp.plots import PLOTS, draw_plots
 from webapp.samples import SAMPLES
 from webapp.template_filters import work_headline, work_progress
 
@@ -231,13 +230,13 @@ def performance() -> str:
         videos_at=partial(values_at, videos),
         videos_experimental=experimental_sentence(videos, values_at(videos, "model").get("sha256_h5", "")),
         voices_at=partial(values_at, voices),
-        plots=plots_in(folder),
+        plots=draw_plots(folder, metrics, unseen),
     )
 
 
 @site.get("/visualizations/<name>.png")
 def plot(name: str) -> Response:
-    """Send one of the plots."""
+    """Send one of the plots as a PNG file."""
     if name not in {plot.name for plot in PLOTS}:
         abort(404)
     return send_from_directory(current_app.config["VISUALIZATIONS"], f"{name}.png")

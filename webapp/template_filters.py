@@ -104,7 +104,13 @@ def format_timestamp(seconds: float) -> str:
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
+def capitalize_first(words: str) -> str:
+    """Return words with a capital first letter; names within them keep theirs."""
+    return words[:1].upper() + words[1:]
+
+
 FILTERS = (
+    capitalize_first,
     headline,
     work_headline,
     work_progress,

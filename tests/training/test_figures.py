@@ -18,7 +18,7 @@ from scripts import plot as command
 from training import figures, plot_values
 from training.scoring import write_scores
 from training.tables import measure_families, measure_rows, measure_sources
-from webapp.performance import PLOTS
+from webapp.plots import PLOTS
 
 pytestmark = pytest.mark.slow
 
@@ -115,6 +115,17 @@ def test_plots_need_only_the_files_and_have_the_same_bytes_every_time(folder):
     assert not (folder / "ablations.png").exists()
     assert {plot.name for plot in PLOTS} == {*NAMES, "ablations", "trade_off"}
     assert not (folder / "trade_off.png").exists()
+
+
+def test_the_numbers_for_the_pages_are_those_of_the_plots(metrics, scores):
+    values = json.loads(json.dumps(plot_values.page_values(metrics, scores, [])))
+    assert [row["name"] for row in values["roc"]] == ["face swaps", "generated faces", "all fakes"]
+    alarms, hits = zip(*values["roc"][-1]["curve"], strict=True)
+    assert (alarms[0], hits[0], alarms[-1], hits[-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(hits, alarms) == pytest.approx(metrics["overall"]["auc"]["value"], abs=0.005)
+    assert sum(values["calibration"]["counts"]) == 160 and values["histogram"]["n"] == {"real": 80, "fake": 80}
+    assert sum(values["histogram"]["bars"]["fake"]) == pytest.approx(1)
+    assert sum(rates["inconclusive"]["n"] for rates in values["size_rates"].values()) == 144
 
 
 def test_ablations_are_compared_with_the_first_run():
