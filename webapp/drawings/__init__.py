@@ -8,7 +8,7 @@ from webapp.drawings.degraded_copies import robustness
 from webapp.drawings.deletions import deletion_curves
 from webapp.drawings.faces import Box, boxed_faces
 from webapp.drawings.held_out_scores import histogram_position, histograms
-from webapp.drawings.over_time import SHORTEST_S, format_tenths, segments, timeline, votes
+from webapp.drawings.over_time import SHORTEST_S, format_tenths, pitch_ticks, segments, time_ticks, timeline, votes
 from webapp.drawings.scales import ZONE_TITLES, band, percent, zone_of, zones
 
 __all__ = [
@@ -22,8 +22,10 @@ __all__ = [
     "histogram_position",
     "histograms",
     "percent",
+    "pitch_ticks",
     "robustness",
     "segments",
+    "time_ticks",
     "timeline",
     "votes",
     "zone_of",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from detector.text import format_probability
-from webapp.drawings.scales import percent
+from webapp.drawings.scales import Tick, percent
 from webapp.template_filters import format_timestamp
 
 Record = Mapping[str, Any]
@@ -18,6 +19,11 @@ TIMELINE_PX = 104  # height of a video's timeline without its labels
 TIMELINE_BAR_PX = 96
 SEGMENTS_PX = 70  # the same for a recording's segments
 SEGMENT_BAR_PX = 64
+SHARES = (0, 0.5, 1)  # labelled left of the bars
+TIME_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
+MOST_TIMES = 4  # labels under a drawing, which is 240 pixels wide on a phone
+HIGHEST_HZ = 8_000  # of a displayed spectrogram, in mel
+SHOWN_HZ = (0, 500, 1_000, 2_000, 4_000, 8_000)
 VOTE_ORDER = ("deepfake", "inconclusive", "real")
 
 
@@ -49,18 +55,20 @@ class TimeDrawing:
     Attributes:
         height: of the area of the bars, in pixels.
         duration_s: length of the axis.
-        end: the label at its end.
         label: the drawing in words.
         bars: in the order of time.
+        time_ticks: labels of the axis.
+        share_ys: heights of the labels of 0, 50 and 100 percent.
         threshold_ys: heights of the two thresholds; empty for none.
         cut_xs: where another shot begins.
     """
 
     height: int
     duration_s: float
-    end: str
     label: str
     bars: tuple[Bar, ...]
+    time_ticks: tuple[Tick, ...]
+    share_ys: tuple[tuple[str, float], ...]
     threshold_ys: tuple[float, ...]
     cut_xs: tuple[float, ...] = ()
 
@@ -108,9 +116,10 @@ def timeline(track: Record, record: Record, thresholds: Sequence[float]) -> Time
     return TimeDrawing(
         TIMELINE_PX,
         duration,
-        end,
         label,
         tuple(bars),
+        time_ticks(duration),
+        _share_ys(TIMELINE_PX, TIMELINE_BAR_PX),
         threshold_ys=tuple(round(TIMELINE_PX - TIMELINE_BAR_PX * threshold, 1) for threshold in thresholds),
         cut_xs=tuple(percent(cut / duration) for cut in cuts),
     )
@@ -155,7 +164,35 @@ def segments(record: Record, thresholds: Sequence[float]) -> TimeDrawing:
     end = format_timestamp(record["duration_s"])
     label = f"Scores of {len(bars)} segments from 0:00 to {end}, the highest {highest}."
     ys = tuple(round(SEGMENTS_PX - SEGMENT_BAR_PX * threshold, 1) for threshold in thresholds)
-    return TimeDrawing(SEGMENTS_PX, duration, end, label, tuple(bars), ys)
+    return TimeDrawing(
+        SEGMENTS_PX, duration, label, tuple(bars), time_ticks(duration), _share_ys(SEGMENTS_PX, SEGMENT_BAR_PX), ys
+    )
+
+
+def time_ticks(duration_s: float) -> tuple[Tick, ...]:
+    """Return labels of round times from 0:00 to the last one before the end, at most MOST_TIMES steps."""
+    step = next((step for step in TIME_STEPS_S if duration_s / step <= MOST_TIMES), math.ceil(duration_s / MOST_TIMES))
+    ticks = []
+    for time_s in range(0, math.floor(duration_s) + 1, step):
+        x = percent(time_s / duration_s)
+        ticks.append(Tick(x, format_timestamp(time_s), "start" if x < 5 else "end" if x > 95 else "middle"))
+    return tuple(ticks)
+
+
+def pitch_ticks() -> tuple[tuple[str, float], ...]:
+    """Return labels of frequencies beside a spectrogram, and their heights in percent from the top."""
+    return tuple(
+        (f"{hz // 1000} kHz" if hz >= 1000 else f"{hz} Hz", round(100 - percent(_mel(hz) / _mel(HIGHEST_HZ)), 2))
+        for hz in SHOWN_HZ
+    )
+
+
+def _mel(hz: float) -> float:
+    return math.log10(1 + hz / 700)
+
+
+def _share_ys(height: int, highest_bar: int) -> tuple[tuple[str, float], ...]:
+    return tuple((f"{share:.0%}", height - highest_bar * share) for share in SHARES)
 
 
 def format_tenths(seconds: float) -> str:
