@@ -40,7 +40,7 @@ from webapp.performance import (
 )
 from webapp.plots import PLOTS, draw_plots
 from webapp.samples import SAMPLES
-from webapp.template_filters import work_headline, work_progress
+from webapp.template_filters import passed_time, work_headline, work_progress
 
 site = Blueprint("pages", __name__)
 
@@ -89,7 +89,9 @@ def result(analysis_id: str) -> str:
     """Show a verdict with its evidence, or the progress of the analysis."""
     analysis = _own(analysis_id)
     if analysis.state != State.DONE:
-        return render_template("work.html", analysis=analysis, medium=MEDIA[analysis.media])
+        return render_template(
+            "work.html", analysis=analysis, medium=MEDIA[analysis.media], before=analyses.place_in_queue(analysis)
+        )
     page, record, verdict = MEDIUM_PAGES[analysis.media], analysis.record, Verdict(analysis.verdict or "")
     folder = current_app.config["VISUALIZATIONS"]
     metrics = read_metrics(folder, analysis.media)
@@ -129,7 +131,9 @@ def state(analysis_id: str) -> Response:
         is_over=is_over,
         progress=analysis.progress if analysis.state == State.RUNNING else None,
         headline=None if is_over else work_headline(analysis),
-        words=None if is_over else work_progress(analysis),
+        words=None if is_over else work_progress(analysis, analyses.place_in_queue(analysis)),
+        passed=None if is_over else passed_time(analysis),
+        check_progress=analysis.progress if analysis.state == State.DONE else None,
     )
 
 
@@ -240,6 +244,12 @@ def plot(name: str) -> Response:
     if name not in {plot.name for plot in PLOTS}:
         abort(404)
     return send_from_directory(current_app.config["VISUALIZATIONS"], f"{name}.png")
+
+
+@site.get("/favicon.ico")
+def favicon() -> Response:
+    """Send the icon that browsers request without being told of it."""
+    return current_app.send_static_file("favicon.ico")
 
 
 @site.get("/healthz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from detector import Verdict
@@ -57,9 +58,19 @@ def work_headline(analysis: Analysis) -> str:
     return WORK_HEADLINES[State(analysis.state)]
 
 
-def work_progress(analysis: Analysis) -> str:
-    """Return the progress of an analysis, such as "42% done"."""
-    return f"{analysis.progress:.0%} done" if analysis.state == State.RUNNING else "It starts in a moment."
+def work_progress(analysis: Analysis, before: int) -> str:
+    """Return the progress of an analysis, such as "42% done", or how many files are `before` it in the queue."""
+    if analysis.state == State.RUNNING:
+        return f"{analysis.progress:.0%} done"
+    if not before:
+        return "It starts in a moment."
+    return f"{format_count(before)} {'file is' if before == 1 else 'files are'} before yours."
+
+
+def passed_time(analysis: Analysis) -> str:
+    """Return the time since a file was sent, such as "0:07"."""
+    sent = analysis.created_at if analysis.created_at.tzinfo else analysis.created_at.replace(tzinfo=UTC)
+    return format_timestamp(max(0.0, (datetime.now(UTC) - sent).total_seconds()))
 
 
 def degradation_name(name: str) -> str:
@@ -114,6 +125,7 @@ FILTERS = (
     headline,
     work_headline,
     work_progress,
+    passed_time,
     short_verdict,
     reason_sentence,
     map_caption,
