@@ -1,4 +1,4 @@
-// Runs the robustness test when its section comes into view, and shows the result in place. Without this file the
+// Runs the robustness test when its section is unfolded, and shows the result in place. Without this file the
 // button sends the form and the server answers with the page.
 
 const ID = "robustness-section";
@@ -29,9 +29,4 @@ form.addEventListener("submit", (event) => {
   run();
 });
 
-const observer = new IntersectionObserver((entries) => {
-  if (!entries.some((entry) => entry.isIntersecting)) return;
-  observer.disconnect();
-  run();
-});
-observer.observe(section);
+section.querySelector("details").addEventListener("toggle", run, { once: true });

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from clips import make_sound, make_video, pan_over
+from PIL import Image
 from voices import speak
 
 from detector.reports import verify_bundle
 from detector.voices.detect import VOICE_MODEL_FILES
 
 playwright = pytest.importorskip("playwright.sync_api", reason="The browser tests need the package playwright.")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="They also need axe-playwright-python.").Axe()
 expect = playwright.expect
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -386,11 +388,54 @@ def test_every_page_fits_and_can_be_read(chromium, address, face_file, options):
             assert_it_fits_and_can_be_read(page)
 
 
+@pytest.fixture(scope="module")
+def visited(chromium, address, face_file, clip_file, sound_file, tmp_path_factory):
+    """A visitor's cookies, and the addresses of every kind of page."""
+    empty = tmp_path_factory.mktemp("pictures") / "wall.png"
+    Image.new("RGB", (300, 200), "grey").save(empty)
+    pages = ["/", "/performance", "/nowhere"]
+    files = [face_file, empty]
+    if VOICE_MODEL_FILES["onnx"].is_file():
+        files += [clip_file, sound_file]
+    with opened(chromium, address) as page:
+        for file in files:
+            page.goto("/")
+            check(page, file)
+            expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT, timeout=ANALYSIS_MS)
+            pages.append(page.url)
+        page.goto("/")
+        check(page, clip_file)
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Cancelled")
+        yield page.context.storage_state(), [*pages, page.url]
+
+
+@pytest.mark.parametrize("width", [1440, 768, 375])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("with_script", [True, False], ids=["with script", "without script"])
+def test_axe_finds_no_barrier_on_any_page(chromium, address, visited, with_script, theme, width):
+    """No violation of any impact, with every part folded and unfolded."""
+    cookies, pages = visited
+    options = {"color_scheme": theme, "viewport": {"width": width, "height": 900}, "storage_state": cookies}
+    found = []
+    with opened(chromium, address, java_script_enabled=with_script, **options) as page:
+        for visit in pages:
+            page.goto(visit)
+            for is_open in (False, True):
+                page.evaluate(
+                    "open => document.querySelectorAll('details').forEach((d) => { d.open = open; })", is_open
+                )
+                violations = axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
+                found += [(visit, each["id"], each["nodes"][0]["target"]) for each in violations]
+    assert found == []
+
+
 def assert_it_fits_and_can_be_read(page):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), page.url
     assert page.evaluate(FAINT_TEXTS) == [], page.url
 
 
+UNFOLD = "open => document.querySelectorAll('details').forEach((part) => { part.open = open; })"
 FAINT_TEXTS = """() => {
     const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
     const rgba = (colour) => {
