@@ -261,7 +261,14 @@ def test_a_failed_robustness_test_leaves_the_button(scripted, face_file):
 
 
 @pytest.mark.parametrize(
-    ("button", "truth"), [("Try a real portrait", "NASA"), ("Try a fake of it", "made for this project")]
+    ("button", "truth"),
+    [
+        ("Try a real portrait", "NASA"),
+        ("Try a fake of it", "made for this project"),
+        ("Try a fake it does not find", "enlarged eyes"),
+        pytest.param("Try a video", "six seconds", marks=needs_voice_model),
+        pytest.param("Try an artificial voice", "a formula hums", marks=needs_voice_model),
+    ],
 )
 def test_samples(page, button, truth):
     page.get_by_role("button", name=button).click()

@@ -57,10 +57,10 @@ def kept_rows(app):
 # The way through: form, result, deletion
 
 
-def test_the_start_page_offers_a_form_and_two_samples(client):
+def test_the_start_page_offers_a_form_and_samples(client):
     page = client.get("/").text
     assert 'type="file"' in page and 'action="/analyses"' in page and 'enctype="multipart/form-data"' in page
-    assert 'action="/samples/real"' in page and 'action="/samples/fake"' in page
+    assert all(f'action="/samples/{name}"' in page for name in ("real", "fake", "missed", "video", "voice"))
     assert problem(client.get("/")) == "" and "Your latest results" not in page
 
 
@@ -237,7 +237,10 @@ def test_a_picture_without_a_face_is_inconclusive_and_says_so(client):
     assert 'id="explanation"' not in page and 'id="robustness"' not in page and 'id="provenance"' in page
 
 
-@pytest.mark.parametrize(("name", "origin"), [("real", "A real photograph"), ("fake", "A fake made for this project")])
+@pytest.mark.parametrize(
+    ("name", "origin"),
+    [("real", "A real photograph"), ("fake", "trained on fakes of this kind"), ("missed", "enlarged eyes")],
+)
 def test_a_sample_is_labelled_as_what_it_is(client, name, origin):
     response = client.submit(f"/samples/{name}")
     page = client.get(response.location).text
@@ -245,11 +248,29 @@ def test_a_sample_is_labelled_as_what_it_is(client, name, origin):
     assert 'class="box"' in page
 
 
+def test_the_missed_sample_is_not_called_a_deepfake(client):
+    """Its card says so; a better network needs another sample."""
+    page = client.get(client.submit("/samples/missed").location).text
+    assert "This is a Deepfake Image!" not in page and "Could not be checked" not in page
+
+
 def test_the_fake_sample_differs_only_around_the_face(client, astronaut):
     location = client.submit("/samples/fake").location
     shown = np.asarray(Image.open(io.BytesIO(client.get(f"{location}/files/picture.jpg").data)), int)
     difference = np.abs(shown - np.asarray(astronaut, int)).mean(axis=2)
     assert difference[90:150, 190:260].mean() > 3 * difference[300:].mean()
+
+
+def test_tabs_are_named_by_file_and_the_start_page_can_be_shared(client, face_jpeg):
+    result = client.get(client.upload(face_jpeg, "mine.jpg").location).text
+    assert re.search(r"<title>mine\.jpg: .+ · Deepfake Detector</title>", result) and "og:" not in result
+    start = client.get("/").text
+    image = re.search(r'property="og:image" content="http://localhost(/[^"]+)"', start)[1]
+    icons = re.findall(r'<link rel="(?:icon|apple-touch-icon)" href="([^"]+)"', start)
+    assert len(icons) == 3 and start.count('name="theme-color"') == 2
+    for address in (image, *icons, "/favicon.ico"):
+        answer = client.get(address)
+        assert answer.status_code == 200 and answer.mimetype.startswith("image/"), address
 
 
 def test_the_start_page_lists_the_visitors_own_results(client, app, face_jpeg):
