@@ -169,6 +169,16 @@ def test_a_moment_of_a_video_is_reached_by_key_and_by_mouse(scripted, clip_file)
     scripted.keyboard.press("Enter")
     expect(player).to_be_focused()
     expect(player).to_have_js_property("currentTime", float(moment.get_attribute("data-time")))
+    frames = scripted.locator("details.inner").filter(has_text="All frames of face 1")
+    frames.locator("summary").press("Enter")
+    expect(frames.get_by_role("link")).to_have_count(
+        scripted.locator(".over-time").first.locator("[data-time]").count()
+    )
+    frames.get_by_role("link").nth(2).press("Enter")
+    expect(player).to_be_focused()
+    expect(player).to_have_js_property(
+        "currentTime", float(frames.get_by_role("link").nth(2).get_attribute("data-time"))
+    )
     drawing = scripted.locator(".over-time").first
     drawing.click(position={"x": 0.8 * drawing.bounding_box()["width"], "y": 3})  # above the bars
     assert player.evaluate("player => Math.abs(player.currentTime - 8) < 0.2")
@@ -328,6 +338,36 @@ def test_a_chosen_picture_is_previewed_and_the_form_gets_busy(scripted, face_fil
     expect(scripted.get_by_role("heading", level=1)).to_have_text(VERDICT)
 
 
+def test_a_chosen_recording_can_be_played_and_its_upload_is_shown_in_the_button(
+    scripted, clip_file, sound_file, tmp_path
+):
+    chooser, button = scripted.get_by_label("Choose a picture"), scripted.locator("#send")
+    for file, shown, hidden in ((clip_file, "video", "audio"), (sound_file, "audio", "video")):
+        chooser.set_input_files(file)
+        player = scripted.locator(f"#{shown}-preview")
+        expect(player).to_be_visible()
+        assert player.evaluate("player => [player.src.slice(0, 5), player.duration > 1]") == ["blob:", True]
+        expect(scripted.locator(f"#{hidden}-preview")).to_be_hidden()
+
+    large = tmp_path / "large.wav"  # from 5 MB on the button counts
+    large.write_bytes(make_sound(speak(170.0)))
+    chooser.set_input_files(large)
+    scripted.evaluate(
+        """() => {
+            window.words = [];
+            const label = document.getElementById("upload-label");
+            new MutationObserver(() => words.push(label.textContent)).observe(label, { childList: true });
+            XMLHttpRequest.prototype.send = function () { // the network's part, held back
+                for (const loaded of [25, 100]) {
+                    this.upload.dispatchEvent(new ProgressEvent("progress", { loaded, total: 100 }));
+                }
+            };
+        }"""
+    )
+    button.click()
+    assert scripted.evaluate("words") == ["Sending: 25%", "Sent, please wait"]
+
+
 def test_a_picture_the_browser_cannot_show_is_still_sent(scripted, astronaut, tmp_path):
     astronaut.save(tmp_path / "scan.tiff")
     scripted.get_by_label("Choose a picture").set_input_files(tmp_path / "scan.tiff")
@@ -381,7 +421,10 @@ def test_a_result_is_printed_unfolded_and_without_buttons(scripted, face_file):
     expect(number).to_be_hidden()
     scripted.emulate_media(media="print")
     expect(number).to_be_visible()
-    expect(scripted.get_by_role("button", name="Delete picture and result").first).to_be_hidden()
+    for name in ("Delete picture and result", "Check the explanation", "Test the robustness", "Download the evidence"):
+        expect(scripted.get_by_role("button", name=name).first).to_be_hidden()
+    paper = scripted.pdf(prefer_css_page_size=True, print_background=True)
+    assert len(re.findall(rb"/Type\s*/Page\b", paper)) <= 2
 
 
 @pytest.mark.parametrize("options", [{}, {"color_scheme": "dark"}, {"viewport": {"width": 320, "height": 640}}])

@@ -22,7 +22,7 @@ from detector.reports import verify_bundle
 from detector.reports.phrases import KNOWN_PHRASE
 from detector.results import HISTOGRAM_BIN_EDGES
 from detector.text import format_probability
-from webapp import evidence, uploads
+from webapp import analyses, evidence, uploads
 from webapp.drawings import histogram_position
 from webapp.headers import SECURITY_HEADERS
 from webapp.models import Analysis, Upload, db
@@ -259,6 +259,22 @@ def test_the_fake_sample_differs_only_around_the_face(client, astronaut):
     shown = np.asarray(Image.open(io.BytesIO(client.get(f"{location}/files/picture.jpg").data)), int)
     difference = np.abs(shown - np.asarray(astronaut, int)).mean(axis=2)
     assert difference[90:150, 190:260].mean() > 3 * difference[300:].mean()
+
+
+def test_the_progress_of_an_explanation_s_check_is_reported(client, monkeypatch, face_jpeg):
+    location = client.upload(face_jpeg).location
+    seen = []
+    store = analyses.set_check_progress
+
+    def store_and_read(analysis_id, progress):
+        store(analysis_id, progress)
+        seen.append((progress, client.get(f"{location}/state").json["check_progress"]))
+
+    monkeypatch.setattr(analyses, "set_check_progress", store_and_read)
+    monkeypatch.setattr(evidence, "PROGRESS_EVERY_S", 0)
+    assert client.submit(f"{location}/explanation-checks").status_code == 303
+    stored, reported = zip(*seen, strict=True)
+    assert stored == reported == tuple(sorted(stored)) and stored[-1] == 1 and len(set(stored)) > 5
 
 
 def test_tabs_are_named_by_file_and_the_start_page_can_be_shared(client, face_jpeg):
