@@ -29,7 +29,7 @@ async function poll() {
     update(headline, state.headline);
     update(words, state.words);
   } catch {
-    update(words, "The server does not answer; trying again.");
+    update(words, "The server does not answer. We keep trying.");
   }
   setTimeout(poll, EVERY_MS);
 }

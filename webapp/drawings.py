@@ -29,7 +29,7 @@ HISTOGRAM_STEP_PX = 72  # from one histogram to the next
 HISTOGRAM_BAR = 0.86  # width of a bar; a bin is 1 wide
 AXIS_PROBABILITIES = (0.01, 0.1, 0.5, 0.9, 0.99)  # labelled under the histograms
 PICTURE_WIDTH_PX, PICTURE_HEIGHT_PX = 600, 520  # about the largest size of a picture on the page
-ZONE_TITLES = {"real": "Leans real", "inconclusive": "Unclear", "deepfake": "Leans fake"}  # from left to right
+ZONE_TITLES = {"real": "Leans real", "inconclusive": "Inconclusive", "deepfake": "Leans fake"}  # from left to right
 BAND_WIDTH = 10  # percent of the scale; a score is not known more exactly than that
 NEAR_EDGE = 0.15  # of a zone's width
 VOTE_ORDER = ("deepfake", "inconclusive", "real")
@@ -426,7 +426,7 @@ def timeline(track: Record, record: Record, thresholds: Sequence[float]) -> Time
         )
     highest = format_probability(max(frame["probability"] for frame in track["frames"]))
     end = format_timestamp(record["duration_s"])
-    label = f"Timeline from 0:00 to {end}: {len(bars)} samples of this face, the highest score {highest}."
+    label = f"Timeline from 0:00 to {end}: {len(bars)} frames of this face, the highest score {highest}."
     if cuts:
         label += f" Another shot begins at {', '.join(map(format_timestamp, cuts))}."
     return TimeDrawing(
@@ -477,7 +477,7 @@ def segments(record: Record, thresholds: Sequence[float]) -> TimeDrawing:
         )
     highest = format_probability(max(segment["probability"] for segment in found))
     end = format_timestamp(record["duration_s"])
-    label = f"Scores of {len(bars)} segments from 0:00 to {end}, the highest {highest}."
+    label = f"Scores of {len(bars)} parts from 0:00 to {end}, the highest {highest}."
     ys = tuple(round(SEGMENTS_PX - SEGMENT_BAR_PX * threshold, 1) for threshold in thresholds)
     return TimeDrawing(SEGMENTS_PX, duration, end, label, tuple(bars), ys)
 
@@ -501,11 +501,11 @@ def deletion_curves(check: Record) -> DeletionCurves:
 
     removed = f"{100 * most:.0f}%"
     label = (
-        f"The score with {removed} of the face removed: logit {marked[-1]:.1f} without the marked regions, "
-        f"{elsewhere[-1]:.1f} without others, {marked[0]:.1f} with nothing removed."
+        f"The score with {removed} of the face blurred: logit {marked[-1]:.1f} with the marked areas blurred, "
+        f"{elsewhere[-1]:.1f} with other areas blurred, {marked[0]:.1f} with nothing blurred."
     )
     curves = (Curve("elsewhere", points(elsewhere)), Curve("marked", points(marked)))
-    return DeletionCurves(curves, f"{removed} removed", label)
+    return DeletionCurves(curves, f"{removed} blurred", label)
 
 
 def robustness(result: Record, threshold_real: float, threshold_fake: float) -> RobustnessDrawing:

@@ -23,9 +23,9 @@ UNSEEN_PICTURES = {
     Verdict.REAL: (("tiers", "stored", "called_real"), f"deepfakes {UNSEEN_PHRASES['fake']}"),
 }
 KNOWN_PICTURES = {
-    Verdict.INCONCLUSIVE: (("overall", "inconclusive"), f"held-out pictures {KNOWN_PHRASE}"),
-    Verdict.DEEPFAKE: (("verdicts", "deepfake", "wrong"), f"held-out real pictures {KNOWN_PHRASE}"),
-    Verdict.REAL: (("verdicts", "real", "wrong"), f"held-out deepfakes {KNOWN_PHRASE}"),
+    Verdict.INCONCLUSIVE: (("overall", "inconclusive"), f"pictures {KNOWN_PHRASE}"),
+    Verdict.DEEPFAKE: (("verdicts", "deepfake", "wrong"), f"real pictures {KNOWN_PHRASE}"),
+    Verdict.REAL: (("verdicts", "real", "wrong"), f"deepfakes {KNOWN_PHRASE}"),
 }
 VOICES = {
     Verdict.INCONCLUSIVE: (("folds", "generator", "stored", "inconclusive"), "recordings of unseen speakers"),
@@ -33,7 +33,7 @@ VOICES = {
     Verdict.REAL: (("folds", "generator", "stored", "misses"), "fakes by unseen generators"),
 }
 VIDEOS = {
-    Verdict.INCONCLUSIVE: (("clips", "inconclusive"), "labelled videos"),
+    Verdict.INCONCLUSIVE: (("clips", "inconclusive"), "videos in our test"),
     Verdict.DEEPFAKE: (("clips", "false_alarms"), "real videos"),
     Verdict.REAL: (("clips", "called_real"), "deepfake videos"),
 }
@@ -73,31 +73,31 @@ class Plot:
 PLOTS = (
     Plot(
         "trade_off",
-        "Errors against missing answers",
-        "Pictures of kinds left out of training that stay inconclusive, by the proportion of fakes that may be called "
-        "real. Each line allows another proportion of real pictures to be called a deepfake. The ring marks the limits "
-        "that thresholds are chosen by. The table beside it has the same numbers.",
+        "Wrong against inconclusive",
+        "How many pictures of unseen kinds stay inconclusive, by the proportion of fakes that may be called real. "
+        "Each line allows another proportion of real pictures to be called a deepfake. "
+        "The ring marks the limits that thresholds are chosen by. The table has the same numbers.",
         is_unseen=True,
     ),
-    Plot("roc", "ROC curve", "The true positive rate against the false positive rate."),
-    Plot("auc", "AUC per source", "The area under the ROC curve for each source of held-out pictures, with intervals."),
-    Plot("cm", "Confusion matrix", "How many held-out real pictures and fakes got each of the three verdicts."),
+    Plot("roc", "ROC curve", "The proportion of fakes that are found, by the proportion of false alarms."),
+    Plot("auc", "AUC per source", "The area under the ROC curve for each source of pictures, with its 95% interval."),
+    Plot("cm", "Confusion matrix", "How many real pictures and fakes got each of the three verdicts."),
     Plot(
         "acc",
         "Accuracy per epoch",
-        "Accuracy after each epoch, on training and on tuning pictures.",
+        "Accuracy after each round of training, on the training pictures and on others.",
     ),
     Plot(
         "calibration",
         "Calibration",
         "The proportion of fakes among pictures with about the same probability. On the dotted line both agree. "
-        "Below, the number of pictures.",
+        "The bars below count the pictures.",
         is_detail=True,
     ),
     Plot(
         "roc_sources",
         "ROC curve per source",
-        "Each source against all pictures of the other class; the scale is enlarged at low false positive rates.",
+        "Each source against all pictures of the other truth. The scale is enlarged where false alarms are few.",
         is_detail=True,
     ),
     Plot(
@@ -108,8 +108,8 @@ PLOTS = (
     ),
     Plot(
         "deliveries",
-        "Errors by degradation",
-        "Wrong and inconclusive verdicts: as stored, as JPEG of quality 50, halved and doubled, and blurred.",
+        "Errors by kind of copy",
+        "Wrong and inconclusive verdicts: unaltered, as JPEG of quality 50, shrunk and enlarged again, and blurred.",
         is_detail=True,
     ),
     Plot(
@@ -127,8 +127,8 @@ PLOTS = (
     ),
     Plot(
         "ablations",
-        "Ablation study",
-        "The same short training with one part left out at a time, and with all parts.",
+        "What each part of the training adds",
+        "The same short training with all parts, and with one part left out at a time.",
         is_detail=True,
     ),
 )
@@ -225,13 +225,13 @@ def experimental_sentence(metrics: Mapping[str, Any] | None, model_sha256: str) 
         return ""
     real, fake = (format_count(clips.get(count) or 0) for count in ("n_real", "n_fake"))
     sentence = (
-        f"Verdicts on videos are experimental: only {real} real and {fake} deepfake videos were measured "
-        f"(n = {format_count(clips['n'])}), too few to know how often a verdict is wrong."
+        f"Verdicts on videos are experimental: we measured only {real} real and {fake} deepfake videos "
+        f"(n = {format_count(clips['n'])}). That is too few to know how often a verdict is wrong."
     )
     known = clips["n"] - (clips.get("n_unseen") or 0)
     if not known:
         return sentence
-    return f"{sentence} {format_count(known)} of them come from collections that the model was trained on."
+    return f"{sentence} {format_count(known)} of them come from collections it was trained on."
 
 
 def _interval_width(measured: Mapping[str, Any]) -> float:

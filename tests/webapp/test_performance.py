@@ -116,16 +116,16 @@ def figures(app, tmp_path):
     [
         (
             Verdict.DEEPFAKE,
-            f"Of 1,200 held-out real pictures {KNOWN_PHRASE}, "
+            f"Of 1,200 real pictures {KNOWN_PHRASE}, "
             "4.2% were wrongly called a deepfake (95% interval 3.2% to 5.2%).",
         ),
         (
             Verdict.REAL,
-            f"Of 1,145 held-out deepfakes {KNOWN_PHRASE}, 5.7% were wrongly called real (95% interval 4.7% to 6.7%).",
+            f"Of 1,145 deepfakes {KNOWN_PHRASE}, 5.7% were wrongly called real (95% interval 4.7% to 6.7%).",
         ),
         (
             Verdict.INCONCLUSIVE,
-            f"Of 2,345 held-out pictures {KNOWN_PHRASE}, "
+            f"Of 2,345 pictures {KNOWN_PHRASE}, "
             "16.3% were inconclusive like this one (95% interval 15.3% to 17.3%).",
         ),
     ],

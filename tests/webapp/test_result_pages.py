@@ -136,12 +136,12 @@ def test_unchecked_sound_beside_a_checked_face_has_no_number(show):
     sound = voice(probability=0.0251, reasons=[Reason.NOISY])
     page = show(video("real", probability=0.1234, sound=sound))
     assert "12%" in page and "2.5%" not in page and "heatmap-sound" not in page
-    assert "Not checked" in page and "music" in page
+    assert "Could not be checked" in page and "music" in page
 
 
 def test_the_latest_results_say_what_was_not_checked(show, client):
     show(picture(faces=[], reasons=[Reason.NO_FACE]))
-    assert "Not checked" in client.get("/").text and "Inconclusive</span>" not in client.get("/").text
+    assert "Could not be checked" in client.get("/").text and "Inconclusive</span>" not in client.get("/").text
 
 
 def rate(kind, share, *, unseen=True):
@@ -242,6 +242,6 @@ def test_numbers_stand_on_the_picture_and_a_list_beside_it(show):
     drawing = re.search(r'<svg class="picture".*?</svg>', page)[0]
     assert sorted(re.findall("<text[^>]*>(.*?)</text>", drawing)) == ["1", "2", "3", "4"]
     assert re.findall("<li>(.*?)</li>", re.search('class="face-list">(.*?)</ol>', page)[0]) == [
-        *("Leans fake", "Unclear", "Leans real", "Could not be checked: the face is too small")
+        *("Leans fake", "Inconclusive", "Leans real", "Could not be checked: the face is too small")
     ]
     assert "% fake" not in page and "P(fake)" in page
