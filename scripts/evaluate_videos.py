@@ -7,7 +7,7 @@
 CLIPS.csv has the columns path, label (1 = fake), source, generator and group. A clip goes through the whole chain. The
 pictures of one group in FACES.csv that are frames of a video (kinds video frame, swap and talking head), three or more,
 are fused as the frames of one track would be. Writes visualizations/video_scores.csv, a row for each clip and track,
-and visualizations/video_metrics.json, the rates with their n and 95 % intervals over groups. Also prints what
+and visualizations/video_metrics.json, the rates with their n and 95% intervals over groups. Also prints what
 thresholds chosen on the tracks of other sources would change. --fold-models names the networks that did not learn from
 the fold in their name; --scores takes the pictures' scores by such networks from a file. Tables and page count the
 videos of sources that the network had not learned from.

@@ -285,7 +285,7 @@ def percent(fraction: float) -> float:
 
 
 def zones(threshold_real: float, threshold_fake: float, *, anchors: tuple[str, str] = ("end", "start")) -> Zones:
-    """Return the zones of a scale from 0 to 100 %.
+    """Return the zones of a scale from 0 to 100%.
 
     Args:
         threshold_real, threshold_fake: the two thresholds, in [0, 1].

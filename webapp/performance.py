@@ -246,7 +246,7 @@ def _unseen_sentence(unseen: Mapping[str, Any] | None, verdict: Verdict) -> str 
     if not {"value", "low", "high", "n"} <= measured.keys():
         return None
     found = format_per_thousand(measured["value"], measured["low"], measured["high"])
-    return f"Of 1,000 {measured_files}, {found} {OUTCOME_PHRASES[verdict]}; measured on {format_count(measured['n'])}."
+    return f"Of 1,000 {measured_files}, {found} {OUTCOME_PHRASES[verdict]}. Measured on {format_count(measured['n'])}."
 
 
 def _known_sentence(metrics: Mapping[str, Any] | None, verdict: Verdict, media: str) -> str | None:

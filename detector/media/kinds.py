@@ -178,7 +178,7 @@ def sniff(data: bytes) -> str:
     if "/" in seen:
         return seen
     *others, last = (medium.formats for medium in MEDIA.values())
-    raise UnreadableMedia(f"The file is {seen}; only {', '.join(others)}, and {last} are read.")
+    raise UnreadableMedia(f"The file is {seen}. You can use {', '.join(others)}, and {last}.")
 
 
 def _identify(head: bytes) -> str:

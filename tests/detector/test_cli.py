@@ -133,7 +133,7 @@ def test_a_folder_becomes_a_table(stand_in, folder, tmp_path, capsys):
     }
     assert real["path"] == str(folder / "a" / "deep" / "c.JPG") and real["verdict"] == "real"
     assert real["real_share"] == real["fake_n"] == real["rates_unseen"] == "" and real["elapsed_ms"] == "12.3"
-    assert broken.pop("path") == str(folder / "broken.jpg") and "cannot be decoded" in broken.pop("error")
+    assert broken.pop("path") == str(folder / "broken.jpg") and "cannot be read" in broken.pop("error")
     assert set(broken.values()) == {""}
     out, err = capsys.readouterr()
     assert out == ""
@@ -294,7 +294,7 @@ def test_json_holds_every_face(stand_in, folder, tmp_path, capsys):
     assert fake["probability"] == 0.123456789 and fake["reasons"] == [] and fake["record_version"] == 3
     assert fake["error_rates"][1] == to_values(RATES[1]) and fake["error_rates"][1]["histogram"] == [50, 937]
     assert set(HEADER.split(",")) - set(broken) == set(HEADER.split(",")) - set(fake) == set(RATE_COLUMNS)
-    assert broken["probability"] is None and "decoded" in broken["error"]
+    assert broken["probability"] is None and "cannot be read" in broken["error"]
     both = ["--csv", str(tmp_path / "out.csv"), "--json", str(tmp_path / "out.jsonl")]
     assert main(["scan", str(folder), *both]) == 1
     assert capsys.readouterr().out == ""

@@ -102,7 +102,7 @@ def test_folders_become_crops_and_a_manifest(folder, finder, tmp_path, capsys):
         "skipped: 1 unreadable, 1 without a face of at least 40 px, 1 repeated, 1 neither picture nor video by name"
     )
     assert skipped in printed.out
-    assert "broken.jpg': The JPEG picture cannot be decoded" in printed.err and "making: 100%" in printed.err
+    assert "broken.jpg': The JPEG picture cannot be read" in printed.err and "making: 100%" in printed.err
 
 
 def test_a_second_run_makes_only_what_is_new(folder, scene, searches, tmp_path):

@@ -116,8 +116,8 @@ UNDER_HEADLINE = {
     "inconclusive": "10 of 100 real pictures looked this fake and 25 of 100 deepfakes looked this real, "
     "measured only on the collections it was trained on.",
 }
-REALS = f"In our test, 100 (70 to 140) of 1,000 real pictures scored this high; measured on 300 {KNOWN_PHRASE}."
-FAKES = f"In our test, 250 (195 to 315) of 1,000 deepfakes scored this low; measured on 200 {KNOWN_PHRASE}."
+REALS = f"In our test, 100 (70 to 140) in 1,000 real pictures scored this high. Measured on 300 {KNOWN_PHRASE}."
+FAKES = f"In our test, 250 (195 to 315) in 1,000 deepfakes scored this low. Measured on 200 {KNOWN_PHRASE}."
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_rates_of_kinds_left_out_are_said_to_be_such(client, force_verdict, real
     force_verdict("real")
     page = words_of(client.get(client.upload(face_jpeg).location).text)
     sentence = (
-        "In our test, 250 (195 to 315) of 1,000 deepfakes of kinds it had not seen scored this low; measured on 200."
+        "In our test, 250 (195 to 315) in 1,000 deepfakes of kinds it had not seen scored this low. Measured on 200."
     )
     assert '<p class="verdict-error">On kinds of fakes it had not seen, 25 of 100 deepfakes looked this real.<' in page
     assert sentence in page and "had not learned from its kind or its source" in page

@@ -116,8 +116,7 @@ def figures(app, tmp_path):
     [
         (
             Verdict.DEEPFAKE,
-            f"Of 1,200 real pictures {KNOWN_PHRASE}, "
-            "4.2% were wrongly called a deepfake (95% interval 3.2% to 5.2%).",
+            f"Of 1,200 real pictures {KNOWN_PHRASE}, 4.2% were wrongly called a deepfake (95% interval 3.2% to 5.2%).",
         ),
         (
             Verdict.REAL,
@@ -125,8 +124,7 @@ def figures(app, tmp_path):
         ),
         (
             Verdict.INCONCLUSIVE,
-            f"Of 2,345 pictures {KNOWN_PHRASE}, "
-            "16.3% were inconclusive like this one (95% interval 15.3% to 17.3%).",
+            f"Of 2,345 pictures {KNOWN_PHRASE}, 16.3% were inconclusive like this one (95% interval 15.3% to 17.3%).",
         ),
     ],
 )
