@@ -224,16 +224,16 @@ def _face_section(detection: PictureDetection) -> Section:
 def _describe_face(face: Face) -> str:
     x, y, w, h = face.box
     left, top, side, _ = face.crop_box
-    words = [f"Could not be checked: {reason_sentence(reason)}" for reason in face.reasons]
+    sentences = [f"Could not be checked: {reason_sentence(reason)}" for reason in face.reasons]
     if was_checked(face.reasons):
-        words.append(f"probability of being fake {format_probability(face.probability)} (logit {face.logit:.4f})")
+        sentences.append(f"Probability of being fake {format_probability(face.probability)} (logit {face.logit:.4f}).")
     if face.detection_score is not None:
-        words.append(f"face finder's confidence {format_percent(face.detection_score)}")
-    words += [
-        f"left {x}, top {y}, {w} × {h} pixels",
-        f"the network saw the square at left {left}, top {top}, side {side} pixels",
+        sentences.append(f"Face finder's confidence {format_percent(face.detection_score)}.")
+    sentences += [
+        f"Left {x}, top {y}, {w} × {h} pixels.",
+        f"The network saw the square at left {left}, top {top}, side {side} pixels.",
     ]
-    return "; ".join(words)
+    return " ".join(sentences)
 
 
 def _explanation_section(explanations: tuple[CheckedExplanation, ...]) -> Section:

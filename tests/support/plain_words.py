@@ -19,7 +19,7 @@ FORBIDDEN = {  # pattern: what to write instead, so that each thing has one name
 _FORBIDDEN = re.compile(r"\b(?:" + "|".join(FORBIDDEN) + r")\b", re.IGNORECASE)
 _SPACED_PERCENT = re.compile(r"\d[ \N{NO-BREAK SPACE}]%")
 _INLINE = {"a", "abbr", "b", "code", "em", "i", "span", "strong", "sub", "sup", "time", "u"}
-_WORDLESS = {"head", "script", "style"}
+_WORDLESS = {"code", "head", "script", "style"}
 _READ_ATTRIBUTES = ("alt", "aria-label", "placeholder", "title")
 _UPLOADER_WORDS = {"written", "file-name", "recent-name"}  # classes of text that the file or its sender wrote
 
@@ -36,6 +36,8 @@ class _Blocks(HTMLParser):
         self.blocks += [values[name] for name in _READ_ATTRIBUTES if values.get(name)]
         if tag == "meta" and values.get("name") == "description":
             self.blocks.append(values["content"])
+        if tag == "code":
+            self._pieces.append(" code ")  # it is copied, not read
         if tag in _WORDLESS or _UPLOADER_WORDS & set((values.get("class") or "").split()):
             self._skipped.append(tag)
         if tag not in _INLINE:

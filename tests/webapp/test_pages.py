@@ -425,7 +425,7 @@ def test_an_excluded_face_says_why(client, astronaut):
     two.paste(astronaut, (0, 0))
     two.paste(astronaut.resize((90, 90)), (700, 200))
     faces = section(client.get(client.upload(saved(two, "PNG")).location).text, "faces")
-    assert faces.count("Excluded.") == 1 and "too small in this picture" in faces
+    assert faces.count("Could not be checked.") == 1 and "The face is too small" in faces
 
 
 def test_an_explanation_is_checked_once(client, app, face_jpeg, lime_runs, stored_files):
@@ -536,7 +536,7 @@ def test_a_picture_analysed_by_another_model_gets_no_further_evidence(client, ap
     assert client.get(location).status_code == 200
     responses = [client.submit(f"{location}/{test}") for test in ("explanation-checks", "robustness")]
     for response in (client.get(f"{location}/evidence.zip"), *responses):
-        assert response.status_code == 400 and "analysed by an earlier model" in problem(response)
+        assert response.status_code == 400 and "checked by an earlier model" in problem(response)
 
 
 def test_a_result_of_the_first_versions_is_still_shown(client, app, face_jpeg):
