@@ -310,7 +310,7 @@ def _find_signatures(credentials: Credentials | None, address: str | None) -> It
     elif credentials.trust is Trust.UNTRUSTED:
         yield Finding(FindingKind.SIGNER_UNKNOWN, f"{signer}, who is not on the list of trusted signers.")
     else:
-        fact = f"{signer}. Whether this signer is trusted is not known, because there is no list of trusted signers here."
+        fact = f"{signer}. There is no list of trusted signers here, so we cannot say whether to trust this one."
         yield Finding(FindingKind.SIGNER_UNKNOWN, fact)
     claims = [
         *([f"made with {credentials.made_by}"] if credentials.made_by else []),

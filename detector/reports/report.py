@@ -191,7 +191,7 @@ def _draw_pictures(evidence: Evidence) -> Iterator[ReportPicture]:
     yield ReportPicture(_draw(image, boxes, []), _boxes_sentence(evidence.detection))
     heat = [(face.heatmap, face.crop_box) for face in faces if face.heatmap is not None and was_checked(face.reasons)]
     if heat:
-        caption = "The class activation map. Warm colours mark evidence of a fake. Areas without evidence have no colour."
+        caption = "Class activation map. Warm colours mark evidence of a fake. Areas without evidence have no colour."
         first = next((one for one in evidence.explanations if one.method == "class_map"), None)
         if first is not None:
             caption += f" {_caption(first)}"
@@ -259,8 +259,8 @@ def _describe_check(check: DeletionCheck | None) -> Iterator[str]:
 def _robustness_section(robustness: RobustnessResult) -> Section:
     lines = (
         robustness_sentence(robustness),
-        "We scored altered copies of the face. This is not used for the verdict. In our tests it found wrong verdicts no "
-        "better than the score alone.",
+        "We scored altered copies of the face. This is not used for the verdict. In our tests it found wrong verdicts "
+        "no better than the score alone.",
     )
     facts = [
         (

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -137,7 +138,10 @@ def test_a_folder_becomes_a_table(stand_in, folder, tmp_path, capsys):
     assert set(broken.values()) == {""}
     out, err = capsys.readouterr()
     assert out == ""
-    assert "3 files in" in err and "1 real, 1 deepfake, 0 inconclusive, 0 could not be checked. 1 could not be read." in err
+    assert (
+        "3 files in" in err
+        and "1 real, 1 deepfake, 0 inconclusive, 0 could not be checked. 1 could not be read." in err
+    )
     assert err.endswith("Skipped in the folders: 4 with other suffixes.\n")
 
 
@@ -187,7 +191,11 @@ def test_files_given_by_name_are_always_analysed(stand_in, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2  # a file is analysed once
     assert lines[0].split() == ["real", "0.123", "2", "faces", *str(plain).split()]
-    assert re.split(r"\s{2,}", lines[1])[:3] == ["could not be checked", "-", "0 faces"]  # nothing was checked, so there is no number
+    assert re.split(r"\s{2,}", lines[1])[:3] == [
+        "could not be checked",
+        "-",
+        "0 faces",
+    ]  # nothing was checked, so there is no number
     assert lines[1].endswith(f"{narrow} (no_face, too_small)")
 
 

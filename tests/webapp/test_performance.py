@@ -334,7 +334,7 @@ def test_videos_are_experimental_while_an_interval_is_wider_than_20_points():
 
 def test_videos_of_known_collections_are_said_to_be_of_them():
     sentence = experimental_sentence(video_metrics(n_unseen=25), MODEL)
-    assert "2 of them come from collections that the model was trained on" in sentence
+    assert "2 of them come from collections it was trained on" in sentence
     assert "trained on" not in experimental_sentence(video_metrics(n_unseen=27), MODEL)
 
 

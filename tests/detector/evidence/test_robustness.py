@@ -226,9 +226,9 @@ def test_every_degradation_has_a_label():
         ),
         (
             [I, D, I],
-            "In 2 of 3 copies of the picture the result stayed inconclusive; in 1 it became a deepfake.",
+            "In 2 of 3 copies of the picture the result stayed inconclusive. In 1 it became a deepfake.",
         ),
-        ([I, R, R], "In 1 of 3 copies of the picture the result stayed inconclusive; in 2 it became real."),
+        ([I, R, R], "In 1 of 3 copies of the picture the result stayed inconclusive. In 2 it became real."),
         (
             [R, D, I],
             "The result reversed. Of 3 copies of the picture, 1 became real, 1 a deepfake and 1 inconclusive.",
