@@ -258,7 +258,7 @@ def format_header(*cells: object) -> str:
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
-    """Print the tables that the README and the model card quote."""
+    """Print the tables that docs/figures.md and the model card quote."""
     model, overall = metrics["model"], metrics["overall"]
     print(f"model {model['name']} {model['sha256_h5'][:12]}, split {metrics['split']}, n {overall['n']}")
     print(format_header("figure", "value (95 % interval)"))
