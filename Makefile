@@ -15,9 +15,12 @@ ARGS ?=
 # Counts the packages of requirements file $(1) while pip installs them; on one line in a terminal.
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
-progress = awk -v total="$$(grep -c == $(1))" -v end="$$(if [ -t 1 ]; then echo '\r'; else echo '\n'; fi)" ' \
-    /^(Collecting|Ignoring|Requirement already)/ { sub(":", "", $$2); printf "  %2d of %d %-40.40s" end, ++n, total, $$2 } \
-    /^Installing collected/ { printf "  %-48s" end, "writing them to disk" } { fflush() } END { printf "  %-48s\n", "installed" }'
+progress = awk -v total="$$(grep -c == $(1))" -v end="$$([ -t 2 ] && echo '\r' || echo '\n')" ' \
+    function show(text) { printf "  %-56.56s%s", text, end; fflush() } \
+    /^(Collecting|Ignoring|Processing) / { gsub(".*/|:$$", "", $$2); show(++n " of " total ": " $$2) } \
+    /^Requirement already/ { show(++n " of " total ": " $$4) } \
+    /^Installing collected/ { show("writing them to disk") } \
+    END { if (end == "\r") print "" }'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
