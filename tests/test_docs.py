@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from plain_words import hard_sentences, markdown_texts
 from project import ROOT
 
 from detector.cli import main
@@ -133,11 +134,17 @@ def test_the_readme_quotes_the_figures_of_unseen_kinds():
         f"{called_real['value']:.1%} of the deepfakes real "
         f"(95% interval {called_real['low']:.1%} to {called_real['high']:.1%})",
         f"{inconclusive['value']:.1%} of all pictures were inconclusive",
-        f"AUC there is {auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})",
+        f"AUC is {auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})",
         f"{measured(unseen, 'n'):,} pictures",
     ):
         assert words in README
     assert f"{measured('metrics.json', 'overall', 'auc', 'value'):.3f}" not in README
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_the_sentences_of_the_docs_are_short(page):
+    text = (ROOT / page).read_text()
+    assert hard_sentences(markdown_texts(text)) == [] and not re.search(r"[\d)] %", text)
 
 
 def test_the_readme_is_short():
