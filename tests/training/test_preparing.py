@@ -282,10 +282,8 @@ def test_held_out_pictures_stay_and_their_copies_are_dropped(scene, tmp_path, ca
         (e.path.resolve(), "a" if e.group == "g4" else e.group, e.split) for e in examples[1:]
     ]
     printed = capsys.readouterr().out
-    assert (
-        "1 of 2 held-out pictures (50.0 %" in printed and "skipped: 1 near duplicates of held-out pictures" in printed
-    )
-    assert "is right for 100.0 % [20.7 to 100.0]" in printed
+    assert "1 of 2 held-out pictures (50.0%" in printed and "skipped: 1 near duplicates of held-out pictures" in printed
+    assert "is right for 100.0% [20.7 to 100.0]" in printed
 
     with pytest.raises(SystemExit, match="would overwrite"):
         run(tmp_path / "manifest.csv", out=tmp_path)

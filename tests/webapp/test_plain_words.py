@@ -1,9 +1,10 @@
 """Everything that a person reads is plain English: pages as rendered, reports, messages, help of the command line."""
 
+import ast
 import re
 
 import pytest
-from plain_words import MAX_SENTENCE_WORDS, messages, offences, page_texts, reading_grade, sentences
+from plain_words import MAX_SENTENCE_WORDS, hard_sentences, messages, offences, page_texts, reading_grade, sentences
 from project import ROOT
 from stored_results import explained, face, picture, rate, video, voice
 
@@ -102,6 +103,14 @@ MODULES = [path for folder in ("detector", "webapp") for path in sorted((ROOT / 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_messages_are_plain(path):
     assert offences(messages(path.read_text())) == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.name)
+def test_the_help_of_a_script_has_short_sentences(path):
+    source = path.read_text()
+    paragraphs = ast.get_docstring(ast.parse(source)).split("\n\n")
+    texts = [" ".join(paragraph.split()) for paragraph in paragraphs if not paragraph.startswith("    ")]
+    assert hard_sentences(texts + messages(source)) == []
 
 
 @pytest.mark.parametrize("command", [[], ["scan"], ["verify"]], ids=str)
