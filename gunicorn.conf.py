@@ -63,7 +63,7 @@ def announce(addresses: list[Any]) -> None:
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
         until = time.monotonic() + ANNOUNCE_S
         while time.monotonic() < until:
-            connection = http.client.HTTPConnection(*address[:2], timeout=ANNOUNCE_S)
+            connection = http.client.HTTPConnection(address[0], address[1], timeout=ANNOUNCE_S)
             try:
                 connection.request("GET", "/healthz")
                 connection.getresponse().read()

@@ -104,7 +104,7 @@ def test_not_a_finding(data, kind):
 def test_integrity_and_trust_are_reported_separately():
     data, _ = sign(picture("PNG"), "image/png", source_type="trainedAlgorithmicMedia")
     facts = found(data)
-    assert "intact" in facts[K.CREDENTIALS_INTACT] and "there is no list" in facts[K.SIGNER_UNKNOWN]
+    assert "intact" in facts[K.CREDENTIALS_INTACT] and "There is no list" in facts[K.SIGNER_UNKNOWN]
     assert "“Test Maker, Camera of the Tests”" in facts[K.SIGNER_UNKNOWN]
     assert "made with Generator of the Tests 1.0; steps: c2pa.created" in facts[K.SIGNED_CLAIMS]
     assert "intact Content Credentials" in facts[K.SYNTHETIC_SOURCE] and K.NO_METADATA not in facts

@@ -197,7 +197,7 @@ def test_robustness_and_checks_of_explanations_are_reported(evidence):
     for words in (
         *("Class activation map, face 1", "Mostly the mouth.", check.sentence, "50% blurred: logit -4.57"),
         *("Areas without evidence have no colour. Mostly the mouth. Tested: the score does not depend on these areas",),
-        *("on average: 0.89", "LIME, face 1. Mostly the nose.", "was not tested", "occlusion, face 1"),
+        *("on average: 0.89", "LIME, face 1. Mostly the nose.", "We did not test", "occlusion, face 1"),
         *(robustness_sentence(robustness), "96.0%, deepfake (logit 3.0000)"),
     ):
         assert words in text
