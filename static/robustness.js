@@ -10,7 +10,7 @@ async function run() {
   if (form.classList.contains("busy")) return;
   form.classList.add("busy");
   form.querySelector("button").disabled = true;
-  progress.textContent = "Scoring ten degraded copies of the face. This takes a second or two.";
+  progress.textContent = "Scoring nine altered copies of the face. This takes a second or two.";
   try {
     const response = await fetch(form.action, { method: "POST", body: new FormData(form) });
     const page = new DOMParser().parseFromString(await response.text(), "text/html");

@@ -124,7 +124,7 @@ function send() {
     const page = new DOMParser().parseFromString(request.responseText, "text/html");
     fail(page.getElementById("upload-error")?.textContent || "The server sent an unexpected answer.");
   });
-  request.addEventListener("error", () => fail("The connection was lost. Nothing was stored; please try again."));
+  request.addEventListener("error", () => fail("The connection was lost and nothing was stored. Please try again."));
   request.open("POST", form.action);
   request.send(new FormData(form));
 }

@@ -241,10 +241,10 @@ def test_robustness_is_tested_by_a_button_without_script(chromium, address, face
     with opened(chromium, address, java_script_enabled=False) as page:
         check(page, face_file)
         unfold(page, "Is the verdict stable?")
-        page.get_by_role("button", name="Test the robustness").click()
+        page.get_by_role("button", name="Test the stability").click()
         expect(page).to_have_url(re.compile("#robustness$"))
         expect(page.locator("svg.robustness circle")).to_have_count(10)
-        expect(page.get_by_role("button", name="Test the robustness")).to_have_count(0)
+        expect(page.get_by_role("button", name="Test the stability")).to_have_count(0)
 
 
 def test_robustness_is_tested_when_its_section_is_unfolded(scripted, face_file):
@@ -266,7 +266,7 @@ def test_a_failed_robustness_test_leaves_the_button(scripted, face_file):
     unfold(scripted, "Is the verdict stable?")
     expect(scripted.locator("#robustness-progress")).to_have_text("The test could not be run. Please try again.")
     scripted.unroute("**/robustness")
-    scripted.get_by_role("button", name="Test the robustness").click()
+    scripted.get_by_role("button", name="Test the stability").click()
     expect(scripted.locator("svg.robustness circle")).to_have_count(10, timeout=60_000)
 
 

@@ -32,7 +32,7 @@ RECENT_ANALYSES = 12
 MAX_NAME_CHARACTERS = 120
 MEGABYTE = 1_000_000
 MAX_ATTEMPTS = 2
-GAVE_UP = "The analysis of this file crashed twice, so there is no result."
+GAVE_UP = "The check of this file crashed twice, so there is no result."
 
 
 class UnsupportedMedia(UnreadableMedia):

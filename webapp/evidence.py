@@ -139,7 +139,7 @@ def _call(result: dict[str, Any], data: bytes, work: Callable[[PictureDetection,
 
     def run(loaded: Detector) -> Answer:
         if loaded.pictures.engine.model_sha256 != result["model_sha256"]:
-            raise AnalysedByAnotherModel("This picture was analysed by an earlier model. Upload it again.")
+            raise AnalysedByAnotherModel("This picture was checked by an earlier model. Please upload it again.")
         detection = record.from_record(result, image=detector.media.read_image(data))
         assert isinstance(detection, PictureDetection)
         return work(detection, loaded.pictures.engine)

@@ -22,9 +22,9 @@ UNSEEN_PICTURES = {
     Verdict.REAL: (("tiers", "stored", "called_real"), f"deepfakes {UNSEEN_PHRASES['fake']}"),
 }
 KNOWN_PICTURES = {
-    Verdict.INCONCLUSIVE: (("overall", "inconclusive"), f"held-out pictures {KNOWN_PHRASE}"),
-    Verdict.DEEPFAKE: (("verdicts", "deepfake", "wrong"), f"held-out real pictures {KNOWN_PHRASE}"),
-    Verdict.REAL: (("verdicts", "real", "wrong"), f"held-out deepfakes {KNOWN_PHRASE}"),
+    Verdict.INCONCLUSIVE: (("overall", "inconclusive"), f"pictures {KNOWN_PHRASE}"),
+    Verdict.DEEPFAKE: (("verdicts", "deepfake", "wrong"), f"real pictures {KNOWN_PHRASE}"),
+    Verdict.REAL: (("verdicts", "real", "wrong"), f"deepfakes {KNOWN_PHRASE}"),
 }
 VOICES = {
     Verdict.INCONCLUSIVE: (("folds", "generator", "stored", "inconclusive"), "recordings of unseen speakers"),
@@ -32,7 +32,7 @@ VOICES = {
     Verdict.REAL: (("folds", "generator", "stored", "misses"), "fakes by unseen generators"),
 }
 VIDEOS = {
-    Verdict.INCONCLUSIVE: (("clips", "inconclusive"), "labelled videos"),
+    Verdict.INCONCLUSIVE: (("clips", "inconclusive"), "videos in our test"),
     Verdict.DEEPFAKE: (("clips", "false_alarms"), "real videos"),
     Verdict.REAL: (("clips", "called_real"), "deepfake videos"),
 }
@@ -138,13 +138,13 @@ def experimental_sentence(metrics: Mapping[str, Any] | None, model_sha256: str) 
         return ""
     real, fake = (format_count(clips.get(count) or 0) for count in ("n_real", "n_fake"))
     sentence = (
-        f"Verdicts on videos are experimental: only {real} real and {fake} deepfake videos were measured "
-        f"(n = {format_count(clips['n'])}), too few to know how often a verdict is wrong."
+        f"Verdicts on videos are experimental: we measured only {real} real and {fake} deepfake videos "
+        f"(n = {format_count(clips['n'])}). That is too few to know how often a verdict is wrong."
     )
     known = clips["n"] - (clips.get("n_unseen") or 0)
     if not known:
         return sentence
-    return f"{sentence} {format_count(known)} of them come from collections that the model was trained on."
+    return f"{sentence} {format_count(known)} of them come from collections it was trained on."
 
 
 def _interval_width(measured: Mapping[str, Any]) -> float:
@@ -159,7 +159,7 @@ def _unseen_sentence(unseen: Mapping[str, Any] | None, verdict: Verdict) -> str 
     if not {"value", "low", "high", "n"} <= measured.keys():
         return None
     found = format_per_thousand(measured["value"], measured["low"], measured["high"])
-    return f"Of 1,000 {measured_files}, {found} {OUTCOME_PHRASES[verdict]}; measured on {format_count(measured['n'])}."
+    return f"Of 1,000 {measured_files}, {found} {OUTCOME_PHRASES[verdict]}. Measured on {format_count(measured['n'])}."
 
 
 def _known_sentence(metrics: Mapping[str, Any] | None, verdict: Verdict, media: str) -> str | None:

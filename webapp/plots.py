@@ -65,7 +65,7 @@ class DrawnPlot:
 PLOTS = (
     Plot(
         "trade_off",
-        "Errors against missing answers",
+        "Wrong against inconclusive",
         "Pictures of kinds left out of training that stay inconclusive, by the proportion of fakes that may be called "
         "real. Each line allows another proportion of real pictures to be called a deepfake. The table beside it has "
         "the same numbers.",
@@ -75,19 +75,19 @@ PLOTS = (
     Plot(
         "roc",
         "ROC curve",
-        "The true positive rate against the false positive rate.",
+        "The proportion of fakes that are found, by the proportion of false alarms.",
         lambda figures: curves.roc(figures.plots),
     ),
     Plot(
         "auc",
         "AUC per source",
-        "The area under the ROC curve for each source of held-out pictures, with intervals.",
+        "The area under the ROC curve for each source of pictures, with its 95% interval.",
         lambda figures: intervals.source_auc(figures.metrics),
     ),
     Plot(
         "cm",
         "Confusion matrix",
-        "How many held-out real pictures and fakes got each of the three verdicts.",
+        "How many real pictures and fakes got each of the three verdicts.",
         lambda figures: verdict_counts.confusion(figures.metrics),
     ),
     Plot(
@@ -107,7 +107,7 @@ PLOTS = (
     Plot(
         "roc_sources",
         "ROC curve per source",
-        "Each source against all pictures of the other class; the scale is enlarged at low false positive rates.",
+        "Each source against all pictures of the other truth. The scale is enlarged where false alarms are few.",
         lambda figures: curves.source_roc(figures.plots),
         is_detail=True,
     ),
@@ -120,9 +120,9 @@ PLOTS = (
     ),
     Plot(
         "deliveries",
-        "Errors by degradation",
+        "Errors by kind of copy",
         "Wrong and inconclusive verdicts: as stored, as JPEG of quality 50, halved and doubled, and blurred.",
-        lambda figures: intervals.error_rates(figures.metrics["deliveries"], "degradation", DEGRADATION_NAMES),
+        lambda figures: intervals.error_rates(figures.metrics["deliveries"], "kind of copy", DEGRADATION_NAMES),
         is_detail=True,
     ),
     Plot(
@@ -142,7 +142,7 @@ PLOTS = (
     ),
     Plot(
         "ablations",
-        "Ablation study",
+        "What each part of the training adds",
         "The same short training with one part left out at a time, and with all parts.",
         lambda figures: intervals.ablations(figures.plots),
         is_detail=True,

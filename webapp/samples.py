@@ -40,8 +40,8 @@ SAMPLES = {
             "fake",
             "A fake of it",
             "nasa-portrait-self-blend.png",
-            "A fake made for this project: the NASA portrait with an altered copy of the face blended into "
-            "it. The network was trained on fakes of this kind.",
+            "A fake made for this project: an altered copy of the face is blended into the NASA portrait. "
+            "The network was trained on fakes of this kind.",
         ),
         Sample(
             "missed",

@@ -36,21 +36,21 @@ SHORT_VERDICTS = {
 }
 WORK_HEADLINES = {
     State.WAITING: "Waiting for its turn",
-    State.RUNNING: "Being analysed",
-    State.FAILED: "The analysis failed",
+    State.RUNNING: "Being checked",
+    State.FAILED: "The check failed",
     State.CANCELLED: "Cancelled",
 }
 DEGRADATION_NAMES = {
-    "stored": "as stored",
-    "jpeg50": "saved as JPEG of quality 50",
-    "half": "halved in size and doubled again",
-    "blur1": "blurred (sigma 1 pixel)",
+    "stored": "unaltered",
+    "jpeg50": "saved again as JPEG of quality 50",
+    "half": "shrunk to half and enlarged again",
+    "blur1": "blurred a little",
 }
 
 
 def short_verdict(verdict: str, reasons: Sequence[str] = ()) -> str:
     """Return a verdict in a word or two; `reasons` may say that nothing could be checked."""
-    return SHORT_VERDICTS[Verdict(verdict)] if was_checked(reasons) else "Not checked"
+    return SHORT_VERDICTS[Verdict(verdict)] if was_checked(reasons) else "Could not be checked"
 
 
 def work_headline(analysis: Analysis) -> str:

@@ -42,12 +42,12 @@ class DeletionCheck:
         """The result in words."""
         if self.matters:
             return (
-                f"Removing the marked places lowers the score more than removing as much elsewhere, in all "
-                f"{RANDOM_DELETIONS} trials."
+                f"Blurring the marked areas lowers the score more than blurring other areas, in all "
+                f"{RANDOM_DELETIONS} tries."
             )
         return (
-            "Removing the marked places does not lower the score more than removing as much elsewhere, so the map does "
-            "not show what this score rests on."
+            "Blurring the marked areas does not lower the score more than blurring other areas. "
+            "The map does not show what this score is based on."
         )
 
 

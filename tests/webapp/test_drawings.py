@@ -154,7 +154,7 @@ def test_the_curves_of_a_deletion_check():
         "marked": "0.0,0.0 50.0,50.0 100.0,100.0",
         "elsewhere": "0.0,0.0 50.0,0.0 100.0,25.0",
     }
-    assert drawing.end == "50% removed" and "logit -2.0" in drawing.label
+    assert drawing.end == "50% blurred" and "logit -2.0" in drawing.label
 
 
 def test_the_rows_of_the_robustness_test():

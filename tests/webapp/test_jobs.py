@@ -104,7 +104,7 @@ def test_the_page_of_a_video_calls_its_verdict_experimental_with_n(app, client, 
     address = client.upload(clip, "clip.mp4").location
     with app.app_context():
         run(analyses.claim(), real_detector)
-    for width, sentence in ((0.3, "only 9 real and 18 deepfake videos were measured (n = 27)"), (0.1, None)):
+    for width, sentence in ((0.3, "we measured only 9 real and 18 deepfake videos (n = 27)"), (0.1, None)):
         rate = {"value": 0, "low": 0, "high": width, "n": 9}
         clips = {"n": 27, "n_real": 9, "n_fake": 18} | dict.fromkeys(("false_alarms", "called_real"), rate)
         path = tmp_path / f"{width}"  # replaced, as the command does

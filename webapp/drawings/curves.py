@@ -82,7 +82,7 @@ def source_roc(plots: Values) -> Chart:
         )
         panels.append(
             Panel(
-                label=f"ROC curves. {words}: " + ", ".join(
+                label=f"ROC curves. {words}. " + ". ".join(
                     f"{row['name']} AUC {row['auc']['value']:.3f}" for row in plots["roc_sources"][kind]
                 ) + ".",
                 x_ticks=decades,

@@ -23,7 +23,7 @@ class DeletionCurves:
 
     Attributes:
         curves: what is behind first.
-        end: the label at the end of the axis, such as "50% removed".
+        end: the label at the end of the axis, such as "50% blurred".
         label: the drawing in words.
     """
 
@@ -46,8 +46,8 @@ def deletion_curves(check: Record) -> DeletionCurves:
 
     removed = f"{100 * most:.0f}%"
     label = (
-        f"The score with {removed} of the face removed: logit {marked[-1]:.1f} without the marked regions, "
-        f"{elsewhere[-1]:.1f} without others, {marked[0]:.1f} with nothing removed."
+        f"The score with {removed} of the face blurred: logit {marked[-1]:.1f} with the marked areas blurred, "
+        f"{elsewhere[-1]:.1f} with other areas blurred, {marked[0]:.1f} with nothing blurred."
     )
     curves = (Curve("elsewhere", points(elsewhere)), Curve("marked", points(marked)))
-    return DeletionCurves(curves, f"{removed} removed", label)
+    return DeletionCurves(curves, f"{removed} blurred", label)

@@ -110,7 +110,7 @@ def timeline(track: Record, record: Record, thresholds: Sequence[float]) -> Time
         )
     highest = format_probability(max(frame["probability"] for frame in track["frames"]))
     end = format_timestamp(record["duration_s"])
-    label = f"Timeline from 0:00 to {end}: {len(bars)} samples of this face, the highest score {highest}."
+    label = f"Timeline from 0:00 to {end}: {len(bars)} frames of this face, the highest score {highest}."
     if cuts:
         label += f" Another shot begins at {', '.join(map(format_timestamp, cuts))}."
     return TimeDrawing(
@@ -162,7 +162,7 @@ def segments(record: Record, thresholds: Sequence[float]) -> TimeDrawing:
         )
     highest = format_probability(max(segment["probability"] for segment in found))
     end = format_timestamp(record["duration_s"])
-    label = f"Scores of {len(bars)} segments from 0:00 to {end}, the highest {highest}."
+    label = f"Scores of {len(bars)} parts from 0:00 to {end}, the highest {highest}."
     ys = tuple(round(SEGMENTS_PX - SEGMENT_BAR_PX * threshold, 1) for threshold in thresholds)
     return TimeDrawing(
         SEGMENTS_PX, duration, label, tuple(bars), time_ticks(duration), _share_ys(SEGMENTS_PX, SEGMENT_BAR_PX), ys

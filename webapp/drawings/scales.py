@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from detector.text import format_probability
 
-ZONE_TITLES = {"real": "Leans real", "inconclusive": "Unclear", "deepfake": "Leans fake"}  # from left to right
+ZONE_TITLES = {"real": "Leans real", "inconclusive": "Inconclusive", "deepfake": "Leans fake"}  # from left to right
 BAND_WIDTH = 10  # percent of the scale; a score is not known more exactly than that
 NEAR_EDGE = 0.15  # of a zone's width
 
