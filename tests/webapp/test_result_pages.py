@@ -223,7 +223,7 @@ def test_the_details_are_folded_and_the_actions_stand_at_the_top_and_at_the_bott
     headings = re.findall("<h2[^>]*>(.*?)</h2>", rest)
     parts = re.findall(r'<details class="card part"> <summary><h2 id="\w+">(.*?)</h2></summary>', rest)
     assert parts == headings and headings[0] == "Details of the score" and headings[-1] == "The file"
-    assert page.count("Delete<span") == page.count("Check another<span") == 2
+    assert page.count('class="deletion"') == page.count("Check another<span") == 2
     assert first.count('class="action-row"') == rest.count('class="action-row"') == 1
 
 
