@@ -113,6 +113,14 @@ def unfold(page, name):
     page.locator("summary").filter(has=page.get_by_role("heading", name=name)).click()
 
 
+def delete(page, item):
+    """Delete the file of a page, which asks once."""
+    button = page.get_by_role("button", name=f"Yes, delete the {item}").last
+    expect(button).to_be_hidden()
+    page.locator(".deletion > summary").last.click()
+    button.click()
+
+
 def test_upload_result_and_deletion(page, face_file):
     check(page, face_file)
     expect(page).to_have_url(re.compile(r"/analyses/[\w-]{22}$"))
@@ -128,7 +136,7 @@ def test_upload_result_and_deletion(page, face_file):
     page.get_by_role("link", name="Check another file").first.click()
     expect(page.get_by_role("link", name="me.jpg")).to_have_attribute("href", re.compile(result.rpartition("/")[2]))
     page.get_by_role("link", name="me.jpg").click()
-    page.get_by_role("button", name="Delete picture and result").last.click()
+    delete(page, "picture")
     expect(page.get_by_role("status").first).to_contain_text("have been deleted")
     assert page.goto(result).status == 404
 
@@ -153,7 +161,7 @@ def test_a_video_is_analysed_while_its_page_waits(page, clip_file):
     part = page.request.get(moment.get_attribute("href").partition("#")[0], headers={"Range": "bytes=100-199"})
     assert (part.status, len(part.body())) == (206, 100)
 
-    page.get_by_role("button", name="Delete video and result").first.click()
+    delete(page, "video")
     expect(page.get_by_role("status").first).to_contain_text("deleted")
     assert page.goto(result).status == 404
 
@@ -202,7 +210,7 @@ def test_a_recording_is_analysed_and_displayed(page, sound_file):
     expect(page.locator(".spectrogram .heat")).to_be_visible()
     page.set_viewport_size({"width": 320, "height": 640})
     assert_it_fits_and_can_be_read(page)
-    page.get_by_role("button", name="Delete recording and result").first.click()
+    delete(page, "recording")
     expect(page.get_by_role("status").first).to_contain_text("deleted")
 
 
@@ -219,7 +227,7 @@ def test_a_video_that_cannot_be_analysed_says_why(page, tmp_path, clip_file):
     (tmp_path / "broken.webm").write_bytes(clip_file.read_bytes()[:60])
     check(page, tmp_path / "broken.webm")
     expect(page.get_by_role("alert")).to_contain_text("damaged or cut off", timeout=ANALYSIS_MS)
-    page.get_by_role("button", name="Delete the video").click()
+    delete(page, "video")
     expect(page.get_by_role("status").first).to_contain_text("deleted")
 
 
@@ -421,8 +429,8 @@ def test_a_result_is_printed_unfolded_and_without_buttons(scripted, face_file):
     expect(number).to_be_hidden()
     scripted.emulate_media(media="print")
     expect(number).to_be_visible()
-    for name in ("Delete picture and result", "Check the explanation", "Test the robustness", "Download the evidence"):
-        expect(scripted.get_by_role("button", name=name).first).to_be_hidden()
+    for name in ("Yes, delete the picture", "Check the explanation", "Test the robustness", "Download the evidence"):
+        expect(scripted.locator("button", has_text=name).first).to_be_hidden()
     paper = scripted.pdf(prefer_css_page_size=True, print_background=True)
     assert len(re.findall(rb"/Type\s*/Page\b", paper)) <= 2
 

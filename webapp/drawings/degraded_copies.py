@@ -24,7 +24,6 @@ class RobustnessRow:
         probability: as text.
         x: of the mark, in percent of the width.
         y: middle of the row.
-        dx, anchor: where the text stands beside the mark.
     """
 
     name: str
@@ -32,8 +31,6 @@ class RobustnessRow:
     probability: str
     x: float
     y: float
-    dx: float
-    anchor: str
 
 
 @dataclass(frozen=True)
@@ -57,8 +54,6 @@ def robustness(result: Record, threshold_real: float, threshold_fake: float) -> 
                 probability=format_probability(score["probability"]),
                 x=x,
                 y=ROW_PX * (number + 0.5),
-                dx=13 if x < 60 else -13,
-                anchor="start" if x < 60 else "end",
             )
         )
     return RobustnessDrawing(

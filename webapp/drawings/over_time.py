@@ -23,7 +23,7 @@ SHARES = (0, 0.5, 1)  # labelled left of the bars
 TIME_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
 MOST_TIMES = 4  # labels under a drawing, which is 240 pixels wide on a phone
 HIGHEST_HZ = 8_000  # of a displayed spectrogram, in mel
-SHOWN_HZ = (0, 500, 1_000, 2_000, 4_000, 8_000)
+SHOWN_HZ = (0, 1_000, 2_000, 4_000, 8_000)
 VOTE_ORDER = ("deepfake", "inconclusive", "real")
 
 
