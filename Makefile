@@ -2,18 +2,30 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+PIP := $(PY) -m pip install --disable-pip-version-check --progress-bar off
 
 # Interpreters to try for .venv, in this order; choose one with `make setup PYTHON=/path/to/python3.12`.
 PYTHON ?= python3.13 python3.12 python3.11 python3
+# Where `make run` serves: make run PORT=8080
+PORT ?= 5000
 # REQUIRE_ALL_TESTS=1 turns every skipped test into a failure; ARGS is passed to pytest.
 REQUIRE_ALL_TESTS ?=
 ARGS ?=
 
+# Counts the packages of requirements file $(1) while pip installs them; on one line in a terminal.
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+progress = awk -v total="$$(grep -c == $(1))" -v end="$$([ -t 2 ] && echo '\r' || echo '\n')" ' \
+    function show(text) { printf "  %-56.56s%s", text, end; fflush() } \
+    /^(Collecting|Ignoring|Processing) / { gsub(".*/|:$$", "", $$2); show(++n " of " total ": " $$2) } \
+    /^Requirement already/ { show(++n " of " total ": " $$4) } \
+    /^Installing collected/ { show("writing them to disk") } \
+    END { if (end == "\r") print "" }'
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test test-fast lint format benchmark lock clean
+.PHONY: help setup run test test-fast lint format docs benchmark lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -21,9 +33,8 @@ help: ## list these targets
 setup: $(VENV)/serve.stamp ## create .venv with what the server needs, without TensorFlow
 	@echo "Ready: make run"
 
-run: $(VENV)/serve.stamp ## serve on http://127.0.0.1:5000
-	@echo "Serving on http://127.0.0.1:5000 (Ctrl+C stops it)"
-	@exec $(PY) -m gunicorn --config gunicorn.conf.py app:app
+run: $(VENV)/serve.stamp ## serve on http://127.0.0.1:5000; another port: make run PORT=8080
+	@exec $(PY) -m gunicorn --config gunicorn.conf.py --bind 127.0.0.1:$(PORT) app:app
 
 test: $(VENV)/train.stamp $(VENV)/dev.stamp ## run all tests, print coverage and the skipped tests with reasons
 	@$(PY) -m pytest -rs --cov --cov-report=term $(if $(REQUIRE_ALL_TESTS),-p tests.no_skips) $(ARGS)
@@ -40,11 +51,15 @@ format: $(VENV)/dev.stamp ## fix style and formatting
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
+docs: $(VENV)/train.stamp $(VENV)/dev.stamp ## build docs/ as web pages in build/docs/, without warnings
+	@$(PY) -m properdocs build --strict --quiet
+	@echo "Open build/docs/index.html"
+
 benchmark: $(VENV)/train.stamp ## measure the time of every stage, start-up time and memory
 	@$(PY) scripts/benchmark.py
 
 lock: $(PY) ## renew the pins of the three requirements files
-	@$(PIP) uv
+	@$(PIP) --quiet uv
 	@.ci/lock $(VENV)/bin/uv
 
 clean: ## remove .venv and caches; models, data and the instance folder stay
@@ -53,19 +68,19 @@ clean: ## remove .venv and caches; models, data and the instance folder stay
 
 $(VENV)/serve.stamp: requirements-serve.txt pyproject.toml hatch_build.py $(PY)
 	@echo "Installing what the server needs (about 750 MB on disk)"
-	@$(PIP) --no-deps -r requirements-serve.txt
-	@$(PIP) --no-deps --no-build-isolation --editable . # with the build backend that the lock pins
+	@$(PIP) --no-deps -r requirements-serve.txt | $(call progress,requirements-serve.txt)
+	@$(PIP) --quiet --no-deps --no-build-isolation --editable . # with the build backend that the lock pins
 	@touch $@
 
 $(VENV)/train.stamp: requirements.txt $(VENV)/serve.stamp
 	@$(PY) -c 'import sys; sys.exit("TensorFlow has no wheel for Python 3.14 yet: make clean test PYTHON=python3.13" if sys.version_info >= (3, 14) else 0)'
 	@echo "Installing what training and evaluation need (TensorFlow, 2 GB more)"
-	@$(PIP) --no-deps -r requirements.txt
+	@$(PIP) --no-deps -r requirements.txt | $(call progress,requirements.txt)
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.txt $(PY)
 	@echo "Installing the test tools, the linter and the type checker"
-	@$(PIP) --no-deps -r requirements-dev.txt
+	@$(PIP) --no-deps -r requirements-dev.txt | $(call progress,requirements-dev.txt)
 	@touch $@
 
 $(PY):

@@ -1,4 +1,4 @@
-r"""Classify pictures, videos and recordings from the command line, and verify evidence bundles.
+r"""Check pictures, videos and recordings from the command line, and verify evidence bundles.
 
     deepfake-detector scan PATH [PATH ...] --csv OUT.csv
     deepfake-detector verify BUNDLE.zip
@@ -11,11 +11,11 @@ The CSV is UTF-8 with the columns of `detector.reports.rows.SCAN_COLUMNS`: one r
 `probability` is P(deepfake) in [0, 1], empty only where `error` says why there is no score. `faces` is the number of
 faces, in a video of tracks. `reasons` are joined by `;`. `sound_verdict` and `sound_probability` are for the audio
 track of a video, which the verdict does not use. `duration_s` is empty for a picture.
-Error rates: of `real_n` held-out real pictures with a face of this size, or real recordings, the proportion
-`real_share` (95 % interval `real_low` to `real_high`) scored as high or higher; of `fake_n` fakes, `fake_share` scored
-as low or lower. `rates_unseen` is `true` if they were of kinds and sources that the network which scored them had not
-learned from, and `false` if of the collections the model was trained on. All are empty for videos, for files that were
-not classified, and for models without reference scores.
+Error rates: `real_n` real pictures with a face of this size, or real recordings, were tested. Of them, `real_share`
+(95% interval `real_low` to `real_high`) scored as high or higher. Of `fake_n` fakes, `fake_share` scored as low or
+lower. `rates_unseen` is `true` if the network that scored them had not learned from their kinds and sources. It is
+`false` if they are of the collections the model was trained on. All are empty for videos, for files that could not be
+checked, and for models without reference scores.
 The CSV is meant for programs: `path` is exact, even where a spreadsheet would read a formula (= + - @ in front), so
 import that column as text. Only bytes of a name that are not Unicode are escaped, as \udcXX.
 `--json` writes JSON Lines, one object per file: the record of `detector.record.to_record`, with `path` and `error`.
@@ -23,7 +23,7 @@ import that column as text. Only bytes of a name that are not Unicode are escape
 `verify` analyses the original in an evidence bundle again, or the file given with `--file`. It prints "same" or a line
 for each difference, then the new verdict.
 
-Exit codes: 0 every file was analysed, or the bundle is the same; 1 at least one file failed, or something differs;
+Exit codes: 0 every file was read, or the bundle is the same; 1 at least one file failed, or something differs;
 2 nothing was scanned or compared (wrong options, no model, no bundle, no original) or the rows could not be written;
 130 stopped by Ctrl-C, with the rows so far kept.
 """
@@ -47,9 +47,9 @@ from detector.media import MEDIA
 from detector.pictures.detect import MODEL_FILES
 from detector.pipeline import Detector, load_detector
 from detector.reports.phrases import headline, was_checked
-from detector.reports.rows import SCAN_COLUMNS, ScanRow, escape_unprintable
+from detector.reports.rows import SCAN_COLUMNS, UNCHECKED, ScanRow, escape_unprintable
 from detector.reports.verification import BOX_TOLERANCE_PX, LOGIT_TOLERANCE, MAX_BUNDLE_BYTES, verify_bundle
-from detector.results import DetectorError, MediaTooLarge
+from detector.results import DetectorError, MediaTooLarge, Verdict
 from detector.text import format_probability
 from detector.version import __version__
 
@@ -109,7 +109,7 @@ def scan(arguments: argparse.Namespace) -> int:
         try:
             for path, problem in bar:
                 row = ScanRow(path, error=problem) if problem else _analyse(detector, path, arguments.every, bar)
-                counts["error" if row.detection is None else row.detection.verdict] += 1
+                counts[_outcome(row)] += 1
                 for write in writers:
                     write(row)
         except KeyboardInterrupt:
@@ -198,9 +198,15 @@ def _open_writers(arguments: argparse.Namespace, stack: ExitStack) -> list[Calla
 def _summarise(counts: Counter[str], *, total: int, left_out: int, took_s: float) -> str:
     done = sum(counts.values())
     files = f"{done} of {total} files" if done < total else f"{done} file{'' if done == 1 else 's'}"
-    kinds = ", ".join(f"{counts[kind]} {kind}" for kind in ("real", "deepfake", "inconclusive"))
-    summary = f"{files} in {took_s:.1f} s: {kinds}, {counts['error']} could not be analysed."
+    kinds = ", ".join(f"{counts[kind]} {kind}" for kind in (*Verdict, UNCHECKED))
+    summary = f"{files} in {took_s:.1f} s: {kinds}. {counts['error']} could not be read."
     return summary + (f" Skipped in the folders: {left_out} with other suffixes." if left_out else "")
+
+
+def _outcome(row: ScanRow) -> str:
+    if row.detection is None:
+        return "error"
+    return row.detection.verdict if was_checked(row.detection.reasons) else UNCHECKED
 
 
 def _output(path: str) -> str:
@@ -231,14 +237,14 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser(
         "scan",
-        help="classify files and folders",
-        description="Classify pictures, videos and recordings, and those in folders at any depth. "
-        "Without --csv and --json, a table goes to the standard output.",
-        epilog="Exit codes: 0 every file was analysed, 1 at least one failed, 2 nothing was scanned, 130 stopped.",
+        help="check files and folders",
+        description="Check pictures, videos and recordings, and those in folders at any depth. "
+        "Without --csv and --json, a table is printed.",
+        epilog="Exit codes: 0 every file was read, 1 at least one failed, 2 nothing was scanned, 130 stopped.",
     )
     command.add_argument("paths", nargs="+", metavar="PATH", help="a file, or a folder of files")
-    command.add_argument("--csv", type=_output, metavar="OUT.csv", help="write one row per file; - is standard output")
-    json_help = "write one JSON object per line, with every face; without a name, or with -, to the standard output"
+    command.add_argument("--csv", type=_output, metavar="OUT.csv", help="write one row per file; - prints it")
+    json_help = "write one JSON object per line, with every face; print it without a name or with -"
     command.add_argument("--json", type=_output, nargs="?", const="-", metavar="OUT.json", help=json_help)
     every_help = "seconds between the sampled frames of a video (default: 1; short videos are sampled more often)"
     command.add_argument("--every", type=_seconds, default=1.0, metavar="S", help=every_help)
@@ -249,8 +255,8 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
     command = commands.add_parser(
         "verify",
         help="check an evidence bundle",
-        description="Analyse the original in an evidence bundle again and print whether the result is the same, or "
-        "what differs. A bundle is not signed, so compare the output with the report.",
+        description="Check the original in an evidence bundle again. Print the word same, or what differs. "
+        "A bundle is not signed, so compare the output with the report.",
         epilog="Exit codes: 0 the same, 1 something differs, 2 nothing could be compared.",
     )
     command.add_argument("bundle", metavar="BUNDLE", help="the ZIP archive")

@@ -1,4 +1,4 @@
-"""Metrics that scikit-learn lacks or computes slowly, each with its number of examples and a 95 % interval."""
+"""Metrics that scikit-learn lacks or computes slowly, each with its number of examples and a 95% interval."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def auc(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> Estimate:
 
 
 def wilson_interval(value: float, n: float) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a proportion of `n` independent examples, within [0, 1]."""
+    """Return Wilson's 95% interval of a proportion of `n` independent examples, within [0, 1]."""
     z = NORMAL_QUANTILE
     centre = (value + z * z / (2 * n)) / (1 + z * z / n)
     reach = z * np.sqrt(value * (1 - value) / n + z * z / (4 * n * n)) / (1 + z * z / n)

@@ -94,7 +94,7 @@ class ErrorRate:
         kind: the class. "real": the proportion of reals that scored as high or higher; "fake": the proportion of
             fakes that scored as low or lower.
         n: number of held-out files of this class and size.
-        share, low, high: the proportion and its 95 % interval.
+        share, low, high: the proportion and its 95% interval.
         min_px, max_px: range of sizes, by the longer side of the face box. `max_px` is excluded; None means no limit.
         histogram: number of the n scores in each bin of HISTOGRAM_BIN_EDGES.
         unseen: whether each file was scored by a network that had learned from nothing of its family or source. If

@@ -2,7 +2,7 @@
 
     python scripts/ablate.py --manifest FACES.csv --weights BODY.weights.h5     # about six minutes a run on two cores
 
-Face swaps and StyleGAN pictures are left out of these runs but scored: the effect is measured on kinds of fakes that
+Face swaps and StyleGAN pictures are left out of these runs but scored. So the effect is measured on kinds of fakes that
 the network never saw. The last two runs train on one of the two, which leaves out one generator as other work does.
 All runs are scored on the calibration split. Writes visualizations/ablations.csv, which scripts/plot.py draws.
 """

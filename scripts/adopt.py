@@ -3,8 +3,8 @@
     python scripts/adopt.py THEIRS.h5 --manifest FACES.csv --pixels 0..1 --positive real
 
 The network must take one RGB picture and give one number, with or without a sigmoid at its end. Name what its file
-does not say: the range of its pixels, and whether a large number means fake or real (real for networks trained on
-folders in the order df, real). Export and evaluate afterwards, as after training.
+does not say: the range of its pixels, and whether a large number means fake or real. It means real for networks trained
+on folders in the order df, real. Export and evaluate afterwards, as after training.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ balanced as in training). File history means sizes, compression and scaling. A n
 site a picture came from, so preprocessing must remove it. Appearance means colour, sharpness and noise. Generators get
 them partly wrong, so appearance is printed but has no limit.
 
-Sharpness, size, noise and contrast of the face have one: they differ between collections in both directions, so a
+Sharpness, size, noise and contrast of the face have one. They differ between collections in both directions. A
 network that leans on them is right or wrong by collection. Each is scored alone, and all together by the classifier,
 for the whole manifest and for what each of its folds leaves for training. "Before" is the stored face, not scaled.
 Exits with status 1 and a sentence when file history or these numbers still separate the labels.

@@ -10,9 +10,9 @@ shrink the whole picture to the network's input, `keras.Model.predict`, no face 
 before TensorFlow is loaded, as in the server. For the ratios both ways take turns in one process, so that they hold on
 a machine whose speed drifts.
 
-An upload is timed over HTTP against a warm gunicorn worker with as many threads: from the request to the redirect that
-follows the commit of the verdict. It takes turns with `Detector.detect` on the same bytes in this process. Every turn
-waits until the server is idle, so work that the server does after its answer is not counted.
+An upload is timed over HTTP against a warm gunicorn worker with as many threads. The time runs from the request to the
+redirect that follows the commit of the verdict. It takes turns with `Detector.detect` on the same bytes in this
+process. Every turn waits until the server is idle, so work that the server does after its answer is not counted.
 """
 
 from __future__ import annotations

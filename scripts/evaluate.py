@@ -5,9 +5,9 @@
     python scripts/evaluate.py --manifest FACES.csv --split tune --out FOLDER    # calibration pictures, for choices
 
 Writes visualizations/scores.csv, a row for each picture and degradation. Writes visualizations/metrics.json, the
-figures with their n and 95 % intervals (bootstrap over groups). scripts/plot.py draws from these two files and never
+figures with their n and 95% intervals (bootstrap over groups). scripts/plot.py draws from these two files and never
 runs a network. With the shipped model, on val and into visualizations/, it also writes
-models/face.reference_scores.json: the table behind the statement how many held-out pictures scored like a person's.
+models/face.reference_scores.json. It holds the scores that a person's picture is compared with.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python scripts/generate_synthetic_data.py                    # data/sample_data/{df,real} -> data/synthetic_data
     python scripts/generate_synthetic_data.py --copies 10 --seed 2 --self-blend
 
-About a fifth of the pictures are held out for evaluate.py (`split` val): once, as they are, neither copied nor
-blended, since nobody uploads a warped or home-made picture. The others (`split` train) are there as they are and in
+About a fifth of the pictures are held out for evaluate.py (`split` val). They are neither copied nor
+blended, since no one uploads a warped or home-made picture. The others (`split` train) are there as they are and in
 augmented copies. With --self-blend each real one with a face is there also as deepfakes made from it. Everything made
 of one picture shares its `group`.
 """

@@ -2,8 +2,8 @@
 
     python scripts/plot.py
 
-No network is run: the two files suffice to draw the plots again. An ablations.csv beside them is drawn too; its columns
-are name, figure, value, low, high and n, and the other runs are compared with the first. An unseen_metrics.json
+No network is run: the two files suffice to draw the plots again. An ablations.csv beside them is drawn too. Its columns
+are name, figure, value, low, high and n. The other runs are compared with the first. An unseen_metrics.json
 gives the trade-off between errors and missing answers on kinds left out of training.
 """
 

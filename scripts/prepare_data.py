@@ -6,7 +6,7 @@
     python scripts/prepare_data.py FACES.csv --no-crops                # only merge near duplicates and split
 
 The largest face of each picture, and of frames of each video, is cut out with all the surroundings that training may
-show. The frames of a video, and pictures that are nearly the same, share a `group` and so stay in one split; the
+show. The frames of a video, and pictures that are nearly the same, share a `group` and so stay in one split. The
 leakage of other splits is measured and printed. Splits that a manifest gives are kept. Crops are PNG.
 """
 

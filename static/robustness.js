@@ -1,4 +1,4 @@
-// Runs the robustness test when its section comes into view, and shows the result in place. Without this file the
+// Runs the robustness test when its section is unfolded, and shows the result in place. Without this file the
 // button sends the form and the server answers with the page.
 
 const ID = "robustness-section";
@@ -10,7 +10,7 @@ async function run() {
   if (form.classList.contains("busy")) return;
   form.classList.add("busy");
   form.querySelector("button").disabled = true;
-  progress.textContent = "Scoring ten degraded copies of the face. This takes a second or two.";
+  progress.textContent = "Scoring nine altered copies of the face. This takes a second or two.";
   try {
     const response = await fetch(form.action, { method: "POST", body: new FormData(form) });
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
@@ -29,9 +29,4 @@ form.addEventListener("submit", (event) => {
   run();
 });
 
-const observer = new IntersectionObserver((entries) => {
-  if (!entries.some((entry) => entry.isIntersecting)) return;
-  observer.disconnect();
-  run();
-});
-observer.observe(section);
+section.querySelector("details").addEventListener("toggle", run, { once: true });

@@ -1,18 +1,24 @@
 // A preview, drag and drop, paste and a busy state for the start page, which works without this file too.
 
 const MEGABYTE = 1_000_000;
-const PROGRESS_BAR_BYTES = 5 * MEGABYTE; // smaller files arrive before anybody could read a progress bar
+const PROGRESS_BYTES = 5 * MEGABYTE; // smaller files arrive before anybody could read their progress
 
 const root = document.documentElement;
 const form = document.getElementById("uploader");
 const input = document.getElementById("file");
 const zone = document.getElementById("drop-zone");
-const preview = document.getElementById("preview");
+const previews = {
+  image: document.getElementById("preview"),
+  video: document.getElementById("video-preview"),
+  audio: document.getElementById("audio-preview"),
+};
 const title = document.getElementById("drop-title");
 const detail = document.getElementById("drop-detail");
 const problem = document.getElementById("upload-error");
 const status = document.getElementById("upload-status");
-const sending = document.getElementById("sending");
+const button = document.getElementById("send");
+const label = document.getElementById("upload-label");
+const emptyLabel = label.textContent;
 const emptyTitle = title.textContent;
 const limits = { picture: Number(form.dataset.maxMb), recording: Number(form.dataset.maxRecordingMb) };
 
@@ -41,10 +47,13 @@ function show(file) {
   title.textContent = file ? file.name : emptyTitle;
   detail.textContent = file ? describe(file) : "";
 
-  if (preview.src) URL.revokeObjectURL(preview.src);
-  preview.hidden = true;
-  preview.removeAttribute("src");
-  if (file && !wrong) preview.src = URL.createObjectURL(file);
+  for (const preview of Object.values(previews)) {
+    if (preview.src) URL.revokeObjectURL(preview.src);
+    preview.hidden = true;
+    preview.removeAttribute("src");
+    preview.load?.(); // a player forgets the file before
+  }
+  if (file && !wrong) (previews[file.type.split("/")[0]] ?? previews.image).src = URL.createObjectURL(file);
 }
 
 function take(files) {
@@ -62,8 +71,10 @@ function setBusy(busyForm, busy) {
 }
 
 input.addEventListener("change", () => show(input.files[0]));
-preview.addEventListener("load", () => { preview.hidden = false; });
-preview.addEventListener("error", () => { preview.hidden = true; }); // a format that this browser cannot show, such as TIFF
+for (const preview of Object.values(previews)) {
+  for (const event of ["load", "loadedmetadata"]) preview.addEventListener(event, () => { preview.hidden = false; });
+  preview.addEventListener("error", () => { preview.hidden = true; }); // a format that this browser cannot show, such as TIFF
+}
 
 // The whole page accepts the drop: a picture dropped beside the frame must not replace the page.
 let depth = 0;
@@ -88,13 +99,22 @@ addEventListener("drop", (event) => {
 });
 addEventListener("paste", (event) => take(event.clipboardData.files));
 
-// A large file is sent with a progress bar.
+function showProgress(fraction) {
+  const isSent = fraction === 1; // from then on the server is at work
+  button.style.setProperty("--sent", `${100 * fraction}%`);
+  label.textContent = isSent ? "Sent, please wait" : `Sending: ${Math.floor(100 * fraction)}%`;
+}
+
+function hideProgress() {
+  button.style.removeProperty("--sent");
+  label.textContent = emptyLabel;
+}
+
+// A large file is sent with its progress in the button.
 function send() {
   const request = new XMLHttpRequest();
   request.upload.addEventListener("progress", (event) => {
-    sending.hidden = false;
-    sending.value = event.loaded / event.total;
-    if (event.loaded === event.total) sending.removeAttribute("value"); // the server is analysing the file
+    showProgress(event.loaded / event.total);
   });
   request.addEventListener("load", () => {
     if (request.responseURL !== form.action) {
@@ -104,14 +124,14 @@ function send() {
     const page = new DOMParser().parseFromString(request.responseText, "text/html");
     fail(page.getElementById("upload-error")?.textContent || "The server sent an unexpected answer.");
   });
-  request.addEventListener("error", () => fail("The connection was lost. Nothing was stored; please try again."));
+  request.addEventListener("error", () => fail("The connection was lost and nothing was stored. Please try again."));
   request.open("POST", form.action);
   request.send(new FormData(form));
 }
 
 function fail(words) {
   setBusy(form, false);
-  sending.hidden = true;
+  hideProgress();
   problem.textContent = words;
   problem.tabIndex = -1;
   problem.focus();
@@ -119,7 +139,7 @@ function fail(words) {
 
 form.addEventListener("submit", (event) => {
   if (event.defaultPrevented || root.classList.contains("waiting")) return;
-  if (input.files[0].size < PROGRESS_BAR_BYTES) return;
+  if (input.files[0].size < PROGRESS_BYTES) return;
   event.preventDefault();
   setBusy(form, true);
   send();
@@ -134,5 +154,6 @@ for (const each of document.querySelectorAll("form")) {
 // The browser's back button shows the page as it was left.
 addEventListener("pageshow", () => {
   for (const each of document.querySelectorAll("form")) setBusy(each, false);
+  hideProgress();
   if (input.files.length) show(input.files[0]);
 });

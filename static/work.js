@@ -6,6 +6,7 @@ const work = document.getElementById("work");
 const progress = document.getElementById("progress");
 const headline = document.getElementById("work-title");
 const words = document.getElementById("progress-words");
+const passed = document.getElementById("passed"); // outside the status, or screen readers would announce each second
 
 function update(element, text) {
   if (element.textContent !== text) element.textContent = text; // screen readers announce every change
@@ -28,8 +29,9 @@ async function poll() {
     else progress.value = state.progress;
     update(headline, state.headline);
     update(words, state.words);
+    update(passed, state.passed);
   } catch {
-    update(words, "The server does not answer; trying again.");
+    update(words, "The server does not answer. We keep trying.");
   }
   setTimeout(poll, EVERY_MS);
 }

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from clips import make_sound, make_video, pan_over
+from PIL import Image
 from voices import speak
 
 from detector.reports import verify_bundle
 from detector.voices.detect import VOICE_MODEL_FILES
 
 playwright = pytest.importorskip("playwright.sync_api", reason="The browser tests need the package playwright.")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="They also need axe-playwright-python.").Axe()
 expect = playwright.expect
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -111,6 +113,14 @@ def unfold(page, name):
     page.locator("summary").filter(has=page.get_by_role("heading", name=name)).click()
 
 
+def delete(page, item):
+    """Delete the file of a page, which asks once."""
+    button = page.get_by_role("button", name=f"Yes, delete the {item}").last
+    expect(button).to_be_hidden()
+    page.locator(".deletion > summary").last.click()
+    button.click()
+
+
 def test_upload_result_and_deletion(page, face_file):
     check(page, face_file)
     expect(page).to_have_url(re.compile(r"/analyses/[\w-]{22}$"))
@@ -126,7 +136,7 @@ def test_upload_result_and_deletion(page, face_file):
     page.get_by_role("link", name="Check another file").first.click()
     expect(page.get_by_role("link", name="me.jpg")).to_have_attribute("href", re.compile(result.rpartition("/")[2]))
     page.get_by_role("link", name="me.jpg").click()
-    page.get_by_role("button", name="Delete picture and result").last.click()
+    delete(page, "picture")
     expect(page.get_by_role("status").first).to_contain_text("have been deleted")
     assert page.goto(result).status == 404
 
@@ -151,7 +161,7 @@ def test_a_video_is_analysed_while_its_page_waits(page, clip_file):
     part = page.request.get(moment.get_attribute("href").partition("#")[0], headers={"Range": "bytes=100-199"})
     assert (part.status, len(part.body())) == (206, 100)
 
-    page.get_by_role("button", name="Delete video and result").first.click()
+    delete(page, "video")
     expect(page.get_by_role("status").first).to_contain_text("deleted")
     assert page.goto(result).status == 404
 
@@ -167,6 +177,16 @@ def test_a_moment_of_a_video_is_reached_by_key_and_by_mouse(scripted, clip_file)
     scripted.keyboard.press("Enter")
     expect(player).to_be_focused()
     expect(player).to_have_js_property("currentTime", float(moment.get_attribute("data-time")))
+    frames = scripted.locator("details.inner").filter(has_text="All frames of face 1")
+    frames.locator("summary").press("Enter")
+    expect(frames.get_by_role("link")).to_have_count(
+        scripted.locator(".over-time").first.locator("[data-time]").count()
+    )
+    frames.get_by_role("link").nth(2).press("Enter")
+    expect(player).to_be_focused()
+    expect(player).to_have_js_property(
+        "currentTime", float(frames.get_by_role("link").nth(2).get_attribute("data-time"))
+    )
     drawing = scripted.locator(".over-time").first
     drawing.click(position={"x": 0.8 * drawing.bounding_box()["width"], "y": 3})  # above the bars
     assert player.evaluate("player => Math.abs(player.currentTime - 8) < 0.2")
@@ -190,7 +210,7 @@ def test_a_recording_is_analysed_and_displayed(page, sound_file):
     expect(page.locator(".spectrogram .heat")).to_be_visible()
     page.set_viewport_size({"width": 320, "height": 640})
     assert_it_fits_and_can_be_read(page)
-    page.get_by_role("button", name="Delete recording and result").first.click()
+    delete(page, "recording")
     expect(page.get_by_role("status").first).to_contain_text("deleted")
 
 
@@ -207,7 +227,7 @@ def test_a_video_that_cannot_be_analysed_says_why(page, tmp_path, clip_file):
     (tmp_path / "broken.webm").write_bytes(clip_file.read_bytes()[:60])
     check(page, tmp_path / "broken.webm")
     expect(page.get_by_role("alert")).to_contain_text("damaged or cut off", timeout=ANALYSIS_MS)
-    page.get_by_role("button", name="Delete the video").click()
+    delete(page, "video")
     expect(page.get_by_role("status").first).to_contain_text("deleted")
 
 
@@ -229,10 +249,10 @@ def test_robustness_is_tested_by_a_button_without_script(chromium, address, face
     with opened(chromium, address, java_script_enabled=False) as page:
         check(page, face_file)
         unfold(page, "Is the verdict stable?")
-        page.get_by_role("button", name="Test the robustness").click()
+        page.get_by_role("button", name="Test the stability").click()
         expect(page).to_have_url(re.compile("#robustness$"))
         expect(page.locator("svg.robustness circle")).to_have_count(10)
-        expect(page.get_by_role("button", name="Test the robustness")).to_have_count(0)
+        expect(page.get_by_role("button", name="Test the stability")).to_have_count(0)
 
 
 def test_robustness_is_tested_when_its_section_is_unfolded(scripted, face_file):
@@ -254,12 +274,19 @@ def test_a_failed_robustness_test_leaves_the_button(scripted, face_file):
     unfold(scripted, "Is the verdict stable?")
     expect(scripted.locator("#robustness-progress")).to_have_text("The test could not be run. Please try again.")
     scripted.unroute("**/robustness")
-    scripted.get_by_role("button", name="Test the robustness").click()
+    scripted.get_by_role("button", name="Test the stability").click()
     expect(scripted.locator("svg.robustness circle")).to_have_count(10, timeout=60_000)
 
 
 @pytest.mark.parametrize(
-    ("button", "truth"), [("Try a real portrait", "NASA"), ("Try a fake of it", "made for this project")]
+    ("button", "truth"),
+    [
+        ("Try a real portrait", "NASA"),
+        ("Try a fake of it", "made for this project"),
+        ("Try a fake it does not find", "enlarged eyes"),
+        pytest.param("Try a video", "six seconds", marks=needs_voice_model),
+        pytest.param("Try an artificial voice", "a formula hums", marks=needs_voice_model),
+    ],
 )
 def test_samples(page, button, truth):
     page.get_by_role("button", name=button).click()
@@ -319,6 +346,36 @@ def test_a_chosen_picture_is_previewed_and_the_form_gets_busy(scripted, face_fil
     expect(scripted.get_by_role("heading", level=1)).to_have_text(VERDICT)
 
 
+def test_a_chosen_recording_can_be_played_and_its_upload_is_shown_in_the_button(
+    scripted, clip_file, sound_file, tmp_path
+):
+    chooser, button = scripted.get_by_label("Choose a picture"), scripted.locator("#send")
+    for file, shown, hidden in ((clip_file, "video", "audio"), (sound_file, "audio", "video")):
+        chooser.set_input_files(file)
+        player = scripted.locator(f"#{shown}-preview")
+        expect(player).to_be_visible()
+        assert player.evaluate("player => [player.src.slice(0, 5), player.duration > 1]") == ["blob:", True]
+        expect(scripted.locator(f"#{hidden}-preview")).to_be_hidden()
+
+    large = tmp_path / "large.wav"  # from 5 MB on the button counts
+    large.write_bytes(b"RIFF" + bytes(6_000_000))
+    chooser.set_input_files(large)
+    scripted.evaluate(
+        """() => {
+            window.words = [];
+            const label = document.getElementById("upload-label");
+            new MutationObserver(() => words.push(label.textContent)).observe(label, { childList: true });
+            XMLHttpRequest.prototype.send = function () { // the network's part, held back
+                for (const loaded of [25, 100]) {
+                    this.upload.dispatchEvent(new ProgressEvent("progress", { loaded, total: 100 }));
+                }
+            };
+        }"""
+    )
+    button.click()
+    assert scripted.evaluate("words") == ["Sending: 25%", "Sent, please wait"]
+
+
 def test_a_picture_the_browser_cannot_show_is_still_sent(scripted, astronaut, tmp_path):
     astronaut.save(tmp_path / "scan.tiff")
     scripted.get_by_label("Choose a picture").set_input_files(tmp_path / "scan.tiff")
@@ -372,7 +429,10 @@ def test_a_result_is_printed_unfolded_and_without_buttons(scripted, face_file):
     expect(number).to_be_hidden()
     scripted.emulate_media(media="print")
     expect(number).to_be_visible()
-    expect(scripted.get_by_role("button", name="Delete picture and result").first).to_be_hidden()
+    for name in ("Yes, delete the picture", "Check the explanation", "Test the robustness", "Download the evidence"):
+        expect(scripted.locator("button", has_text=name).first).to_be_hidden()
+    paper = scripted.pdf(prefer_css_page_size=True, print_background=True)
+    assert len(re.findall(rb"/Type\s*/Page\b", paper)) <= 2
 
 
 @pytest.mark.parametrize("options", [{}, {"color_scheme": "dark"}, {"viewport": {"width": 320, "height": 640}}])
@@ -386,11 +446,54 @@ def test_every_page_fits_and_can_be_read(chromium, address, face_file, options):
             assert_it_fits_and_can_be_read(page)
 
 
+@pytest.fixture(scope="module")
+def visited(chromium, address, face_file, clip_file, sound_file, tmp_path_factory):
+    """A visitor's cookies, and the addresses of every kind of page."""
+    empty = tmp_path_factory.mktemp("pictures") / "wall.png"
+    Image.new("RGB", (300, 200), "grey").save(empty)
+    pages = ["/", "/performance", "/nowhere"]
+    files = [face_file, empty]
+    if VOICE_MODEL_FILES["onnx"].is_file():
+        files += [clip_file, sound_file]
+    with opened(chromium, address) as page:
+        for file in files:
+            page.goto("/")
+            check(page, file)
+            expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT, timeout=ANALYSIS_MS)
+            pages.append(page.url)
+        page.goto("/")
+        check(page, clip_file)
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Cancelled")
+        yield page.context.storage_state(), [*pages, page.url]
+
+
+@pytest.mark.parametrize("width", [1440, 768, 375])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("with_script", [True, False], ids=["with script", "without script"])
+def test_axe_finds_no_barrier_on_any_page(chromium, address, visited, with_script, theme, width):
+    """No violation of any impact, with every part folded and unfolded."""
+    cookies, pages = visited
+    options = {"color_scheme": theme, "viewport": {"width": width, "height": 900}, "storage_state": cookies}
+    found = []
+    with opened(chromium, address, java_script_enabled=with_script, **options) as page:
+        for visit in pages:
+            page.goto(visit)
+            for is_open in (False, True):
+                page.evaluate(
+                    "open => document.querySelectorAll('details').forEach((d) => { d.open = open; })", is_open
+                )
+                violations = axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
+                found += [(visit, each["id"], each["nodes"][0]["target"]) for each in violations]
+    assert found == []
+
+
 def assert_it_fits_and_can_be_read(page):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), page.url
     assert page.evaluate(FAINT_TEXTS) == [], page.url
 
 
+UNFOLD = "open => document.querySelectorAll('details').forEach((part) => { part.open = open; })"
 FAINT_TEXTS = """() => {
     const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
     const rgba = (colour) => {

@@ -113,9 +113,9 @@ def test_every_wing_has_a_floor():
     assert wings <= set(FLOOR_OF)
 
 
-def test_contributing_shows_the_floors():
+def test_the_docs_show_the_floors():
     """The picture of the house lists the wings of `detector`, the highest floor first, a line a floor."""
-    block = re.search(r"```text\n(cli\n.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)[1]
+    block = re.search(r"```text\n(cli\n.*?)```", (ROOT / "docs" / "layers.md").read_text(), re.DOTALL)[1]
     assert [set(line.split()) for line in block.splitlines()] == FLOORS[-2::-1]  # without __main__
 
 

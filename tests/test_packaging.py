@@ -135,6 +135,7 @@ def test_the_wheel_carries_its_data_files(wheel):
         "detector/reports/report.html",
         "webapp/migrations/alembic.ini",
         "webapp/sample_files/nasa-portrait-self-blend.png",
+        "webapp/sample_files/formula-voice.flac",
     } <= names
     assert {name.split("/")[0] for name in names} <= {
         "detector",

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from http.cookiejar import CookieJar
@@ -53,6 +54,43 @@ def test_a_server_that_cannot_start_says_why_in_one_line(environment, setting, w
         check=False,
     )
     assert run.returncode == 1 and words in run.stderr and len(run.stderr.splitlines()) == 1
+
+
+def test_a_taken_port_is_reported_in_one_sentence(environment):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        run = subprocess.run(
+            [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "app:app"],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert run.returncode == 1
+    assert f"Port {port} on 127.0.0.1 is taken. Choose another one, for example: make run PORT=" in run.stderr
+    assert "Traceback" not in run.stderr and len(run.stderr.splitlines()) <= 2  # gunicorn's own first line
+
+
+def test_the_address_is_announced_once_it_answers(environment):
+    command = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "app:app"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        try:
+            line = server.stdout.readline()
+            address = re.fullmatch(r"Serving on (http://127\.0\.0\.1:\d+) \(Ctrl\+C stops it\)\n", line)
+            with build_opener().open(f"{address[1]}/healthz", timeout=5) as answer:
+                assert answer.status == 200
+        finally:
+            server.terminate()
+            rest, _ = server.communicate(timeout=ANSWER_S)
+    assert "Serving" not in rest
+
+
+def test_make_run_takes_a_port():
+    run = subprocess.run(["make", "-n", "run", "PORT=8080"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1].endswith("--bind 127.0.0.1:8080 app:app")
 
 
 def test_python_app_py_loads_the_model_and_serves_on_port_5000(environment):

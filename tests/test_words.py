@@ -102,7 +102,7 @@ def offences_in_prose(root):
             found += [(path, *offence) for offence in banned_words(reader(path.read_text()))]
     for path in sorted((root / "static").glob("*.css")):
         found += [(path, *offence) for offence in banned_words(script_texts(path.read_text()))]
-    for pattern in ("*.md", "*/README.md"):
+    for pattern in ("*.md", "docs/*.md", "*/README.md"):
         for path in sorted(root.glob(pattern)):
             found += [(path, *offence) for offence in banned_words(enumerate(path.read_text().splitlines(), start=1))]
     return sorted({f"{path.relative_to(root)}:{line}: {word}" for path, line, word in found})

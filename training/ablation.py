@@ -100,7 +100,7 @@ def run_ablations(options: AblationOptions) -> None:
     settings = base_settings(options)
     cv2.setNumThreads(1)  # the pools are the parallelism
     figures: dict[str, dict[str, EstimateDict]] = {}
-    print(format_header("run", "figure, AUC (95 % interval)", "n"))
+    print(format_header("run", "figure, AUC (95% interval)", "n"))
     for name in options.only:
         changed = replace(settings, **ABLATION_RUNS[name])
         model = train_into(options.runs / name.replace(" ", "_"), changed)

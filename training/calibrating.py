@@ -105,8 +105,8 @@ def _usable_rows(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]
     rows = [row for row in rows if not exclusion_reasons(row)]
     if len({(row["delivery"], row["label"]) for row in rows}) < 2 * len(TIERS):
         raise SystemExit(
-            f"The {count} calibration pictures cannot calibrate the model: real ones and fakes are needed that "
-            "show a face large enough to analyse, also after recompression, scaling and blur. Nothing was written."
+            f"The {count} calibration pictures cannot calibrate the model. Real ones and fakes are needed in which "
+            "a face is large enough to analyse, also after recompression, scaling and blur. Nothing was written."
         )
     usable = len({row["path"] for row in rows})
     print(f"{usable} of {count} calibration pictures show a face large enough to analyse")

@@ -147,8 +147,8 @@ def read_folds(manifest: Path) -> dict[int, list[Example]]:
     for (what, name), found in places.items():
         if len(found) > 1:
             raise SystemExit(
-                f"The {what} {name!r} of the manifest {manifest} lies in the folds {_listed(found)}; "
-                "it must be in one, so that a network has not learned from it."
+                f"The {what} {name!r} of the manifest {manifest} lies in the folds {_listed(found)}. "
+                "It must be in one, so that a network has not learned from it."
             )
     return dict(sorted(folds.items()))
 

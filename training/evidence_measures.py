@@ -404,7 +404,7 @@ def print_explanations(method: str, samples: list[Sample], engine: Engine) -> No
     groups = np.array([sample.example.group for sample in samples])
     matters = np.array([check.matters for check in checks])
     gaps = np.array([check.random_area - check.area for check in checks])
-    columns = ("n", "maps that matter to the score", "gap of the curves, logits", "heat, 5 to 95 %")
+    columns = ("n", "maps that matter to the score", "gap of the curves, logits", "heat, 5% to 95%")
     print("\n" + format_header(method, *columns))
     for chosen_verdict in ["all", *Verdict]:
         chosen = np.array([chosen_verdict in ("all", verdict) for verdict in verdicts])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from scipy.stats import rankdata
-from sklearn.metrics import roc_curve
 
 from detector.media.degradations import UNDEGRADED
-from detector.metrics import proportion
+from training.plot_values import (
+    CALIBRATION_BINS,
+    Scores,
+    calibration_bins,
+    clipped_log_odds,
+    histogram_bars,
+    page_values,
+    quality_rates,
+    roc_curves,
+    roc_points,
+    size_rates,
+    source_roc_curves,
+)
 from training.scoring import FRACTIONS, SCORE_COLUMNS, WHOLE_NUMBERS, read_scores
 from training.tables import GENERATED, SWAPS, VISUALIZATIONS, EstimateDict, format_estimate
 from training.thresholds import UNSEEN_LIMITS
@@ -51,13 +61,8 @@ RATES = {  # figure of metrics.json: colour of the pictures it counts, words
     "misses": (FAKE_COLOUR, "fakes called real"),
     "inconclusive": (GREY, "inconclusive, of all"),
 }
-CALIBRATION_BINS = 15  # as in the ECE
-RATE_BINS = 6  # about equally full
-EXTREME = 0.001  # probabilities below it, and above 1 minus it, count in the outermost bars
-HISTOGRAM_BARS = 41
+PLOT_VALUES = "plots.json"
 SHOWN_PROBABILITIES = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
-
-Scores = dict[str, np.ndarray]
 
 
 def plot_accuracy(metrics: dict[str, Any]) -> Figure:
@@ -86,29 +91,15 @@ def plot_accuracy(metrics: dict[str, Any]) -> Figure:
 
 def plot_roc(metrics: dict[str, Any], scores: Scores) -> Figure:
     """Plot the ROC curves of all fakes, of face swaps and of generated faces, each against all reals."""
-    label, logit = scores["label"], scores["logit"]
     figure, axes = plt.subplots(figsize=(7, 6.4))
-    for family in metrics["families"]:
-        if colour := FAMILY_COLOURS.get(family["family"]):
-            own = (label == 1) & np.isin(scores["generator"], family["generators"])
-            alarms, hits, _ = roc_curve(label[own | (label == 0)], logit[own | (label == 0)])
-            words = f"{family['family']} (n {family['n']:,}), AUC {format_estimate(family['auc'])}"
-            axes.plot(alarms, hits, color=colour, linewidth=1.6, label=words)
-    alarms, hits, _ = roc_curve(label, logit)
-    auc = metrics["overall"]["auc"]
-    axes.plot(
-        alarms,
-        hits,
-        color=INK,
-        linewidth=2.6,
-        label=f"all fakes (n {np.sum(label == 1):,}), AUC {format_estimate(auc)}",
-    )
+    *families, overall = roc_curves(metrics, scores)
+    for row in families:
+        words = f"{row['name']} (n {row['n']:,}), AUC {format_estimate(row['auc'])}"
+        axes.plot(*row["curve"], color=FAMILY_COLOURS[row["name"]], linewidth=1.6, label=words)
+    words = f"{overall['name']} (n {overall['n']:,}), AUC {format_estimate(overall['auc'])}"
+    axes.plot(*overall["curve"], color=INK, linewidth=2.6, label=words)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
-    for above, colour, name in (
-        (scores["verdict"] == "deepfake", FAKE_COLOUR, "called deepfake"),
-        (scores["verdict"] != "real", REAL_COLOUR, "not called real"),
-    ):
-        point = np.mean(above[label == 0]), np.mean(above[label == 1])
+    for (name, point), colour in zip(roc_points(scores).items(), (FAKE_COLOUR, REAL_COLOUR), strict=True):
         axes.plot(*point, "o", color=colour, markersize=9, label=name)
     axes.set(
         title="ROC curve on held-out pictures",
@@ -122,21 +113,18 @@ def plot_roc(metrics: dict[str, Any], scores: Scores) -> Figure:
 
 def plot_source_roc(metrics: dict[str, Any], scores: Scores) -> Figure:
     """Plot the ROC curve of each source against all pictures of the other label, with logarithmic false alarms."""
-    label, logit, source = scores["label"], scores["logit"], scores["source"]
     figure, (above, below) = plt.subplots(2, figsize=(7, 9), sharex=True, sharey=True, layout="constrained")
-    fewest = 0.5 / max(1, np.sum(label == 0))  # half a picture stands for none: a logarithm has no 0
+    fewest = 0.5 / max(1, np.sum(scores["label"] == 0))  # half a picture stands for none: a logarithm has no 0
     for axes, kind, words in ((above, 1, "ROC: fakes of each source, against all reals"),
                               (below, 0, "ROC: reals of each source, against all fakes")):  # fmt: skip
-        rows = [row for row in metrics["sources"] if row["label"] == kind and row["auc"]]
-        for place, row in enumerate(sorted(rows, key=lambda row: row["auc"]["value"])):
-            chosen = (label != kind) | (source == row["source"])
-            alarms, hits, _ = roc_curve(label[chosen], logit[chosen])
+        for place, row in enumerate(source_roc_curves(metrics, scores, kind)):
+            alarms, hits = row["curve"]
             axes.plot(
                 np.maximum(alarms, fewest),
                 hits,
                 color=PALETTE[place % len(PALETTE)],
                 linewidth=1.6,
-                label=f"{row['source']} (n {row['n']:,}), AUC {row['auc']['value']:.3f}",
+                label=f"{row['name']} (n {row['n']:,}), AUC {row['auc']['value']:.3f}",
             )
         axes.set(title=words, ylabel="proportion of fakes above the threshold", xscale="log", xlim=(fewest, 1))
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
@@ -179,16 +167,13 @@ def plot_confusion(metrics: dict[str, Any]) -> Figure:
 
 def plot_calibration(metrics: dict[str, Any], scores: Scores) -> Figure:
     """Plot the proportion of fakes in each bin of the probability, with 95 % intervals and counts."""
-    probability, fake, group = scores["probability"], scores["label"] == 1, scores["group"]
+    bins, numbers = calibration_bins(scores)
     figure, (axes, counts) = plt.subplots(
         2, figsize=(7, 7.4), sharex=True, layout="constrained", gridspec_kw={"height_ratios": (3, 1)}
     )
-    places = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1, label="perfect")
-    for place in np.unique(places):
-        chosen = places == place
-        _draw_interval(axes, probability[chosen].mean(), asdict(proportion(fake[chosen], group[chosen])), INK)
-    numbers = np.bincount(places, minlength=CALIBRATION_BINS)
+    for each in bins:
+        _draw_interval(axes, each["probability"], each["fakes"], INK)
     bars = counts.bar(
         (np.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS, numbers, 0.9 / CALIBRATION_BINS, color=GREY
     )
@@ -205,19 +190,17 @@ def plot_calibration(metrics: dict[str, Any], scores: Scores) -> Figure:
 def plot_histogram(metrics: dict[str, Any], scores: Scores) -> Figure:
     """Plot histograms of the probabilities of real and fake pictures in log-odds, with the two thresholds."""
     figure, panels = plt.subplots(2, figsize=(7, 6), sharex=True, sharey=True, layout="constrained")
-    lowest, highest = _clipped_log_odds([EXTREME, 1 - EXTREME]).tolist()
-    edges = np.linspace(lowest, highest, HISTOGRAM_BARS + 1)
-    low, high = _clipped_log_odds([metrics["model"]["threshold_real"], metrics["model"]["threshold_fake"]])
+    edges, bars = histogram_bars(scores)
+    low, high = clipped_log_odds([metrics["model"]["threshold_real"], metrics["model"]["threshold_fake"]])
     zones = ((edges[0], low, "called real"), (low, high, "inconclusive"), (high, edges[-1], "called deepfake"))
     # Reals lie on the left and fakes on the right; their names are written on the other side.
     kinds = ((0, "real", REAL_COLOUR, "right", 0.98), (1, "fake", FAKE_COLOUR, "left", 0.02))
     for axes, (label, name, colour, side, x) in zip(panels, kinds, strict=True):
-        own = _clipped_log_odds(scores["probability"][scores["label"] == label])
-        axes.hist(own, edges, weights=np.full(len(own), 1 / len(own)), color=colour)
+        axes.hist(edges[:-1], edges, weights=bars[label], color=colour)
         axes.axvspan(low, high, color=GREY, alpha=0.18, linewidth=0, zorder=0)
         axes.set_ylabel(f"proportion of {name} pictures")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        words = f"{name}, n {len(own):,}"
+        words = f"{name}, n {np.sum(scores['label'] == label):,}"
         axes.text(x, 0.86, words, transform=axes.transAxes, color=colour, weight="bold", ha=side)
     for start, stop, words in zones:
         panels[0].annotate(words, ((start + stop) / 2, 1), (0, 3), xycoords=("data", "axes fraction"),
@@ -225,7 +208,7 @@ def plot_histogram(metrics: dict[str, Any], scores: Scores) -> Figure:
     panels[0].set_title("Probabilities of real and fake pictures", pad=20)
     panels[1].set(
         xlabel="probability of being a fake, scale of log-odds",
-        xticks=_clipped_log_odds(SHOWN_PROBABILITIES),
+        xticks=clipped_log_odds(SHOWN_PROBABILITIES),
         xticklabels=[f"{probability:g}" for probability in SHOWN_PROBABILITIES],
         xlim=(edges[0], edges[-1]),
     )
@@ -234,20 +217,16 @@ def plot_histogram(metrics: dict[str, Any], scores: Scores) -> Figure:
 
 def plot_size_errors(scores: Scores) -> Figure:
     """Plot the error rates by size of the face that gave the logit."""
-    size_px = np.where(scores["face_px"] > 0, scores["face_px"], np.nan)
-    rates = {name: _estimate_rates(scores, chosen) for name, chosen in _bin_members(size_px).items()}
-    missing = np.sum(np.isnan(size_px))
+    missing = np.sum(~(scores["face_px"] > 0))
     without = f"; {missing:,} pictures without a face left out" if missing else ""
-    return _draw_rates(rates, "Errors by size of the face", f"longer side of the face in pixels{without}")
+    return _draw_rates(size_rates(scores), "Errors by size of the face", f"longer side of the face in pixels{without}")
 
 
 def plot_quality_errors(scores: Scores) -> Figure:
     """Plot the error rates by JPEG quality of the stored file."""
-    groups = _bin_members(scores["jpeg_quality"])
-    if np.any(other := np.isnan(scores["jpeg_quality"])):
-        groups["not JPEG"] = other
-    rates = {name: _estimate_rates(scores, chosen) for name, chosen in groups.items()}
-    return _draw_rates(rates, "Errors by JPEG quality", "quality of the stored file, from its quantisation table")
+    return _draw_rates(
+        quality_rates(scores), "Errors by JPEG quality", "quality of the stored file, from its quantisation table"
+    )
 
 
 def plot_degradations(metrics: dict[str, Any]) -> Figure:
@@ -325,37 +304,6 @@ def read_columns(path: Path, degradation: str) -> Scores:
     return {name: np.array([row[name] for row in rows], types.get(name)) for name in SCORE_COLUMNS}
 
 
-def _bin_members(values: np.ndarray) -> dict[str, np.ndarray]:
-    """Split numbers into about equally full bins; equal numbers share a bin, and few distinct ones get a bin each.
-
-    Returns:
-        For the range of each bin, such as "81 to 120", its members as (N,) booleans; NaN is in no bin.
-    """
-    known = np.flatnonzero(np.isfinite(values))
-    distinct, places = np.unique(values[known], return_inverse=True)
-    if len(distinct) > RATE_BINS:
-        places = (RATE_BINS * (rankdata(values[known]) - 0.5) / len(known)).astype(int)
-    bins = {}
-    for place in np.unique(places):
-        members = known[places == place]
-        low, high = values[members].min(), values[members].max()
-        bins[f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"] = np.isin(np.arange(len(values)), members)
-    return bins
-
-
-def _estimate_rates(scores: Scores, chosen: np.ndarray) -> dict[str, EstimateDict | None]:
-    """Estimate the RATES of some pictures; None where no picture counts."""
-    label, verdict = scores["label"], scores["verdict"]
-    return {
-        figure: asdict(proportion(hits[own], scores["group"][own])) if np.any(own) else None
-        for figure, hits, own in (
-            ("false_alarms", verdict == "deepfake", chosen & (label == 0)),
-            ("misses", verdict == "real", chosen & (label == 1)),
-            ("inconclusive", verdict == "inconclusive", chosen),
-        )
-    }
-
-
 def _draw_rates(rates: Mapping[str, Mapping[str, Any]], title: str, xlabel: str) -> Figure:
     """Draw the RATES of several subsets of the pictures side by side, with their intervals and n."""
     figure, axes = plt.subplots(figsize=(7, 4.8))
@@ -405,11 +353,6 @@ def _draw_dots(axes: Axes, names: list[str], estimates: Sequence[EstimateDict | 
     axes.set_ylim(-0.6, len(names) - 0.2)
 
 
-def _clipped_log_odds(probabilities: Sequence[float] | np.ndarray) -> np.ndarray:
-    clipped = np.clip(np.asarray(probabilities, float), EXTREME, 1 - EXTREME)
-    return np.asarray(np.log(clipped / (1 - clipped)))
-
-
 @dataclass(frozen=True)
 class PlotOptions:
     """The command line of plot.py.
@@ -422,7 +365,7 @@ class PlotOptions:
 
 
 def draw_plots(options: PlotOptions) -> None:
-    """Draw every plot as a PNG file.
+    """Draw every plot as a PNG file, and write what the pages need to draw the same plots.
 
     Raises:
         SystemExit: the files with the scores are missing or have an older format.
@@ -436,10 +379,12 @@ def draw_plots(options: PlotOptions) -> None:
             f"The scores in {folder} have an older format. Write them again with: python scripts/evaluate.py"
         )
     plt.style.use(STYLE)
-    figures = plot_all(metrics, read_columns(folder / "scores.csv", UNDEGRADED))
+    scores, ablations = read_columns(folder / "scores.csv", UNDEGRADED), []
+    figures = plot_all(metrics, scores)
     if (folder / "ablations.csv").is_file():
         with open(folder / "ablations.csv", newline="", encoding="utf-8") as file:
-            figures["ablations"] = plot_ablations(list(csv.DictReader(file)))
+            ablations = list(csv.DictReader(file))
+        figures["ablations"] = plot_ablations(ablations)
     unseen = folder / "unseen_metrics.json"
     if unseen.is_file() and (points := json.loads(unseen.read_text()).get("trade_off")):
         figures["trade_off"] = plot_trade_off(points)
@@ -448,6 +393,8 @@ def draw_plots(options: PlotOptions) -> None:
         figure.savefig(folder / f"{name}.png", bbox_inches="tight", metadata={"Software": None})
         plt.close(figure)
         print(f"wrote {folder / name}.png")
+    (folder / PLOT_VALUES).write_text(json.dumps(page_values(metrics, scores, ablations)) + "\n")
+    print(f"wrote {folder / PLOT_VALUES}")
 
 
 def plot_all(metrics: dict[str, Any], scores: Scores) -> dict[str, Figure]:

@@ -158,14 +158,14 @@ def print_leakage(sentence: str, pictures: Pictures, held_out: np.ndarray) -> No
         gain = estimate_change(right_without, right, groups[chosen])
         print(
             f"  Of {which} {gain.n:,}, the label of the most similar training picture is right for {with_leak}, "
-            f"without the leak for {without}: "
-            f"the leak adds {100 * gain.value:+.1f} points [{100 * gain.low:+.1f} to {100 * gain.high:+.1f}]."
+            f"without the leak for {without}. "
+            f"The leak adds {100 * gain.value:+.1f} points [{100 * gain.low:+.1f} to {100 * gain.high:+.1f}]."
         )
 
 
 def format_interval(estimate: Estimate) -> str:
     """Return a proportion and its interval in percent."""
-    return f"{100 * estimate.value:.1f} % [{100 * estimate.low:.1f} to {100 * estimate.high:.1f}]"
+    return f"{100 * estimate.value:.1f}% [{100 * estimate.low:.1f} to {100 * estimate.high:.1f}]"
 
 
 def _distances(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -258,10 +258,10 @@ def format_header(*cells: object) -> str:
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
-    """Print the tables that the README and the model card quote."""
+    """Print the tables that docs/figures.md and the model card quote."""
     model, overall = metrics["model"], metrics["overall"]
     print(f"model {model['name']} {model['sha256_h5'][:12]}, split {metrics['split']}, n {overall['n']}")
-    print(format_header("figure", "value (95 % interval)"))
+    print(format_header("figure", "value (95% interval)"))
     for name in ("auc", "accuracy_decided", "inconclusive", "face_found", "accuracy_all", "f1", "eer", "brier", "ece"):
         print(format_row(name, format_estimate(overall[name])))
     print(format_row("ece of perfect probabilities", f"under {overall['ece_perfect']:.3f} in 95 of 100"))

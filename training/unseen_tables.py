@@ -289,7 +289,7 @@ def measure_trade_off(rows: list[Row]) -> list[dict[str, float]]:
 def print_unseen(metrics: Mapping[str, Any]) -> None:
     """Print the tables of unseen_metrics.json."""
     print(f"{metrics['n']} pictures, each scored by a network that did not learn from its fold")
-    print(format_header("mean AUC", "value (95 % interval)", "matched by sharpness and face size", "n"))
+    print(format_header("mean AUC", "value (95% interval)", "matched by sharpness and face size", "n"))
     for name, words in (("macro_family", "over families left out"), ("macro_kind", "over kinds")):
         found, matched = metrics[name], metrics[f"{name}_matched"]
         print(format_row(words, format_estimate(found), format_estimate(matched), found["n"] if found else 0))

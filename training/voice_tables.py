@@ -1,4 +1,4 @@
-"""Print the metrics of the voice network as the tables that the README and the model card quote."""
+"""Print the metrics of the voice network as the tables that docs/figures.md and the model card quote."""
 
 from __future__ import annotations
 

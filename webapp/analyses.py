@@ -10,11 +10,12 @@ import io
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from flask import current_app
-from sqlalchemy import Update, select, update
+from sqlalchemy import Update, func, select, update
 from sqlalchemy import delete as delete_from
 
 import detector
@@ -31,7 +32,7 @@ RECENT_ANALYSES = 12
 MAX_NAME_CHARACTERS = 120
 MEGABYTE = 1_000_000
 MAX_ATTEMPTS = 2
-GAVE_UP = "The analysis of this file crashed twice, so there is no result."
+GAVE_UP = "The check of this file crashed twice, so there is no result."
 
 
 class UnsupportedMedia(UnreadableMedia):
@@ -99,6 +100,13 @@ def recent(visitor: str | None) -> list[Analysis]:
     """Return a visitor's latest analyses, the newest first."""
     newest_first = select(Analysis).filter_by(visitor=visitor).order_by(Analysis.created_at.desc())
     return list(db.session.scalars(newest_first.limit(RECENT_ANALYSES)))
+
+
+def place_in_queue(analysis: Analysis) -> int:
+    """Return how many files are before a waiting one, with those that are being analysed."""
+    is_before = (Analysis.state == State.WAITING) & (Analysis.created_at < analysis.created_at)
+    before = select(func.count()).where(is_before | (Analysis.state == State.RUNNING))
+    return db.session.scalar(before) or 0
 
 
 def delete(analysis_id: str, visitor: str | None) -> bool:
@@ -200,6 +208,12 @@ def set_progress(analysis_id: str, progress: float) -> bool:
     return _change(analysis_id, progress=progress)
 
 
+def set_check_progress(analysis_id: str, progress: float) -> None:
+    """Store the fraction of a check that is done, of a picture whose analysis is over."""
+    db.session.execute(update(Analysis).filter_by(id=analysis_id, state=State.DONE).values(progress=progress))
+    db.session.commit()
+
+
 def finish(analysis_id: str, output: AnalysisOutput) -> bool:
     """Store the verdict of an analysis.
 
@@ -246,14 +260,15 @@ def cancel(analysis_id: str, visitor: str | None) -> bool:
 
 
 def retry(analysis_id: str, visitor: str | None) -> bool:
-    """Start the analysis of a visitor's upload again after it was cancelled or failed.
+    """Start the analysis of a visitor's upload again after it was cancelled or failed, behind all that wait.
 
     Returns:
         Whether there was one.
     """
     over = Analysis.state.in_((State.CANCELLED, State.FAILED))
     again = update(Analysis).filter_by(id=analysis_id, visitor=visitor).where(over)
-    is_restarted = count_changed(again.values(state=State.WAITING, progress=0.0, attempts=0, error=None)) > 0
+    values = {"state": State.WAITING, "progress": 0.0, "attempts": 0, "error": None, "created_at": datetime.now(UTC)}
+    is_restarted = count_changed(again.values(**values)) > 0
     db.session.commit()
     if is_restarted:
         current_app.extensions["jobs"].wake()

@@ -17,7 +17,7 @@ PAGES = {
     400: ("The server did not understand this request", "Go back to the start page and try again."),
     404: (
         "Page not found",
-        "The page does not exist, the result was deleted, or it belongs to another browser session.",
+        "There is no such page. Perhaps the result was deleted, or it belongs to another browser session.",
     ),
     405: ("This page cannot be opened directly", "It only receives forms. Go back to the start page and try again."),
     500: ("Something went wrong on the server", "Please try again."),

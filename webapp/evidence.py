@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
-from flask import current_app
+from flask import Flask, current_app
 
 import detector
 from detector import Detector, DetectorError, record
@@ -18,12 +19,33 @@ from detector.record import CheckedExplanation
 from detector.reports import Evidence
 from detector.results import PictureDetection
 from webapp import analyses, uploads
+from webapp.jobs import PROGRESS_EVERY_S
 from webapp.models import Analysis, db
 from webapp.page_files import LIME, LIME_VALUES, encode_png
 
 Answer = TypeVar("Answer")
 
 _one_at_a_time = threading.Lock()  # a test uses every core, and a second request for it waits for the first
+
+
+class CountingEngine(Engine):
+    """An engine that reports how many crops it has scored.
+
+    Args:
+        engine: does the work.
+        report: called after each batch with the number of crops so far.
+    """
+
+    def __init__(self, engine: Engine, report: Callable[[int], None]) -> None:
+        self.spec, self.model_sha256 = engine.spec, engine.model_sha256
+        self._engine, self._report, self._count = engine, report, 0
+
+    def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Score a batch, see `Engine.run`."""
+        outputs = self._engine.run(batch)
+        self._count += len(batch)
+        self._report(self._count)
+        return outputs
 
 
 class AnalysedByAnotherModel(DetectorError):
@@ -52,7 +74,8 @@ def run_explanation_checks(analysis: Analysis) -> None:
         FileNotFoundError: the upload has been deleted.
         AnalysedByAnotherModel: the model of the verdict is no longer loaded.
     """
-    _extend_once(analysis, can_check_explanation, _check_explanations)
+    report = _progress_report(analysis.id)
+    _extend_once(analysis, can_check_explanation, partial(_check_explanations, report))
 
 
 def run_robustness_test(analysis: Analysis) -> None:
@@ -116,7 +139,7 @@ def _call(result: dict[str, Any], data: bytes, work: Callable[[PictureDetection,
 
     def run(loaded: Detector) -> Answer:
         if loaded.pictures.engine.model_sha256 != result["model_sha256"]:
-            raise AnalysedByAnotherModel("This picture was analysed by an earlier model. Upload it again.")
+            raise AnalysedByAnotherModel("This picture was checked by an earlier model. Please upload it again.")
         detection = record.from_record(result, image=detector.media.read_image(data))
         assert isinstance(detection, PictureDetection)
         return work(detection, loaded.pictures.engine)
@@ -125,9 +148,30 @@ def _call(result: dict[str, Any], data: bytes, work: Callable[[PictureDetection,
     return answer
 
 
+def _progress_report(analysis_id: str) -> Callable[[int], None]:
+    """Return a function that stores the progress of an explanation's check, from any thread, at most every half second.
+
+    The page may be served by another worker, so the progress is in the database.
+    """
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    total = detector.evidence.LIME_SAMPLES + 2 * detector.evidence.DELETION_CHECK_FACES
+    stored_at = 0.0
+
+    def report(count: int) -> None:
+        nonlocal stored_at
+        if (now := time.monotonic()) - stored_at < PROGRESS_EVERY_S:
+            return
+        stored_at = now
+        with app.app_context():
+            analyses.set_check_progress(analysis_id, min(count / total, 1.0))
+
+    return report
+
+
 def _check_explanations(
-    result: dict[str, Any], detection: PictureDetection, engine: Engine
+    report: Callable[[int], None], result: dict[str, Any], detection: PictureDetection, engine: Engine
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
+    engine = CountingEngine(engine, report)
     class_map = record.restore_evidence(result).explanations[0]
     found = detector.evidence.explain_face(detection, engine, method="lime")
     lime = CheckedExplanation.of(found, size_px=class_map.size_px)

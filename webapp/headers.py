@@ -11,8 +11,8 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "script-src 'self'",
         "style-src 'self'",
         "img-src 'self' blob:",  # blob: the preview of a picture before its upload
-        "media-src 'self'",
-        "connect-src 'self'",  # uploads with a progress bar, and polling of the progress
+        "media-src 'self' blob:",  # the same of a video or a recording
+        "connect-src 'self'",  # uploads with their progress, and polling of the progress
         "form-action 'self'",
         "frame-ancestors 'none'",
         "base-uri 'none'",

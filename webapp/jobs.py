@@ -34,7 +34,7 @@ POLL_S = 0.5
 PROGRESS_EVERY_S = 0.5
 PAUSE_AFTER_CRASH_S = 1.0
 NICENESS = 5  # pictures, whose visitors are waiting, have priority
-FILE_IS_GONE = "The file is no longer in the storage. Please send it again."
+FILE_IS_GONE = "The file is no longer stored. Please send it again."
 
 
 class AnalysisCancelled(Exception):

@@ -15,7 +15,7 @@ from detector.results import PictureDetection, VideoDetection, VoiceDetection
 
 PREVIEW_SIDE_PX = 1600
 THUMBNAIL_SIDE_PX = 240
-PNG_COMPRESSION = 1  # a tenth of the time of the default 6; a crop of 192 pixels grows by 5 %, a heat map by half
+PNG_COMPRESSION = 1  # a tenth of the time of the default 6; a crop of 192 pixels grows by 5%, a heat map by half
 PICTURE = "picture.jpg"  # upright, because not every browser can show every format
 THUMBNAIL = "thumbnail.jpg"
 CROP = "crop.png"  # the network's input for the picture's first face

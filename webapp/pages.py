@@ -32,16 +32,15 @@ from webapp.forms import UploadForm
 from webapp.media_pages import IMAGE_SEARCHES, MEDIUM_PAGES
 from webapp.models import Analysis, State, db, new_token
 from webapp.performance import (
-    PLOTS,
     error_sentence,
     experimental_sentence,
-    plots_in,
     read_metrics,
     read_unseen_metrics,
     values_at,
 )
+from webapp.plots import PLOTS, draw_plots
 from webapp.samples import SAMPLES
-from webapp.template_filters import work_headline, work_progress
+from webapp.template_filters import passed_time, work_headline, work_progress
 
 site = Blueprint("pages", __name__)
 
@@ -90,7 +89,9 @@ def result(analysis_id: str) -> str:
     """Show a verdict with its evidence, or the progress of the analysis."""
     analysis = _own(analysis_id)
     if analysis.state != State.DONE:
-        return render_template("work.html", analysis=analysis, medium=MEDIA[analysis.media])
+        return render_template(
+            "work.html", analysis=analysis, medium=MEDIA[analysis.media], before=analyses.place_in_queue(analysis)
+        )
     page, record, verdict = MEDIUM_PAGES[analysis.media], analysis.record, Verdict(analysis.verdict or "")
     folder = current_app.config["VISUALIZATIONS"]
     metrics = read_metrics(folder, analysis.media)
@@ -130,7 +131,9 @@ def state(analysis_id: str) -> Response:
         is_over=is_over,
         progress=analysis.progress if analysis.state == State.RUNNING else None,
         headline=None if is_over else work_headline(analysis),
-        words=None if is_over else work_progress(analysis),
+        words=None if is_over else work_progress(analysis, analyses.place_in_queue(analysis)),
+        passed=None if is_over else passed_time(analysis),
+        check_progress=analysis.progress if analysis.state == State.DONE else None,
     )
 
 
@@ -231,16 +234,22 @@ def performance() -> str:
         videos_at=partial(values_at, videos),
         videos_experimental=experimental_sentence(videos, values_at(videos, "model").get("sha256_h5", "")),
         voices_at=partial(values_at, voices),
-        plots=plots_in(folder),
+        plots=draw_plots(folder, metrics, unseen),
     )
 
 
 @site.get("/visualizations/<name>.png")
 def plot(name: str) -> Response:
-    """Send one of the plots."""
+    """Send one of the plots as a PNG file."""
     if name not in {plot.name for plot in PLOTS}:
         abort(404)
     return send_from_directory(current_app.config["VISUALIZATIONS"], f"{name}.png")
+
+
+@site.get("/favicon.ico")
+def favicon() -> Response:
+    """Send the icon that browsers request without being told of it."""
+    return current_app.send_static_file("favicon.ico")
 
 
 @site.get("/healthz")

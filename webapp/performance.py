@@ -1,11 +1,10 @@
-"""The measured performance of the models: metrics and plots in visualizations/."""
+"""The measured performance of the models: the metrics in visualizations/."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,9 @@ UNSEEN_PICTURES = {
     Verdict.REAL: (("tiers", "stored", "called_real"), f"deepfakes {UNSEEN_PHRASES['fake']}"),
 }
 KNOWN_PICTURES = {
-    Verdict.INCONCLUSIVE: (("overall", "inconclusive"), f"held-out pictures {KNOWN_PHRASE}"),
-    Verdict.DEEPFAKE: (("verdicts", "deepfake", "wrong"), f"held-out real pictures {KNOWN_PHRASE}"),
-    Verdict.REAL: (("verdicts", "real", "wrong"), f"held-out deepfakes {KNOWN_PHRASE}"),
+    Verdict.INCONCLUSIVE: (("overall", "inconclusive"), f"pictures {KNOWN_PHRASE}"),
+    Verdict.DEEPFAKE: (("verdicts", "deepfake", "wrong"), f"real pictures {KNOWN_PHRASE}"),
+    Verdict.REAL: (("verdicts", "real", "wrong"), f"deepfakes {KNOWN_PHRASE}"),
 }
 VOICES = {
     Verdict.INCONCLUSIVE: (("folds", "generator", "stored", "inconclusive"), "recordings of unseen speakers"),
@@ -33,7 +32,7 @@ VOICES = {
     Verdict.REAL: (("folds", "generator", "stored", "misses"), "fakes by unseen generators"),
 }
 VIDEOS = {
-    Verdict.INCONCLUSIVE: (("clips", "inconclusive"), "labelled videos"),
+    Verdict.INCONCLUSIVE: (("clips", "inconclusive"), "videos in our test"),
     Verdict.DEEPFAKE: (("clips", "false_alarms"), "real videos"),
     Verdict.REAL: (("clips", "called_real"), "deepfake videos"),
 }
@@ -52,91 +51,9 @@ OUTCOME_PHRASES = {
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Plot:
-    """A plot that scripts/plot.py draws.
-
-    Attributes:
-        name: file name without .png.
-        title, description: its caption; together they are the text alternative.
-        is_detail: shown under "More plots".
-        is_unseen: shows kinds left out of training, and is shown with their figures.
-    """
-
-    name: str
-    title: str
-    description: str
-    is_detail: bool = False
-    is_unseen: bool = False
-
-
-PLOTS = (
-    Plot(
-        "trade_off",
-        "Errors against missing answers",
-        "Pictures of kinds left out of training that stay inconclusive, by the proportion of fakes that may be called "
-        "real. Each line allows another proportion of real pictures to be called a deepfake. The ring marks the limits "
-        "that thresholds are chosen by. The table beside it has the same numbers.",
-        is_unseen=True,
-    ),
-    Plot("roc", "ROC curve", "The true positive rate against the false positive rate."),
-    Plot("auc", "AUC per source", "The area under the ROC curve for each source of held-out pictures, with intervals."),
-    Plot("cm", "Confusion matrix", "How many held-out real pictures and fakes got each of the three verdicts."),
-    Plot(
-        "acc",
-        "Accuracy per epoch",
-        "Accuracy after each epoch, on training and on tuning pictures.",
-    ),
-    Plot(
-        "calibration",
-        "Calibration",
-        "The proportion of fakes among pictures with about the same probability. On the dotted line both agree. "
-        "Below, the number of pictures.",
-        is_detail=True,
-    ),
-    Plot(
-        "roc_sources",
-        "ROC curve per source",
-        "Each source against all pictures of the other class; the scale is enlarged at low false positive rates.",
-        is_detail=True,
-    ),
-    Plot(
-        "histogram",
-        "Scores",
-        "The probabilities of real pictures and fakes. Between the two thresholds the verdict is inconclusive.",
-        is_detail=True,
-    ),
-    Plot(
-        "deliveries",
-        "Errors by degradation",
-        "Wrong and inconclusive verdicts: as stored, as JPEG of quality 50, halved and doubled, and blurred.",
-        is_detail=True,
-    ),
-    Plot(
-        "errors_size",
-        "Errors by size of the face",
-        "Wrong and inconclusive verdicts from small to large faces. Sources differ in size, so this also compares "
-        "sources.",
-        is_detail=True,
-    ),
-    Plot(
-        "errors_quality",
-        "Errors by JPEG quality",
-        "Wrong and inconclusive verdicts by the strength of the compression. Sources differ in that, too.",
-        is_detail=True,
-    ),
-    Plot(
-        "ablations",
-        "Ablation study",
-        "The same short training with one part left out at a time, and with all parts.",
-        is_detail=True,
-    ),
-)
-
-
 def read_metrics(folder: Path, media: str = "image") -> dict[str, Any] | None:
     """Return the metrics that were measured on a medium; None if the file is missing or damaged."""
-    return _read_metrics_file(folder / MEDIA[media].metrics_file)
+    return read_json_file(folder / MEDIA[media].metrics_file)
 
 
 def read_unseen_metrics(folder: Path, metrics: Mapping[str, Any] | None, media: str = "image") -> dict[str, Any] | None:
@@ -149,7 +66,7 @@ def read_unseen_metrics(folder: Path, metrics: Mapping[str, Any] | None, media: 
         media: a key of `MEDIA`.
     """
     name = MEDIA[media].unseen_metrics_file
-    unseen = None if name is None else _read_metrics_file(folder / name)
+    unseen = None if name is None else read_json_file(folder / name)
     if unseen is None or metrics is None:
         return unseen
     model_sha256 = unseen.get("model_sha256")
@@ -161,7 +78,8 @@ def read_unseen_metrics(folder: Path, metrics: Mapping[str, Any] | None, media: 
     return unseen if is_of_model else None
 
 
-def _read_metrics_file(path: Path) -> dict[str, Any] | None:
+def read_json_file(path: Path) -> dict[str, Any] | None:
+    """Return the mapping in a JSON file; None if the file is missing or damaged."""
     try:
         metrics = _read_json(path, path.stat().st_mtime_ns)
     except FileNotFoundError:
@@ -172,14 +90,9 @@ def _read_metrics_file(path: Path) -> dict[str, Any] | None:
     return metrics if isinstance(metrics, dict) else None
 
 
-@lru_cache(maxsize=4)  # known and unseen pictures, videos, voices
+@lru_cache(maxsize=5)  # known and unseen pictures, their plots, videos, voices
 def _read_json(path: Path, _modified_ns: int) -> Any:
     return json.loads(path.read_text())
-
-
-def plots_in(folder: Path) -> list[Plot]:
-    """Return the plots whose files exist."""
-    return [plot for plot in PLOTS if (folder / f"{plot.name}.png").is_file()]
 
 
 def is_measured_with(metrics: Mapping[str, Any] | None, model_sha256: str) -> bool:
@@ -225,13 +138,13 @@ def experimental_sentence(metrics: Mapping[str, Any] | None, model_sha256: str) 
         return ""
     real, fake = (format_count(clips.get(count) or 0) for count in ("n_real", "n_fake"))
     sentence = (
-        f"Verdicts on videos are experimental: only {real} real and {fake} deepfake videos were measured "
-        f"(n = {format_count(clips['n'])}), too few to know how often a verdict is wrong."
+        f"Verdicts on videos are experimental: we measured only {real} real and {fake} deepfake videos "
+        f"(n = {format_count(clips['n'])}). That is too few to know how often a verdict is wrong."
     )
     known = clips["n"] - (clips.get("n_unseen") or 0)
     if not known:
         return sentence
-    return f"{sentence} {format_count(known)} of them come from collections that the model was trained on."
+    return f"{sentence} {format_count(known)} of them come from collections it was trained on."
 
 
 def _interval_width(measured: Mapping[str, Any]) -> float:
@@ -246,7 +159,7 @@ def _unseen_sentence(unseen: Mapping[str, Any] | None, verdict: Verdict) -> str 
     if not {"value", "low", "high", "n"} <= measured.keys():
         return None
     found = format_per_thousand(measured["value"], measured["low"], measured["high"])
-    return f"Of 1,000 {measured_files}, {found} {OUTCOME_PHRASES[verdict]}; measured on {format_count(measured['n'])}."
+    return f"Of 1,000 {measured_files}, {found} {OUTCOME_PHRASES[verdict]}. Measured on {format_count(measured['n'])}."
 
 
 def _known_sentence(metrics: Mapping[str, Any] | None, verdict: Verdict, media: str) -> str | None:

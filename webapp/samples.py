@@ -1,4 +1,4 @@
-"""Two sample pictures: a real portrait and a fake made from it."""
+"""The samples of the start page: files whose truth is known, and which may be shipped with the project."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from importlib import metadata
 from pathlib import Path
 
 PORTRAIT = "skimage/data/astronaut.png"  # NASA's portrait of Eileen Collins, public domain
-FAKE = Path(__file__).parent / "sample_files" / "nasa-portrait-self-blend.png"  # scripts/make_sample_fake.py makes it
+FOLDER = Path(__file__).parent / "sample_files"  # scripts/make_samples.py makes these files
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture whose ground truth is known.
+    """A file whose ground truth is known.
 
     Attributes:
         name: used in addresses and in the database.
         title: of its card.
-        filename: name of the file, as of an upload.
-        origin: a sentence about its origin.
+        filename: name of the file, as of an upload, and in FOLDER.
+        origin: one or two sentences about its origin.
     """
 
     name: str
@@ -40,8 +40,27 @@ SAMPLES = {
             "fake",
             "A fake of it",
             "nasa-portrait-self-blend.png",
-            "A fake made for this project: the NASA portrait with an altered copy of the face blended into "
-            "it. The network was trained on fakes of this kind.",
+            "A fake made for this project: an altered copy of the face is blended into the NASA portrait. "
+            "The network was trained on fakes of this kind.",
+        ),
+        Sample(
+            "missed",
+            "A fake it does not find",
+            "nasa-portrait-larger-eyes.png",
+            "A fake made for this project: the NASA portrait with enlarged eyes. The network was not trained on such "
+            "retouching and does not recognise it.",
+        ),
+        Sample(
+            "video",
+            "A video",
+            "nasa-portrait-camera.webm",
+            "Made for this project: a camera moves over the real NASA portrait for six seconds. It has no sound.",
+        ),
+        Sample(
+            "voice",
+            "An artificial voice",
+            "formula-voice.flac",
+            "Made for this project: a formula hums syllables. No person is speaking, and no voice was copied.",
         ),
     )
 }
@@ -51,4 +70,4 @@ def read_sample(name: str) -> bytes:
     """Return a sample's file."""
     if name == "real":
         return Path(str(metadata.distribution("scikit-image").locate_file(PORTRAIT))).read_bytes()
-    return FAKE.read_bytes()
+    return (FOLDER / SAMPLES[name].filename).read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from detector import Verdict
@@ -35,21 +36,21 @@ SHORT_VERDICTS = {
 }
 WORK_HEADLINES = {
     State.WAITING: "Waiting for its turn",
-    State.RUNNING: "Being analysed",
-    State.FAILED: "The analysis failed",
+    State.RUNNING: "Being checked",
+    State.FAILED: "The check failed",
     State.CANCELLED: "Cancelled",
 }
 DEGRADATION_NAMES = {
-    "stored": "as stored",
-    "jpeg50": "saved as JPEG of quality 50",
-    "half": "halved in size and doubled again",
-    "blur1": "blurred (sigma 1 pixel)",
+    "stored": "unaltered",
+    "jpeg50": "saved again as JPEG of quality 50",
+    "half": "shrunk to half and enlarged again",
+    "blur1": "blurred a little",
 }
 
 
 def short_verdict(verdict: str, reasons: Sequence[str] = ()) -> str:
     """Return a verdict in a word or two; `reasons` may say that nothing could be checked."""
-    return SHORT_VERDICTS[Verdict(verdict)] if was_checked(reasons) else "Not checked"
+    return SHORT_VERDICTS[Verdict(verdict)] if was_checked(reasons) else "Could not be checked"
 
 
 def work_headline(analysis: Analysis) -> str:
@@ -57,9 +58,19 @@ def work_headline(analysis: Analysis) -> str:
     return WORK_HEADLINES[State(analysis.state)]
 
 
-def work_progress(analysis: Analysis) -> str:
-    """Return the progress of an analysis, such as "42% done"."""
-    return f"{analysis.progress:.0%} done" if analysis.state == State.RUNNING else "It starts in a moment."
+def work_progress(analysis: Analysis, before: int) -> str:
+    """Return the progress of an analysis, such as "42% done", or how many files are `before` it in the queue."""
+    if analysis.state == State.RUNNING:
+        return f"{analysis.progress:.0%} done"
+    if not before:
+        return "It starts in a moment."
+    return f"{format_count(before)} {'file is' if before == 1 else 'files are'} before yours."
+
+
+def passed_time(analysis: Analysis) -> str:
+    """Return the time since a file was sent, such as "0:07"."""
+    sent = analysis.created_at if analysis.created_at.tzinfo else analysis.created_at.replace(tzinfo=UTC)
+    return format_timestamp(max(0.0, (datetime.now(UTC) - sent).total_seconds()))
 
 
 def degradation_name(name: str) -> str:
@@ -104,10 +115,17 @@ def format_timestamp(seconds: float) -> str:
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
+def capitalize_first(words: str) -> str:
+    """Return words with a capital first letter; names within them keep theirs."""
+    return words[:1].upper() + words[1:]
+
+
 FILTERS = (
+    capitalize_first,
     headline,
     work_headline,
     work_progress,
+    passed_time,
     short_verdict,
     reason_sentence,
     map_caption,

@@ -1,7 +1,7 @@
 """What a verdict rests on: explanations, checks of explanations, robustness."""
 
-from detector.evidence.explanation_checks import DeletionCheck, run_deletion_check
-from detector.evidence.explanations import EXPLANATION_METHODS, Explanation, explain_face, face_crop
+from detector.evidence.explanation_checks import DELETION_CHECK_FACES, DeletionCheck, run_deletion_check
+from detector.evidence.explanations import EXPLANATION_METHODS, LIME_SAMPLES, Explanation, explain_face, face_crop
 from detector.evidence.regions import Region
 from detector.evidence.robustness import (
     DEGRADATION_LABELS,
@@ -14,10 +14,12 @@ from detector.models.heatmaps import colour_heatmap
 
 __all__ = [
     "DEGRADATION_LABELS",
+    "DELETION_CHECK_FACES",
     "DegradedScore",
     "DeletionCheck",
     "EXPLANATION_METHODS",
     "Explanation",
+    "LIME_SAMPLES",
     "Region",
     "RobustnessResult",
     "colour_heatmap",

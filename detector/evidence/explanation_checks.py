@@ -15,6 +15,7 @@ DELETION_GRID = 12  # places on each side
 DELETION_SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)  # proportions of the crop; beyond half no face is left
 RANDOM_DELETIONS = 19  # a map unrelated to the score comes out lowest of 20 in 1 of 20 cases
 DELETION_SEED = 0
+DELETION_CHECK_FACES = 1 + (1 + RANDOM_DELETIONS) * len(DELETION_SHARES)  # scored by one check
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,12 @@ class DeletionCheck:
         """The result in words."""
         if self.matters:
             return (
-                f"Removing the marked places lowers the score more than removing as much elsewhere, in all "
-                f"{RANDOM_DELETIONS} trials."
+                f"Blurring the marked areas lowers the score more than blurring other areas, in all "
+                f"{RANDOM_DELETIONS} tries."
             )
         return (
-            "Removing the marked places does not lower the score more than removing as much elsewhere, so the map does "
-            "not show what this score rests on."
+            "Blurring the marked areas does not lower the score more than blurring other areas. "
+            "The map does not show what this score is based on."
         )
 
 

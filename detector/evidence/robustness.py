@@ -144,21 +144,21 @@ def measure_robustness(
 def robustness_sentence(result: RobustnessResult) -> str:
     """Return the result of the robustness test in words."""
     verdicts = Counter(score.verdict for score in result.scores)
-    total, undecided = len(result.scores), verdicts[Verdict.INCONCLUSIVE]
+    total, n_inconclusive = len(result.scores), verdicts[Verdict.INCONCLUSIVE]
     if not result.is_robust:
         return (
-            f"The result reversed: of {total} copies of the picture, {verdicts[Verdict.REAL]} became real, "
-            f"{verdicts[Verdict.DEEPFAKE]} a deepfake and {undecided} inconclusive."
+            f"The result reversed. Of {total} copies of the picture, {verdicts[Verdict.REAL]} became real, "
+            f"{verdicts[Verdict.DEEPFAKE]} a deepfake and {n_inconclusive} inconclusive."
         )
     if len(verdicts) == 1:
         return f"The result is the same for all {total} copies of the picture."
     if result.scores[0].verdict is Verdict.INCONCLUSIVE:
         side = "real" if verdicts[Verdict.REAL] else "a deepfake"
         return (
-            f"In {undecided} of {total} copies of the picture the result stayed inconclusive; "
-            f"in {total - undecided} it became {side}."
+            f"In {n_inconclusive} of {total} copies of the picture the result stayed inconclusive. "
+            f"In {total - n_inconclusive} it became {side}."
         )
-    return f"In {undecided} of {total} copies of the picture the result became inconclusive; it never reversed."
+    return f"In {n_inconclusive} of {total} copies of the picture the result became inconclusive. It never reversed."
 
 
 def degraded_crop(

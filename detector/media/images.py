@@ -77,7 +77,7 @@ def read_image(source: str | Path | bytes) -> np.ndarray:
         raise MediaTooLarge(f"There is not enough memory for the {name} picture ({len(data):,} bytes).") from error
     except DECODING_ERRORS as error:
         raise UnreadableMedia(
-            f"The {name} picture cannot be decoded: its {len(data):,} bytes are damaged, cut off or of a rare kind."
+            f"The {name} picture cannot be read: its {len(data):,} bytes are damaged, cut off or of a rare kind."
         ) from error
 
 

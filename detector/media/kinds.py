@@ -97,7 +97,7 @@ MEDIA = {
         formats="WAV, FLAC, MP3, OGG and M4A sound",
         noun="Voice",
         item="recording",
-        class_names={"real": "real recordings", "fake": "fake recordings"},
+        class_names={"real": "real recordings", "fake": "deepfakes"},
         cohort_phrase="",
         metrics_file="voice_metrics.json",
         has_duration=True,
@@ -178,7 +178,7 @@ def sniff(data: bytes) -> str:
     if "/" in seen:
         return seen
     *others, last = (medium.formats for medium in MEDIA.values())
-    raise UnreadableMedia(f"The file is {seen}; only {', '.join(others)}, and {last} are read.")
+    raise UnreadableMedia(f"The file is {seen}. Use {', '.join(others)}, or {last}.")
 
 
 def _identify(head: bytes) -> str:

@@ -90,7 +90,7 @@ class MediaReader:
 
         track = self._probed[1]
         if track is None:
-            raise UnreadableMedia(f"The file ({self.media_type}) has no video track that can be decoded.")
+            raise UnreadableMedia(f"The file ({self.media_type}) has no video track that can be read.")
         wanted = _choose_times(track.packets, every_s / float(track.time_base), max_frames)
         sent, matrix = 0, None
         # The second round is for damaged videos and for those whose keyframes are not real ones.
@@ -105,7 +105,7 @@ class MediaReader:
                 break
         if sent == 0:
             raise UnreadableMedia(
-                f"No frame of the video ({self.media_type}) can be decoded: it is empty, damaged or cut off."
+                f"No frame of the video ({self.media_type}) can be read: it is empty, damaged or cut off."
             )
 
     def read_audio(self, *, max_seconds: float = MAX_SOUND_S) -> np.ndarray:
@@ -117,14 +117,14 @@ class MediaReader:
         with decoding.open_container(self._rewound(), self.media_type) as container:
             stream = decoding.find_audio(container)
             if stream is None:
-                raise UnreadableMedia(f"The file ({self.media_type}) has no audio track that can be decoded.")
+                raise UnreadableMedia(f"The file ({self.media_type}) has no audio track that can be read.")
             for block in decoding.decode_sound(container, stream, SAMPLE_RATE_HZ):
                 blocks.append(block[:missing])
                 missing -= len(blocks[-1])
                 if missing <= 0:
                     break
         if not blocks:
-            raise UnreadableMedia(f"The sound ({self.media_type}) cannot be decoded: it is empty, damaged or cut off.")
+            raise UnreadableMedia(f"The sound ({self.media_type}) cannot be read: it is empty, damaged or cut off.")
         waveform: np.ndarray = np.clip(np.nan_to_num(np.concatenate(blocks), posinf=0, neginf=0), -1, 1)
         return waveform
 
@@ -140,7 +140,7 @@ class MediaReader:
         if track is None:
             if not has_audio:
                 raise UnreadableMedia(
-                    f"The file ({self.media_type}) has neither a video nor an audio track that can be decoded."
+                    f"The file ({self.media_type}) has neither a video nor an audio track that can be read."
                 )
             return StreamInfo(self.media_type, stated_s, has_video=False, has_audio=True), None
         width_px, height_px = track.size_px

@@ -14,7 +14,7 @@ from detector.models.spec import ORIGIN_KEY, SPEC_KEY, ModelSpec, file_sha256, r
 from detector.results import ModelError
 
 # Face crops at once, where many are scored: 12 add 93 MB to the process, 4 add 34 MB and 2 add 23 MB. A crop takes
-# a tenth longer in batches of 20 than in batches of 4, which fit the cache of a core, and 5 % longer in batches of 2.
+# a tenth longer in batches of 20 than in batches of 4, which fit the cache of a core, and 5% longer in batches of 2.
 CROPS_PER_BATCH = 2
 
 

@@ -21,7 +21,7 @@ MEASURED_PX = 144  # side to which the face box is scaled, so that a measure is 
 MAX_BLUR = 0.85
 MIN_BRIGHTNESS = 32
 MAX_EDGE_RATIO = 8.0  # 0 of 796 photographs are above, 8 of 10 posters and cartoons, 1 of 7 pencil drawings
-MAX_ANALYSED_FACES = 22  # at 3 % false alarms a face, one of 23 real faces is more likely than not classified as fake
+MAX_ANALYSED_FACES = 22  # at 3% false alarms a face, one of 23 real faces is more likely than not classified as fake
 BLUR_KERNEL = 11  # length of the second blur
 
 

@@ -28,7 +28,7 @@ EXIF_TIME = "%Y:%m:%d %H:%M:%S"
 EDITED_AFTER = timedelta(minutes=1)  # a camera may close a file some seconds after the shutter
 # Similarity of a preview of 160 x 120 pixels to its picture, measured on 275 face pictures of split=train (25 of each
 # source and label): .998 or more for the picture's own preview, .96 after a change of brightness and contrast, at most
-# .72 for that of another picture, and .73 in the median and .94 at most after 10 % of each side were cut off.
+# .72 for that of another picture, and .73 in the median and .94 at most after 10% of each side were cut off.
 MIN_PREVIEW_SIMILARITY = 0.9
 
 MAX_NAMES = 5  # of texts, in the sentence about them
@@ -78,63 +78,63 @@ class FindingKind(StrEnum):
 MEANINGS = {
     FindingKind.CREDENTIALS_INTACT: (
         "The file is as it was when it was signed.",
-        "They confirm the file and not what it shows; how reliable they are depends on the signer.",
+        "They confirm the file, not what it shows. How reliable they are depends on the signer.",
     ),
     FindingKind.CREDENTIALS_BROKEN: (
-        "The file was changed after it was signed, if only saved again, or they belong to another file.",
-        "By themselves they are no sign of a deepfake; but none of their statements is reliable.",
+        "The file was changed after it was signed, perhaps only saved again. Or they belong to another file.",
+        "They are no sign of a deepfake. But nothing that they say is reliable.",
     ),
     FindingKind.CREDENTIALS_ELSEWHERE: (
         "A signed history of the picture may be found there.",
-        "The address alone proves nothing: anybody can write it into a file.",
+        "The address alone proves nothing: anyone can write it into a file.",
     ),
     FindingKind.SIGNER_TRUSTED: (
-        "The publishers of that list have checked the signer, so the name is the signer's own.",
-        "A known signer confirms how the file was made and not what it shows.",
+        "The publishers of that list have checked the signer, so the name is correct.",
+        "A known signer confirms how the file was made, not what it shows.",
     ),
     FindingKind.SIGNER_UNKNOWN: (
-        "Somebody with a key in that name signed the file; many honest programs are on no list.",
-        "Anybody can make a certificate in any name, so the name proves nothing.",
+        "Someone used that name to sign the file. Many honest programs are on no list.",
+        "Anyone can sign in any name, so the name proves nothing.",
     ),
     FindingKind.SIGNED_CLAIMS: (
         "These are the steps that the signer reports.",
-        "Earlier steps, and those of programs that do not sign, are missing.",
+        "Earlier steps are missing, and so are those of programs that do not sign.",
     ),
     FindingKind.SYNTHETIC_SOURCE: (
-        "It is labelled as generated, wholly or in part; many generators and editors write such labels.",
-        "It does not say which part was generated, and anybody can write a label that is not signed.",
+        "All or part of it is labelled as generated. Many generators and editors write such labels.",
+        "It does not say which part was generated. Anyone can write a label that is not signed.",
     ),
     FindingKind.CAPTURED_SOURCE: (
         "It is labelled as a photograph.",
-        "It is no proof of one: anybody can write a label that is not signed.",
+        "It does not prove it: anyone can write a label that is not signed.",
     ),
     FindingKind.GENERATOR: (
         "The picture, or a part of it, was made by an image generator.",
-        "It does not say how much: enlarging a photograph leaves the same note, and notes can be copied.",
+        "It does not say how much. Enlarging a photograph leaves the same note, and notes can be copied.",
     ),
     FindingKind.CAMERA: (
         "It was taken with that camera, or made from a picture that was.",
-        "It is no proof of a photograph: anybody can write these words into a file.",
+        "It does not prove a photograph: anyone can write these words into a file.",
     ),
     FindingKind.SOFTWARE: (
-        "The picture was saved by that program; nearly every published picture was saved by some program.",
-        "It does not say what was changed, and it is no sign of a deepfake.",
+        "That program saved the picture. Nearly every published picture was saved by some program.",
+        "It does not say what was changed. It is no sign of a deepfake.",
     ),
     FindingKind.TAKEN: (
         "The clock of the camera or of the program showed this time.",
-        "It is no proof of the day: clocks can be wrong, and anybody can write a date.",
+        "It does not prove the day: clocks can be wrong, and anyone can write a date.",
     ),
     FindingKind.EDITED: (
-        "It was edited or at least saved again; cropping and brightening count too.",
+        "It was edited, or only saved again. Cropping and brightening count too.",
         "It does not say that the face was altered.",
     ),
     FindingKind.LOCATION: (
-        "The camera recorded its position, and anybody with this file can read it.",
-        "It is no proof of the place: anybody can write one.",
+        "The camera stored its position, and anyone with this file can read it.",
+        "It does not prove the place: anyone can write one.",
     ),
     FindingKind.TEXT: (
-        "Somebody, or a program that saved the picture, wrote a text into the file.",
-        "It is no proof of anything: anybody can write a text.",
+        "A person, or a program that saved the picture, wrote a text into the file.",
+        "It proves nothing: anyone can write a text.",
     ),
     FindingKind.RESIZED: (
         "It was cropped or scaled after that size was noted.",
@@ -142,27 +142,27 @@ MEANINGS = {
     ),
     FindingKind.OTHER_PREVIEW: (
         "It was cropped or altered by a program that kept the old preview.",
-        "It does not say what was altered; compare the two pictures to see the difference.",
+        "It does not say what was altered. Compare the two pictures to see the difference.",
     ),
     FindingKind.JPEG_TABLES: (
-        "Most programs and services use the standard tables, many websites mozjpeg's; cameras and Adobe's programs "
-        "have tables of their own.",
-        "It describes the last save only and not the picture's origin.",
+        "Most programs use the standard tables, and many websites those of mozjpeg. Cameras and Adobe's programs have "
+        "their own.",
+        "It describes only how the file was last saved, not where the picture comes from.",
     ),
     FindingKind.PROGRESSIVE: (
-        "A program or a service saved it: cameras rarely write progressive files.",
+        "A program or a website saved it: cameras rarely write progressive files.",
         "Being saved again is no sign of a deepfake.",
     ),
     FindingKind.DAMAGED: (
-        "The file was cut off or written by a faulty program, or somebody tampered with it.",
-        "It is no sign of a deepfake; the picture itself can still be analysed.",
+        "The file was cut off or written by a faulty program, or someone tampered with it.",
+        "It is no sign of a deepfake. The picture itself can still be checked.",
     ),
     FindingKind.TECHNICAL: (
-        "The program that saved it last wrote no more, or the rest was removed, as most services do.",
+        "The program that saved it last wrote no more, or a website removed the rest.",
         "It says nothing about whether the picture is real.",
     ),
     FindingKind.NO_METADATA: (
-        "It was removed: most services and messengers do so, and screenshots never have any.",
+        "It was removed: most websites and messengers do so. Screenshots never have any.",
         "It says nothing about whether the picture is real.",
     ),
     FindingKind.NOT_READ: (
@@ -285,8 +285,8 @@ def read_provenance(
 
 def _describe_absence(notes: Metadata) -> Finding:
     if notes.exif or notes.xmp:
-        return Finding(FindingKind.TECHNICAL, "Its metadata hold nothing but technical notes, such as a size.")
-    fact = "The file carries no metadata: no EXIF, no XMP, no text and no Content Credentials."
+        return Finding(FindingKind.TECHNICAL, "Its metadata hold only technical notes, such as a size.")
+    fact = "The file has no metadata: no EXIF, no XMP, no text and no Content Credentials."
     return Finding(FindingKind.NO_METADATA, fact)
 
 
@@ -294,15 +294,15 @@ def _find_signatures(credentials: Credentials | None, address: str | None) -> It
     """Yield the findings on Content Credentials: whether they match the file, who signed, and what they state."""
     if credentials is None:
         if address:
-            fact = f"It points to Content Credentials (C2PA) on the internet ({_host(address)}); they were not fetched."
+            fact = f"It points to Content Credentials (C2PA) on the internet ({_host(address)}). We did not fetch them."
             yield Finding(FindingKind.CREDENTIALS_ELSEWHERE, fact)
         return
     if credentials.is_intact:
-        fact = "It carries intact Content Credentials (C2PA): the signature is valid and the hashes fit this file."
+        fact = "It has intact Content Credentials (C2PA): the signature is valid and fits this file."
         yield Finding(FindingKind.CREDENTIALS_INTACT, fact)
     else:
         codes = ", ".join(credentials.problems) or "no valid signature"
-        fact = f"It carries broken Content Credentials (C2PA): they do not fit this file ({codes})."
+        fact = f"It has broken Content Credentials (C2PA): they do not fit this file ({codes})."
         yield Finding(FindingKind.CREDENTIALS_BROKEN, fact)
     signer = f"They are signed in the name of “{credentials.signer or 'nobody'}”"
     if credentials.trust is Trust.TRUSTED:
@@ -310,7 +310,7 @@ def _find_signatures(credentials: Credentials | None, address: str | None) -> It
     elif credentials.trust is Trust.UNTRUSTED:
         yield Finding(FindingKind.SIGNER_UNKNOWN, f"{signer}, who is not on the list of trusted signers.")
     else:
-        fact = f"{signer}, who is not known here: there is no list of trusted signers to look them up in."
+        fact = f"{signer}. There is no list of trusted signers here, so we cannot say whether to trust this one."
         yield Finding(FindingKind.SIGNER_UNKNOWN, fact)
     claims = [
         *([f"made with {credentials.made_by}"] if credentials.made_by else []),
@@ -338,7 +338,7 @@ def _find_generators(notes: Metadata, credentials: Credentials | None) -> Iterat
     """Yield the image generators that left their settings or their name."""
     for text in notes.texts:
         if text.generator:
-            fact = f"It holds the settings of an image generator ({text.generator}) under the name “{text.name}”."
+            fact = f"It holds the settings of an image generator ({text.generator}), named “{text.name}”."
             yield Finding(FindingKind.GENERATOR, fact)
     if "AIPromptInformation" in notes.xmp:
         yield Finding(FindingKind.GENERATOR, "XMP holds the prompt of an image generator.")
@@ -360,12 +360,12 @@ def _find_notes(notes: Metadata) -> Iterator[Finding]:
     if taken:
         yield Finding(FindingKind.TAKEN, f"It says that it was taken or made at “{taken}”.")
     if notes.has_location:
-        yield Finding(FindingKind.LOCATION, "It says where it was taken; the place is not shown here.")
+        yield Finding(FindingKind.LOCATION, "It says where it was taken. The place is not shown here.")
     names = dict.fromkeys(text.name for text in notes.texts if not text.generator and text.name != "Software")
     if names:
         shown = ", ".join(f"“{name}”" for name in list(names)[:MAX_NAMES])
         more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-        yield Finding(FindingKind.TEXT, f"It holds text under the name of {shown}{more}.")
+        yield Finding(FindingKind.TEXT, f"It holds texts named {shown}{more}.")
 
 
 def _find_edits(notes: Metadata, similarity: float | None) -> Iterator[Finding]:
@@ -391,7 +391,7 @@ def _find_coding(notes: Metadata, jpeg: JpegCoding | None) -> Iterator[Finding]:
         return
     noted = [notes.exif.get(name, "") for name in ("ExifImageWidth", "ExifImageHeight")]
     if all(size.isdecimal() for size in noted) and {*map(int, noted)} != {jpeg.width_px, jpeg.height_px}:
-        fact = f"EXIF speaks of {noted[0]} × {noted[1]} pixels; the picture has {jpeg.width_px} × {jpeg.height_px}."
+        fact = f"EXIF says {noted[0]} × {noted[1]} pixels, but the picture has {jpeg.width_px} × {jpeg.height_px}."
         yield Finding(FindingKind.RESIZED, fact)
     how = {
         "standard": f"at quality {jpeg.quality} with the standard tables",

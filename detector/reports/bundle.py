@@ -21,12 +21,12 @@ from detector.version import __version__
 
 RECORD_NAME = "detection.json"
 BUNDLE_README = (
-    "This bundle holds the verdict of a deepfake detector on one picture: the report (report.html, and the same as "
-    "report.pdf), all values behind it (detection.json) and the heat maps. Unless it was left out, it also holds the "
-    "picture as it was uploaded, with all that its file says about people and places.\n"
-    "With the same version of the detector, “python -m detector verify BUNDLE.zip” analyses the picture again and "
-    "prints “same” or the differences. The robustness test is repeated; LIME and the checks of the explanations take "
-    "hundreds of network runs and are not. The bundle is not signed, so compare the output with the report.\n"
+    "This bundle holds the verdict of a deepfake detector on one picture. report.html and report.pdf are the same "
+    "report. detection.json has all values behind it, and the folder maps the heat maps. Unless it was left out, the "
+    "picture is here as it was uploaded, with all that its file says about people and places.\n"
+    "“python -m detector verify BUNDLE.zip” checks the picture again and prints “same” or the differences. Use the "
+    "same version of the detector. The robustness test is repeated. LIME and the checks of the explanations are not, "
+    "because they take hundreds of network runs. The bundle is not signed, so compare the output with the report.\n"
 )
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest in a ZIP archive; the same evidence makes the same bytes
 ORIGINAL_SUFFIXES = MEDIA["image"].media_types

@@ -29,19 +29,18 @@ UNCHECKED_PHRASES = {
     Reason.NO_SPEECH: "no speech found",
 }
 REASONS = {
-    Reason.NO_FACE: "No face was found, and the detector was trained on faces only.",
-    Reason.TOO_SMALL: "The face is too small in this picture: it has too few pixels to distinguish a real one from a "
-    "fake.",
+    Reason.NO_FACE: "No face was found, and the detector knows only faces.",
+    Reason.TOO_SMALL: "The face is too small: it has too few pixels to distinguish a real one from a fake.",
     Reason.TOO_BLURRED: "The face is too blurred: the fine detail that distinguishes a real one from a fake is gone.",
     Reason.TOO_DARK: "The face is too dark to be checked.",
-    Reason.TOO_MANY_FACES: "There are so many faces that one of them scores high by chance.",
-    Reason.DRAWING: "This seems to be a drawing or a painting; the detector was trained on photographs only.",
-    Reason.BETWEEN_THRESHOLDS: "The score lies between the two thresholds, where the model is wrong too often to "
+    Reason.TOO_MANY_FACES: "There are so many faces that one of them may score high by chance.",
+    Reason.DRAWING: "This seems to be a drawing or a painting, and the detector knows only photographs.",
+    Reason.BETWEEN_THRESHOLDS: "The score lies between the two thresholds, where the detector is wrong too often to "
     "decide.",
-    Reason.UNSTABLE: "The verdict changes when the same picture is saved again, so it depends on the file more than on "
+    Reason.UNSTABLE: "The verdict changes when the same picture is saved again, so it depends more on the file than on "
     "the face.",
     Reason.TOO_FEW_FRAMES: "No face is visible long enough to be checked in several frames.",
-    Reason.TOO_SHORT: "There is too little speech; a few seconds are needed.",
+    Reason.TOO_SHORT: "There is too little speech: a few seconds are needed.",
     Reason.SILENT: "There is no sound in this recording.",
     Reason.NOISY: "Noise or music covers the voice.",
     Reason.NO_SPEECH: "No speech was found in this recording.",
@@ -163,11 +162,11 @@ def advice(verdict: str, media: str = "image", reasons: Sequence[str] = ()) -> t
 
 
 def error_rate_sentence(rate: Mapping[str, Any], media: str = "image") -> str:
-    """Return an error rate as a sentence that says which kinds of files it was measured on.
+    """Return an error rate in sentences that say which kinds of files it was measured on.
 
     Examples:
-        "In our test, 87 (70 to 106) of 1,000 deepfakes of kinds it had not seen scored this low; measured on 1,204."
-        "In our test, 21 (14 to 31) of 1,000 deepfakes scored this low; measured on 1,204 of the collections it was
+        "In our test, 87 (70 to 106) in 1,000 deepfakes of kinds it had not seen scored this low. Measured on 1,204."
+        "In our test, 21 (14 to 31) in 1,000 deepfakes scored this low. Measured on 1,204 of the collections it was
         trained on."
 
     Args:
@@ -179,8 +178,8 @@ def error_rate_sentence(rate: Mapping[str, Any], media: str = "image") -> str:
     files = f"{medium.class_names[kind]} {UNSEEN_PHRASES[kind]}" if rate["unseen"] else medium.class_names[kind]
     source = "" if rate["unseen"] else f" {KNOWN_PHRASE}"
     cohort = medium.cohort_phrase if _has_size(rate) else ""
-    measured = f"measured on {format_count(rate['n'])}{source}{cohort}"
-    return f"In our test, {found} of 1,000 {files} scored {SHORT_TAIL_PHRASES[kind]}; {measured}."
+    measured = f"Measured on {format_count(rate['n'])}{source}{cohort}"
+    return f"In our test, {found} in 1,000 {files} scored {SHORT_TAIL_PHRASES[kind]}. {measured}."
 
 
 def size_sentence(rate: Mapping[str, Any], media: str = "image") -> str:
@@ -204,15 +203,15 @@ def error_rate_origin(rate: Mapping[str, Any], media: str = "image") -> str:
     item = MEDIA[media].item
     if rate["unseen"]:
         return (
-            f"Each {item} was scored by a network that had not learned from its kind or its source. "
+            f"The network that scored each {item} had not learned from its kind or its source. "
             "The network behind this verdict is built alike, but has learned from all of them."
         )
     training = (
-        "Each held-out recording was scored by a network trained without its speaker and its generator."
+        "The network that scored each recording had not learned from its speaker or its generator."
         if media == "audio"
-        else f"Held-out {item}s were not used in training."
+        else f"The {item}s of our test were not used in training."
     )
-    return f"{training} Other collections were not measured, and new kinds of fakes can be missed more often."
+    return f"{training} Other collections were not measured, and new kinds of fakes may be missed more often."
 
 
 def format_face_sizes(rate: Mapping[str, Any]) -> str:

@@ -151,7 +151,7 @@ def _summary(detection: PictureDetection) -> Iterator[str]:
         return
     yield verdict_error_sentence(_verdict_rates(detection))
     yield from (reason_sentence(reason) for reason in detection.reasons)
-    yield "This is our estimate: a hint and no proof."
+    yield "This is our estimate: a hint, not proof."
 
 
 def _verdict_rates(detection: PictureDetection) -> list[dict[str, Any]]:
@@ -191,7 +191,7 @@ def _draw_pictures(evidence: Evidence) -> Iterator[ReportPicture]:
     yield ReportPicture(_draw(image, boxes, []), _boxes_sentence(evidence.detection))
     heat = [(face.heatmap, face.crop_box) for face in faces if face.heatmap is not None and was_checked(face.reasons)]
     if heat:
-        caption = "The class activation map: warm colours mark evidence of a fake; no colour means none was found."
+        caption = "Class activation map. Warm colours mark evidence of a fake. Areas without evidence have no colour."
         first = next((one for one in evidence.explanations if one.method == "class_map"), None)
         if first is not None:
             caption += f" {_caption(first)}"
@@ -213,7 +213,7 @@ def _boxes_sentence(detection: PictureDetection) -> str:
         return "No face was found in this picture."
     if len(detection.faces) == 1:
         return "One face was found."
-    return f"{len(detection.faces)} faces were found; the verdict is that of the most suspicious one, number 1."
+    return f"{len(detection.faces)} faces were found. The verdict is that of the most suspicious one, number 1."
 
 
 def _face_section(detection: PictureDetection) -> Section:
@@ -224,16 +224,16 @@ def _face_section(detection: PictureDetection) -> Section:
 def _describe_face(face: Face) -> str:
     x, y, w, h = face.box
     left, top, side, _ = face.crop_box
-    words = [f"not used for the verdict: {reason_sentence(reason)}" for reason in face.reasons]
+    sentences = [f"Could not be checked: {reason_sentence(reason)}" for reason in face.reasons]
     if was_checked(face.reasons):
-        words.append(f"probability of being fake {format_probability(face.probability)} (logit {face.logit:.4f})")
+        sentences.append(f"Probability of being fake {format_probability(face.probability)} (logit {face.logit:.4f}).")
     if face.detection_score is not None:
-        words.append(f"face finder's confidence {format_percent(face.detection_score)}")
-    words += [
-        f"left {x}, top {y}, {w} × {h} pixels",
-        f"the network's input is the square at left {left}, top {top}, side {side} pixels",
+        sentences.append(f"Face finder's confidence {format_percent(face.detection_score)}.")
+    sentences += [
+        f"Left {x}, top {y}, {w} × {h} pixels.",
+        f"The network saw the square at left {left}, top {top}, side {side} pixels.",
     ]
-    return "; ".join(words)
+    return " ".join(sentences)
 
 
 def _explanation_section(explanations: tuple[CheckedExplanation, ...]) -> Section:
@@ -246,21 +246,21 @@ def _explanation_section(explanations: tuple[CheckedExplanation, ...]) -> Sectio
 
 def _describe_check(check: DeletionCheck | None) -> Iterator[str]:
     if check is None:
-        yield "Whether the score depends on the marked areas was not tested."
+        yield "We did not test whether the score depends on the marked areas."
         return
     yield check.sentence
     for share, marked, elsewhere in zip(check.shares, check.logits, check.random_logits, strict=True):
         if share:
-            yield f"{share:.0%} removed: logit {marked:.2f}; as much elsewhere, on average: {elsewhere:.2f}."
+            yield f"{share:.0%} blurred: logit {marked:.2f}. As much blurred elsewhere, on average: {elsewhere:.2f}."
         else:
-            yield f"Nothing removed: logit {marked:.2f}."
+            yield f"Nothing blurred: logit {marked:.2f}."
 
 
 def _robustness_section(robustness: RobustnessResult) -> Section:
     lines = (
         robustness_sentence(robustness),
-        "The face was scored again after each kind of degradation. This is not used for the verdict: on pictures with "
-        "known labels, it detected wrong verdicts no better than the distance to the threshold does.",
+        "We scored altered copies of the face. This is not used for the verdict. In our tests it found wrong verdicts "
+        "no better than the score alone.",
     )
     facts = [
         (
@@ -269,7 +269,7 @@ def _robustness_section(robustness: RobustnessResult) -> Section:
         )
         for score in robustness.scores
     ]
-    return Section("Degraded copies of the picture", paragraphs=lines, facts=tuple(facts))
+    return Section("Altered copies of the picture", paragraphs=lines, facts=tuple(facts))
 
 
 def _origin_section(provenance: Provenance) -> Section:
@@ -304,7 +304,7 @@ def _method_section(evidence: Evidence, version: str) -> Section:
 
 def _verification_section(evidence: Evidence) -> Section:
     lines = (
-        "“python -m detector verify BUNDLE.zip” analyses the original again and prints “same” or the differences. It "
+        "“python -m detector verify BUNDLE.zip” checks the original again and prints “same” or the differences. It "
         "reads detection.json, so compare its output with this report.",
         "The bundle is not signed. Only its maker can confirm, by its SHA-256, that it is unchanged.",
     )

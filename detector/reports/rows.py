@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from detector.record import to_record
-from detector.reports.phrases import KNOWN_PHRASE, UNSEEN_PHRASES, was_checked
+from detector.reports.phrases import KNOWN_PHRASE, SHORT_TAIL_PHRASES, UNSEEN_PHRASES, was_checked
 from detector.results import (
     ERROR_CLASS_BY_VERDICT,
     Detection,
@@ -22,6 +22,7 @@ SCAN_COLUMNS = (
     "path", "media", "verdict", "probability", "logit", "faces", "reasons", *RATE_COLUMNS, "duration_s",
     "sound_verdict", "sound_probability", "elapsed_ms", "error",
 )  # fmt: skip
+UNCHECKED = "could not be checked"  # in place of a verdict, on a terminal
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class ScanRow:
         """Return one printable line for a terminal, whatever the file's name holds."""
         detection, path = self.detection, escape_unprintable(self.path)
         if detection is None:
-            return f"{'error':<12}  {'-':>6}  {'-':>7}  {path}: {escape_unprintable(self.error or '')}"
+            return f"{'error':<20}  {'-':>6}  {'-':>7}  {path}: {escape_unprintable(self.error or '')}"
         reasons = f" ({', '.join(detection.reasons)})" if detection.reasons else ""
         rates = [
             _format_rate(rate, detection.media)
@@ -76,8 +77,10 @@ class ScanRow:
         ]
         faces = _count_faces(detection)
         found = "voice" if faces is None else f"{faces} face{'' if faces == 1 else 's'}"
-        probability = f"{detection.probability:.3f}" if was_checked(detection.reasons) else "-"
-        line = f"{detection.verdict:<12}  {probability:>6}  {found:>7}  {path}{reasons}"
+        checked = was_checked(detection.reasons)
+        verdict = detection.verdict if checked else UNCHECKED
+        probability = f"{detection.probability:.3f}" if checked else "-"
+        line = f"{verdict:<20}  {probability:>6}  {found:>7}  {path}{reasons}"
         return " - ".join([line, *rates])
 
 
@@ -100,9 +103,7 @@ def _rate_values(rate: ErrorRate | None) -> list[str]:
 
 
 def _format_rate(rate: ErrorRate, media: str) -> str:
-    tail = "high" if rate.kind == "real" else "low"
     shown = f"{rate.share:.1%} ({rate.low:.1%} to {rate.high:.1%})"
     cohort = " of this size" if media == "image" else ""
-    held_out = f"held-out {rate.kind}s{cohort}"
     origin = UNSEEN_PHRASES[rate.kind] if rate.unseen else KNOWN_PHRASE
-    return f"{shown} of {rate.n:,} {held_out} {origin} scored this {tail}"
+    return f"{shown} of {rate.n:,} {rate.kind}s{cohort} {origin} scored {SHORT_TAIL_PHRASES[rate.kind]}"

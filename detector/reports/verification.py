@@ -98,15 +98,15 @@ def verify_bundle(bundle: bytes, detector: PictureDetector, *, original: bytes |
         if original is None:
             inside = [name for name in archive.namelist() if name in ORIGINAL_NAMES]
             if len(inside) != 1:
-                raise UnreadableMedia("The bundle does not hold the original; give it with --file.")
+                raise UnreadableMedia("The bundle does not hold the original. Give it with --file.")
             original = _read(archive, inside[0])
-    claimed = _upgrade_bundle_record(record, version)
+    claimed = _without_wording(_upgrade_bundle_record(record, version))
     try:
         detection = detector.detect(original)
     except (UnreadableMedia, MediaTooLarge) as error:
         sha256 = claimed["input"].get("sha256") if isinstance(claimed.get("input"), dict) else None
         differences += _compare(sha256, hashlib.sha256(original).hexdigest(), "input.sha256")
-        return Verification((*differences, f"The original cannot be analysed: {error}"), None)
+        return Verification((*differences, f"The original could not be checked: {error}"), None)
     evidence = Evidence(
         data=original,
         detection=detection,
@@ -114,9 +114,7 @@ def verify_bundle(bundle: bytes, detector: PictureDetector, *, original: bytes |
         spec=detector.engine.spec,
         robustness=measure_face_robustness(detection, detector.engine) if "robustness_scores" in claimed else None,
     )
-    found = json.loads(json.dumps(reproducible_values(evidence)))
-    if version == 1:
-        found = _without_wording(found)
+    found = _without_wording(json.loads(json.dumps(reproducible_values(evidence))))
     return Verification((*differences, *_compare(claimed, found)), detection)
 
 
@@ -139,15 +137,13 @@ def _upgrade_bundle_record(record: Mapping[str, Any], version: int) -> dict[str,
     with suppress(KeyError, TypeError, ValueError):  # a bundle from a stranger: nonsense becomes differences
         claimed["detection"] = upgrade_error_rates(claimed["detection"])
     claimed["record_version"] = RECORD_VERSION
-    if version > 1:
-        return claimed
-    if "deliveries" in claimed:
+    if version == 1 and "deliveries" in claimed:
         claimed["robustness_scores"] = claimed.pop("deliveries")
-    return _without_wording(claimed)
+    return claimed
 
 
 def _without_wording(values: dict[str, Any]) -> dict[str, Any]:
-    """Reduce findings to their kinds: their sentences were written anew after version 1, their values were not."""
+    """Reduce findings to their kinds: their sentences may be reworded, and the values behind them are compared."""
     provenance = values.get("provenance")
     if not isinstance(provenance, dict) or not isinstance(provenance.get("findings"), list):
         return values

@@ -18,12 +18,12 @@ STRONGEST_FRAMES = 4  # of a track, that keep their pixels
 MAX_TRACKS = 100  # their pixels together take 60 MB
 MAX_MISSED_FRAMES = 3  # for how many a face may be turned away or covered
 
-# Two frames belong to one shot when their colours overlap at least this much. Measured: 3 % of 44,850 pairs of
-# unrelated training pictures do, 95 % of 300 pictures moved and zoomed by up to 40 %, and in two clips all 18 pairs of
+# Two frames belong to one shot when their colours overlap at least this much. Measured: 3% of 44,850 pairs of
+# unrelated training pictures do, 95% of 300 pictures moved and zoomed by up to 40%, and in two clips all 18 pairs of
 # frames a second apart.
 MIN_COLOUR_OVERLAP = 0.6
 # Least `Appearance.similarity` to the face at the same place a step earlier, and to one elsewhere in the shot. Of 400
-# pairs of faces, each of one training video, 100 % and 96 % reach them; of 79,800 pairs of strangers 15 % and 2 %.
+# pairs of faces, each of one training video, 100% and 96% reach them; of 79,800 pairs of strangers 15% and 2%.
 MIN_SIMILARITY_HERE, MIN_SIMILARITY_ELSEWHERE = 0.45, 0.65
 MIN_BOX_OVERLAP = 0.3  # intersection over union of two boxes of a face that stayed at its place
 MAX_GROWTH = 2.0  # of a box's longer side from one step to the next

@@ -4,8 +4,11 @@ import io
 from fractions import Fraction
 
 import av
-import cv2
 import numpy as np
+
+from training.samples import pan_over
+
+__all__ = ["make_sound", "make_video", "pan_over"]
 
 
 def make_video(
@@ -52,20 +55,6 @@ def make_video(
         if sound is not None:
             _mux_sound(container, sound, waveform[None], 16_000)
     return buffer.getvalue()
-
-
-def pan_over(picture, count, *, size_px=(320, 240), zoom=(0.6, 0.8)):
-    """Yield `count` frames of a camera that moves over a picture (H, W, 3) and zooms from `zoom[1]` to `zoom[0]`."""
-    width_px, height_px = size_px
-    for progress in np.linspace(0, 1, count):
-        side = zoom[1] + (zoom[0] - zoom[1]) * progress  # visible part of the picture's side
-        h = round(picture.shape[0] * side)
-        w = min(picture.shape[1], round(h * width_px / height_px))
-        top, left = (
-            round((picture.shape[0] - h) * progress * 0.2),
-            round((picture.shape[1] - w) * (0.5 - 0.2 * progress)),
-        )
-        yield cv2.resize(picture[top : top + h, left : left + w], size_px, interpolation=cv2.INTER_AREA)
 
 
 def make_sound(waveform, *, format="wav", codec="pcm_s16le", rate_hz=16_000, cover=None):

@@ -2,39 +2,9 @@
 
 import numpy as np
 
-RATE_HZ = 16_000
+from training.samples import RATE_HZ, speak
 
-
-def speak(seconds=3.0, seed=0, *, pitch_hz=120, glide=0.4, buzz=0.0):
-    """Return a sound between a hum and speech: gliding pitch, moving formants, syllables, pauses and breath.
-
-    Args:
-        seconds: duration.
-        seed: source of all randomness.
-        pitch_hz: centre of the pitch.
-        glide: octaves by which the pitch moves at most, up and down.
-        buzz: amplitude of a steady line at 5 kHz, such as a vocoder leaves.
-    """
-    rng = np.random.default_rng(seed)
-    times = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
-    syllables = np.arange(0, seconds + 0.5, 0.25)
-
-    def drift(low, high):
-        return np.interp(times, syllables, rng.uniform(low, high, len(syllables)))
-
-    pitch = pitch_hz * 2 ** drift(-glide, glide)
-    phase = 2 * np.pi * np.cumsum(pitch) / RATE_HZ
-    formants = [drift(300, 800), drift(900, 2200), drift(2300, 3200)]
-    sound = np.zeros(len(times))
-    for number in range(1, 40):
-        hz = number * pitch
-        gain = sum(1 / (1 + ((hz - centre) / 120) ** 2) for centre in formants) + 0.02
-        sound += np.where(hz < 7500, gain, 0) / number**0.5 * np.sin(number * phase + rng.uniform(0, 6))
-    loudness = np.interp(times, syllables, rng.uniform(0.2, 1, len(syllables)))
-    loudness *= np.maximum(0, np.sin(2 * np.pi * 2 * times)) ** 0.5  # a syllable and a pause every half second
-    sound = sound * loudness / np.abs(sound).max() + 0.002 * rng.standard_normal(len(times))
-    sound += buzz * np.sin(2 * np.pi * 5000 * times) * loudness
-    return (0.5 * sound / np.abs(sound).max()).astype(np.float32)
+__all__ = ["RATE_HZ", "hiss", "play", "speak", "tone", "vibrate", "whisper"]
 
 
 def play(seconds=4.0, seed=0):

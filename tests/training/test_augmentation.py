@@ -253,7 +253,7 @@ def test_results_of_earlier_settings_go_and_other_files_stay(samples, tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "sentence"),
     [
-        ("cut\noff.jpg", b"\xff\xd8\xff\xe0", "cannot be decoded"),
+        ("cut\noff.jpg", b"\xff\xd8\xff\xe0", "cannot be read"),
         ("empty.png", b"", "empty (0 bytes)"),
         ("deep/er/notes.jpg", b"hello", "plain text"),
     ],

@@ -183,7 +183,7 @@ def change(manifest, path, **changes):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"family": "style"}, "The family 'style' of .* lies in the folds 0, 1; it must be in one"),
+        ({"family": "style"}, "The family 'style' of .* lies in the folds 0, 1. It must be in one"),
         ({"source": "reals1"}, "The source of real pictures 'reals1' of .* lies in the folds 0, 1"),
         ({"group": "group15"}, "The group 'group15' of .* lies in the folds 0, 1"),
         ({"fold": None}, "The .* lies in the folds none, 0"),

@@ -15,10 +15,10 @@ from detector.metrics import roc_auc
 from detector.models.calibration import Calibration
 from detector.verdicts import classify
 from scripts import plot as command
-from training import figures
+from training import figures, plot_values
 from training.scoring import write_scores
 from training.tables import measure_families, measure_rows, measure_sources
-from webapp.performance import PLOTS
+from webapp.plots import PLOTS
 
 pytestmark = pytest.mark.slow
 
@@ -117,6 +117,17 @@ def test_plots_need_only_the_files_and_have_the_same_bytes_every_time(folder):
     assert not (folder / "trade_off.png").exists()
 
 
+def test_the_numbers_for_the_pages_are_those_of_the_plots(metrics, scores):
+    values = json.loads(json.dumps(plot_values.page_values(metrics, scores, [])))
+    assert [row["name"] for row in values["roc"]] == ["face swaps", "generated faces", "all fakes"]
+    alarms, hits = zip(*values["roc"][-1]["curve"], strict=True)
+    assert (alarms[0], hits[0], alarms[-1], hits[-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(hits, alarms) == pytest.approx(metrics["overall"]["auc"]["value"], abs=0.005)
+    assert sum(values["calibration"]["counts"]) == 160 and values["histogram"]["n"] == {"real": 80, "fake": 80}
+    assert sum(values["histogram"]["bars"]["fake"]) == pytest.approx(1)
+    assert sum(rates["inconclusive"]["n"] for rates in values["size_rates"].values()) == 144
+
+
 def test_ablations_are_compared_with_the_first_run():
     figure = figures.plot_ablations(list(csv.DictReader(ABLATIONS.splitlines())))
     tune, swaps = figure.axes
@@ -187,7 +198,7 @@ def test_error_rates_count_the_pictures_of_that_size(scores):
     axes = figures.plot_size_errors(scores).axes[0]
     assert "16 pictures without a face left out" in axes.get_xlabel()
     subsets = [label.get_text().split("\n") for label in axes.get_xticklabels()]
-    assert len(subsets) == figures.RATE_BINS
+    assert len(subsets) == plot_values.RATE_BINS
     low, high = map(int, subsets[0][0].split(" to "))
     chosen = (scores["face_px"] >= low) & (scores["face_px"] <= high)
     real, fake = (chosen & (scores["label"] == label) for label in (0, 1))
@@ -207,7 +218,7 @@ def test_qualities_and_other_formats_have_bins_of_their_own(scores):
 
 def test_bins_keep_equal_numbers_together_and_leave_none_out():
     values = np.array([*[75.0] * 60, *range(76, 96), np.nan])
-    bins = figures._bin_members(values)
+    bins = plot_values.bin_members(values)
     assert all(np.isclose(np.sum(list(bins.values()), axis=0)[:-1], 1)) and not any(m[-1] for m in bins.values())
     assert bins["75"].sum() == 60 and len(bins) > 2
 

@@ -215,5 +215,5 @@ def test_remembered_faces_are_not_searched_and_do_not_replace_others(portrait_ex
 
 def test_an_unreadable_picture_stops_the_run_and_is_named(tmp_path, searches):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(SystemExit, match=r"broken\.png: .*cannot be decoded"):
+    with pytest.raises(SystemExit, match=r"broken\.png: .*cannot be read"):
         locate_faces([Example(tmp_path / "broken.png", 0, "s", "g", "a", "train")])

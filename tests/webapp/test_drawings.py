@@ -1,7 +1,11 @@
+import numpy as np
 import pytest
 
 from detector.results import HISTOGRAM_BIN_EDGES
+from detector.voices.features import mel_edges_hz
 from webapp import drawings
+from webapp.drawings import faces as faces_module
+from webapp.drawings import over_time
 
 
 def picture(*boxes, size=(600, 520)):
@@ -70,7 +74,7 @@ def test_numbers_and_boxes_stay_inside_the_picture_and_hide_no_face(size):
             assert 0 <= shape.x <= size[0] - shape.width and 0 <= shape.y <= size[1] - shape.height
         assert face.label.plate.height == 26 * scale and face.label.text == str(face.number)
         others = [other.box for other in faces] + [other.label.plate for other in faces if other is not face]
-        assert not any(drawings._overlap(face.label.plate, other) for other in others)
+        assert not any(faces_module._overlap(face.label.plate, other) for other in others)
         assert face.label.text_x == pytest.approx(face.label.plate.x + face.label.plate.width / 2)
 
 
@@ -93,7 +97,9 @@ def test_the_timeline_of_a_video():
     drawing = drawings.timeline({"frames": frames}, record, [0.25])
     assert [bar.x for bar in drawing.bars] == [0, 50, 75]  # the last one stays inside
     assert [bar.height for bar in drawing.bars] == [2, 48, 96] and drawing.bars[2].y == 8
-    assert (drawing.threshold_ys, drawing.cut_xs, drawing.end) == ((80,), (25,), "0:10")
+    assert (drawing.threshold_ys, drawing.cut_xs) == ((80,), (25,))
+    assert [tick.text for tick in drawing.time_ticks] == ["0:00", "0:05", "0:10"]
+    assert drawing.share_ys == (("0%", 104), ("50%", 56), ("100%", 8))
     assert drawing.bars[1].title == "0:05: 50%" and "over 99.9%" in drawing.label and "0:02" in drawing.label
 
 
@@ -122,6 +128,21 @@ def test_overlapping_segments_are_drawn_over_their_middle():
     assert (alone.bars[0].x, alone.bars[0].width) == (0, 50)
 
 
+@pytest.mark.parametrize("duration_s", [0.001, 0.9, 3, 10, 61.5, 599, 3600, 40_000])
+def test_a_time_axis_has_few_round_labels(duration_s):
+    ticks = over_time.time_ticks(duration_s)
+    assert (ticks[0].x, ticks[0].text, ticks[0].anchor) == (0, "0:00", "start")
+    assert len(ticks) <= over_time.MOST_TIMES + 1 and all(tick.x <= 100 for tick in ticks)
+
+
+def test_frequencies_stand_where_the_spectrogram_has_them():
+    bands = 80
+    middles_hz = mel_edges_hz(bands)[1:-1]
+    for words, y in over_time.pitch_ticks():
+        hz = float(words.removesuffix("kHz").removesuffix("Hz")) * (1000 if "kHz" in words else 1)
+        assert abs((100 - y) / 100 * bands - np.searchsorted(middles_hz, hz)) < 1.5, words
+
+
 def test_times_to_a_tenth():
     assert [drawings.format_tenths(seconds) for seconds in (0, 7.5, 67.25)] == ["0:00.0", "0:07.5", "1:07.2"]
 
@@ -133,7 +154,7 @@ def test_the_curves_of_a_deletion_check():
         "marked": "0.0,0.0 50.0,50.0 100.0,100.0",
         "elsewhere": "0.0,0.0 50.0,0.0 100.0,25.0",
     }
-    assert drawing.end == "50% removed" and "logit -2.0" in drawing.label
+    assert drawing.end == "50% blurred" and "logit -2.0" in drawing.label
 
 
 def test_the_rows_of_the_robustness_test():
@@ -142,10 +163,7 @@ def test_the_rows_of_the_robustness_test():
         {"name": "half", "verdict": "deepfake", "probability": 0.9},
     ]
     drawing = drawings.robustness({"scores": scores}, 0.2, 0.8)
-    assert drawing.height == 54 and [(row.x, row.y, row.anchor) for row in drawing.rows] == [
-        (10, 13.5, "start"),
-        (90, 40.5, "end"),
-    ]
+    assert drawing.height == 54 and [(row.x, row.y) for row in drawing.rows] == [(10, 13.5), (90, 40.5)]
     assert [tick.anchor for tick in drawing.zones.ticks] == ["middle", "middle"]
 
 

@@ -21,7 +21,7 @@ from werkzeug.test import encode_multipart
 
 from detector import UnreadableMedia
 from detector.voices.detect import VOICE_MODEL_FILES
-from webapp import analyses, jobs
+from webapp import analyses, jobs, template_filters
 from webapp.analysis_output import AnalysisOutput
 from webapp.config import StartupError
 from webapp.models import Analysis, State, Upload, db
@@ -104,7 +104,7 @@ def test_the_page_of_a_video_calls_its_verdict_experimental_with_n(app, client, 
     address = client.upload(clip, "clip.mp4").location
     with app.app_context():
         run(analyses.claim(), real_detector)
-    for width, sentence in ((0.3, "only 9 real and 18 deepfake videos were measured (n = 27)"), (0.1, None)):
+    for width, sentence in ((0.3, "we measured only 9 real and 18 deepfake videos (n = 27)"), (0.1, None)):
         rate = {"value": 0, "low": 0, "high": width, "n": 9}
         clips = {"n": 27, "n_real": 9, "n_fake": 18} | dict.fromkeys(("false_alarms", "called_real"), rate)
         path = tmp_path / f"{width}"  # replaced, as the command does
@@ -139,6 +139,21 @@ def test_nothing_is_claimed_twice(app, clip):
     with ThreadPoolExecutor(6) as pool:
         claimed = [analysis_id for some in pool.map(claim_all, range(6)) for analysis_id in some]
     assert len(claimed) == 12 and set(claimed) == ids
+
+
+def test_a_waiting_file_knows_its_place_and_a_retry_goes_to_the_end(context, clip, app):
+    first, second, third = (submit(clip) for _ in range(3))
+    assert [analyses.place_in_queue(row(each)) for each in (first, second, third)] == [0, 1, 2]
+    assert analyses.claim() == first  # what is being analysed is still before the others
+    assert [analyses.place_in_queue(row(each)) for each in (second, third)] == [1, 2]
+    analyses.cancel(second, "somebody")
+    analyses.retry(second, "somebody")
+    assert [analyses.place_in_queue(row(each)) for each in (second, third)] == [2, 1]
+    assert (template_filters.work_progress(row(second), 2), template_filters.work_progress(row(third), 1)) == (
+        "2 files are before yours.",
+        "1 file is before yours.",
+    )
+    assert template_filters.passed_time(row(second)) in {"0:00", "0:01", "0:02"}
 
 
 def test_progress_stands_in_the_row(context, clip, real_detector, monkeypatch):

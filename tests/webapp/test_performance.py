@@ -1,5 +1,6 @@
 import json
 import os
+import re
 
 import pytest
 
@@ -7,13 +8,12 @@ from detector import Verdict
 from detector.reports import KNOWN_PHRASE
 from webapp.performance import (
     EXPERIMENTAL_WIDTH,
-    PLOTS,
     error_sentence,
     experimental_sentence,
-    plots_in,
     read_metrics,
     read_unseen_metrics,
 )
+from webapp.plots import PLOTS
 
 MODEL = "5" * 64
 
@@ -116,17 +116,15 @@ def figures(app, tmp_path):
     [
         (
             Verdict.DEEPFAKE,
-            f"Of 1,200 held-out real pictures {KNOWN_PHRASE}, "
-            "4.2% were wrongly called a deepfake (95% interval 3.2% to 5.2%).",
+            f"Of 1,200 real pictures {KNOWN_PHRASE}, 4.2% were wrongly called a deepfake (95% interval 3.2% to 5.2%).",
         ),
         (
             Verdict.REAL,
-            f"Of 1,145 held-out deepfakes {KNOWN_PHRASE}, 5.7% were wrongly called real (95% interval 4.7% to 6.7%).",
+            f"Of 1,145 deepfakes {KNOWN_PHRASE}, 5.7% were wrongly called real (95% interval 4.7% to 6.7%).",
         ),
         (
             Verdict.INCONCLUSIVE,
-            f"Of 2,345 held-out pictures {KNOWN_PHRASE}, "
-            "16.3% were inconclusive like this one (95% interval 15.3% to 17.3%).",
+            f"Of 2,345 pictures {KNOWN_PHRASE}, 16.3% were inconclusive like this one (95% interval 15.3% to 17.3%).",
         ),
     ],
 )
@@ -140,17 +138,17 @@ def test_how_often_a_verdict_is_wrong_comes_from_the_figures_of_that_model(verdi
     [
         (
             Verdict.DEEPFAKE,
-            "Of 1,000 real pictures from sources it had not seen, 18 (8 to 29) were wrongly called a deepfake; "
-            "measured on 5,000.",
+            "Of 1,000 real pictures from sources it had not seen, 18 (8 to 29) were wrongly called a deepfake. "
+            "Measured on 5,000.",
         ),
         (
             Verdict.REAL,
-            "Of 1,000 deepfakes of kinds it had not seen, 109 (99 to 120) were wrongly called real; measured on 7,345.",
+            "Of 1,000 deepfakes of kinds it had not seen, 109 (99 to 120) were wrongly called real. Measured on 7,345.",
         ),
         (
             Verdict.INCONCLUSIVE,
-            "Of 1,000 pictures of kinds and sources it had not seen, 432 (422 to 443) were inconclusive like this one; "
-            "measured on 12,345.",
+            "Of 1,000 pictures of kinds and sources it had not seen, 432 (422 to 443) were inconclusive like this one. "
+            "Measured on 12,345.",
         ),
     ],
 )
@@ -234,12 +232,12 @@ def test_the_performance_page_shows_kinds_left_out_before_known_collections(clie
         *("swap", "0.701 (0.691 to 0.711)", "0.688 (0.678 to 0.698)", "one &amp; two, three"),
         *("simswap", "321", "0.666 (0.656 to 0.676)", "22.2% (21.2% to 23.2%)"),
         *("own camera", "1,432", "4.7% (3.7% to 5.7%)"),
-        *("halved in size", "0.799", "71.3%", "43.7%", "has learned from all of them"),
+        *("shrunk to half", "0.799", "71.3%", "43.7%", "has learned from all of them"),
     ):
         assert words in unseen, words
-    assert unseen.count("0.912") == 0 and "0.912" in known and "Held-out pictures of known collections" in page
-    assert 'src="/visualizations/trade_off.png"' in unseen and 'alt="Errors against missing answers.' in unseen
-    assert "trade_off.png" not in known and "For this model there are no figures of kinds left out" not in page
+    assert unseen.count("0.912") == 0 and "0.912" in known and "Pictures of known collections" in page
+    assert 'id="plot-trade_off"' in unseen and "/visualizations/trade_off.png" in unseen
+    assert "trade_off" not in known and "This model has not been tested on unseen kinds" not in page
 
 
 @pytest.mark.parametrize("unseen", [None, {**UNSEEN_METRICS, "model_sha256": "0" * 64}], ids=["no file", "another's"])
@@ -249,7 +247,7 @@ def test_a_model_without_figures_of_kinds_left_out_says_so(client, figures, unse
     if unseen:
         (folder / "unseen_metrics.json").write_text(json.dumps(unseen))
     page = client.get("/performance").text
-    assert "For this model there are no figures of kinds left out of training" in page
+    assert "This model has not been tested on unseen kinds" in page
     assert "simswap" not in page and "trade_off.png" not in page and 'id="trade-off"' not in page
 
 
@@ -268,7 +266,9 @@ def test_the_performance_page_shows_the_figures(client, figures):
         assert words in page
     assert "3.3% (2.3% to 4.3%)" in page and "0.887 (0.877 to 0.897)" in page and "15.4%" in page
     assert "jpeg 50" in page and "0.853 (0.843 to 0.863)" in page and "8.1% (7.1% to 9.1%)" in page and MODEL in page
-    assert "There are no plots yet" in page and "Run <code>python scripts/evaluate_audio.py</code>" in page
+    assert "Run <code>python scripts/evaluate_audio.py</code>" in page
+    figures({})
+    assert "There are no plots yet" in client.get("/performance").text
 
 
 def test_the_performance_page_shows_the_performance_on_voices(client, figures):
@@ -317,7 +317,7 @@ def video_metrics(*, width=0.33, n_unseen=27, model=MODEL):
     [
         (Verdict.DEEPFAKE, "Of 9 real videos, 16.5% were wrongly called a deepfake (95% interval 0.0% to 33.0%)."),
         (Verdict.REAL, "Of 18 deepfake videos, 11.0% were wrongly called real"),
-        (Verdict.INCONCLUSIVE, "Of 27 labelled videos, 45.0% were inconclusive"),
+        (Verdict.INCONCLUSIVE, "Of 27 videos in our test, 45.0% were inconclusive"),
     ],
 )
 def test_a_video_has_figures_of_whole_videos_and_never_those_of_pictures(verdict, words):
@@ -327,7 +327,7 @@ def test_a_video_has_figures_of_whole_videos_and_never_those_of_pictures(verdict
 
 def test_videos_are_experimental_while_an_interval_is_wider_than_20_points():
     sentence = experimental_sentence(video_metrics(width=EXPERIMENTAL_WIDTH + 0.01), MODEL)
-    assert "experimental: only 9 real and 18 deepfake videos were measured (n = 27)" in sentence
+    assert "experimental: we measured only 9 real and 18 deepfake videos (n = 27)" in sentence
     assert experimental_sentence(video_metrics(width=EXPERIMENTAL_WIDTH - 0.01), MODEL) == ""
     wide = video_metrics(width=0.1)
     wide["clips"]["called_real"] = rate(0, EXPERIMENTAL_WIDTH + 0.01, 18)
@@ -336,7 +336,7 @@ def test_videos_are_experimental_while_an_interval_is_wider_than_20_points():
 
 def test_videos_of_known_collections_are_said_to_be_of_them():
     sentence = experimental_sentence(video_metrics(n_unseen=25), MODEL)
-    assert "2 of them come from collections that the model was trained on" in sentence
+    assert "2 of them come from collections it was trained on" in sentence
     assert "trained on" not in experimental_sentence(video_metrics(n_unseen=27), MODEL)
 
 
@@ -378,36 +378,61 @@ def test_the_performance_page_shows_the_performance_on_videos(client, figures):
 )
 def test_the_performance_page_survives_whatever_it_finds(client, figures, metrics):
     folder = figures(metrics)
-    (folder / "video_metrics.json").write_text((folder / "metrics.json").read_text())
+    for name in ("video_metrics.json", "plots.json"):
+        (folder / name).write_text((folder / "metrics.json").read_text())
     assert client.get("/performance").status_code == 200
 
 
-def test_plots_are_shown_once_they_are_drawn(client, figures):
-    folder = figures(METRICS)
-    (folder / "roc.png").write_bytes(b"\x89PNG picture")
-    (folder / "secret.png").write_bytes(b"\x89PNG picture")
+def test_plots_of_the_metrics_are_drawn_and_those_without_figures_are_not(client, figures):
+    figures(METRICS)
     page = client.get("/performance").text
-    assert [plot.name for plot in plots_in(folder)] == ["roc"]
-    assert 'src="/visualizations/roc.png"' in page and 'alt="ROC curve.' in page and "auc.png" not in page
-    answer = client.get("/visualizations/roc.png")
+    assert drawn_plots(page) == ["auc", "cm", "deliveries"]
+    assert (
+        page.count('role="img"') == page.count('<svg class="panel') == 3
+        and "1,200 real pictures: 950 called real" in page
+    )
+    assert "/visualizations/" not in page
+
+
+def test_a_png_file_is_offered_once_it_is_drawn(client, figures):
+    folder = figures(METRICS)
+    for name in ("cm", "roc", "secret"):
+        (folder / f"{name}.png").write_bytes(b"\x89PNG picture")
+    page = client.get("/performance").text
+    assert 'href="/visualizations/cm.png" download' in page and "roc.png" not in page
+    answer = client.get("/visualizations/cm.png")
     assert (answer.status_code, answer.mimetype, answer.data) == (200, "image/png", b"\x89PNG picture")
     assert client.get("/visualizations/secret.png").status_code == 404
     assert client.get("/visualizations/auc.png").status_code == 404
 
 
-def test_further_plots_are_shown_on_request(client, figures):
+def drawn_plots(page):
+    return re.findall(r'id="plot-(\w+)"', page)
+
+
+def test_every_plot_of_the_shipped_figures_is_drawn_and_further_ones_on_request(client, figures, pytestconfig):
+    folder = figures({})
+    for name in ("metrics.json", "unseen_metrics.json", "plots.json"):
+        (folder / name).write_bytes((pytestconfig.rootpath / "visualizations" / name).read_bytes())
+    first, more = client.get("/performance").text.split("<summary>More plots")
+    assert drawn_plots(first) == [
+        "trade_off",
+        "roc",
+        "auc",
+        "cm",
+        "acc",
+    ]  # the last four: of every detector of this kind
+    assert drawn_plots(first + more) == [plot.name for plot in PLOTS]
+    assert "all fakes AUC 0.9" in first and "ffhq" in first
+
+
+def test_numbers_of_another_model_are_not_drawn(client, figures):
     folder = figures(METRICS)
-    (folder / "unseen_metrics.json").write_text(json.dumps(UNSEEN_METRICS))
-    assert "<details>" not in client.get("/performance").text
-    for plot in PLOTS:
-        (folder / f"{plot.name}.png").write_bytes(b"\x89PNG picture")
-    first, more = client.get("/performance").text.split("<details>")
-    in_front = {"trade_off", "acc", "cm", "roc", "auc"}  # the last four by name, of every detector of this kind
-    assert {plot.name for plot in PLOTS if f'src="/visualizations/{plot.name}.png"' in first} == in_front
-    assert {plot.name for plot in PLOTS if f'src="/visualizations/{plot.name}.png"' in more} == (
-        {plot.name for plot in PLOTS} - in_front
-    )
-    assert (first + more).count('loading="lazy"') == len(PLOTS)
+    plots = {"roc": [{"name": "all fakes", "n": 9, "auc": measured(0.9), "curve": [[0, 0], [1, 1]]}], "roc_points": {}}
+    for model, expected in ((MODEL, True), ("7" * 64, False), (None, False)):
+        (folder / "plots.json").write_text(json.dumps({"model_sha256": model, **plots}))
+        os.utime(folder / "plots.json", ns=(1, 1 + expected))
+        assert ("roc" in drawn_plots(client.get("/performance").text)) is expected
 
 
 def test_the_readme_of_the_plots_names_each(pytestconfig):

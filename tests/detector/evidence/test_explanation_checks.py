@@ -19,7 +19,7 @@ def test_a_map_of_another_place_does_not_matter_to_the_score(face):
     right = explain(crop, engine).heatmap
     good, bad = (run_deletion_check(crop, heatmap, engine) for heatmap in (right, right[::-1, ::-1]))
     assert good.matters and "lowers the score more" in good.sentence
-    assert not bad.matters and "does not show what this score rests on" in bad.sentence
+    assert not bad.matters and "does not show what this score is based on" in bad.sentence
     assert good.area < good.random_area and bad.area > bad.random_area
     assert good.random_logits[0] == good.logits[0] == bad.logits[0] == pytest.approx(engine.run(crop[None])[0][0])
     assert good.logits[1] < bad.logits[1]

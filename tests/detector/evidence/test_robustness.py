@@ -222,16 +222,16 @@ def test_every_degradation_has_a_label():
         ([R, R, R], "The result is the same for all 3 copies of the picture."),
         (
             [R, I, R],
-            "In 1 of 3 copies of the picture the result became inconclusive; it never reversed.",
+            "In 1 of 3 copies of the picture the result became inconclusive. It never reversed.",
         ),
         (
             [I, D, I],
-            "In 2 of 3 copies of the picture the result stayed inconclusive; in 1 it became a deepfake.",
+            "In 2 of 3 copies of the picture the result stayed inconclusive. In 1 it became a deepfake.",
         ),
-        ([I, R, R], "In 1 of 3 copies of the picture the result stayed inconclusive; in 2 it became real."),
+        ([I, R, R], "In 1 of 3 copies of the picture the result stayed inconclusive. In 2 it became real."),
         (
             [R, D, I],
-            "The result reversed: of 3 copies of the picture, 1 became real, 1 a deepfake and 1 inconclusive.",
+            "The result reversed. Of 3 copies of the picture, 1 became real, 1 a deepfake and 1 inconclusive.",
         ),
     ],
 )

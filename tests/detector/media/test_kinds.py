@@ -108,7 +108,7 @@ def test_a_fourth_medium_is_named_in_the_messages(monkeypatch):
         search_advice="Search for the original.",
     )
     monkeypatch.setitem(MEDIA, "model", drawing)
-    with pytest.raises(UnreadableMedia, match="M4A sound, and OBJ models are read"):
+    with pytest.raises(UnreadableMedia, match="M4A sound, or OBJ models"):
         sniff(b"plain text")
 
 

@@ -256,7 +256,7 @@ BROKEN = {
     "text": (b"no video at all\n" * 9, "plain text"),
     "the first bytes of a video": (make_video(walk(9))[:200], "damaged or cut off"),
     "a header and noise": (make_video(walk(9))[:40] + random.Random(0).randbytes(5000), "damaged or cut off"),
-    "an index that is missing": (make_video(walk(50))[:-900], "that can be decoded"),
+    "an index that is missing": (make_video(walk(50))[:-900], "that can be read"),
     "a name for sound and no more": (b"RIFF\x24\0\0\0WAVEfmt ", "damaged or cut off|track"),
 }
 

@@ -59,8 +59,8 @@ def test_every_kind_states_what_it_can_mean_and_what_it_cannot(kind):
         (picture(more={36867: "2024:05:01 10:00:00"}), K.TAKEN, "2024:05:01"),
         (picture(exif={306: "2024:05:02 10:00:00"}, more={36867: "2024:05:01 10:00:00"}), K.EDITED, "2024:05:02"),
         (picture(place={2: (48.0, 12.0, 3.0)}), K.LOCATION, "where it was taken"),
-        (picture(more={40962: 6000, 40963: 4000}), K.RESIZED, "6000 × 4000 pixels; the picture has 64 × 48"),
-        (with_text("parameters", "a face\nSteps: 20, Sampler: Euler a"), K.GENERATOR, "under the name “parameters”"),
+        (picture(more={40962: 6000, 40963: 4000}), K.RESIZED, "6000 × 4000 pixels, but the picture has 64 × 48"),
+        (with_text("parameters", "a face\nSteps: 20, Sampler: Euler a"), K.GENERATOR, "named “parameters”"),
         (with_text("prompt", '{"3": {"class_type": "KSampler"}}'), K.GENERATOR, "ComfyUI"),
         (picture(exif={305: "Midjourney v6"}), K.GENERATOR, "“Midjourney v6”"),
         (with_text("Software", "NovelAI"), K.GENERATOR, "“NovelAI”"),
@@ -104,7 +104,7 @@ def test_not_a_finding(data, kind):
 def test_integrity_and_trust_are_reported_separately():
     data, _ = sign(picture("PNG"), "image/png", source_type="trainedAlgorithmicMedia")
     facts = found(data)
-    assert "intact" in facts[K.CREDENTIALS_INTACT] and "there is no list" in facts[K.SIGNER_UNKNOWN]
+    assert "intact" in facts[K.CREDENTIALS_INTACT] and "There is no list" in facts[K.SIGNER_UNKNOWN]
     assert "“Test Maker, Camera of the Tests”" in facts[K.SIGNER_UNKNOWN]
     assert "made with Generator of the Tests 1.0; steps: c2pa.created" in facts[K.SIGNED_CLAIMS]
     assert "intact Content Credentials" in facts[K.SYNTHETIC_SOURCE] and K.NO_METADATA not in facts

@@ -73,28 +73,28 @@ def test_every_explanation_method_has_a_name():
     [
         (
             {},
-            f"In our test, 21 (14 to 31) of 1,000 real pictures scored this high; measured on 1,204 {KNOWN} "
+            f"In our test, 21 (14 to 31) in 1,000 real pictures scored this high. Measured on 1,204 {KNOWN} "
             "with a face of this size.",
         ),
         (
             {"kind": "fake", "n": 87, "share": 0.0, "low": 0.0, "high": 0.042},
-            f"In our test, none (0 to 42) of 1,000 deepfakes scored this low; measured on 87 {KNOWN} "
+            f"In our test, none (0 to 42) in 1,000 deepfakes scored this low. Measured on 87 {KNOWN} "
             "with a face of this size.",
         ),
         (
             {"kind": "fake", "n": 4213, "share": 0.0871, "low": 0.0701, "high": 0.1054, "unseen": True},
-            "In our test, 87 (70 to 106) of 1,000 deepfakes of kinds it had not seen scored this low; "
-            "measured on 4,213 with a face of this size.",
+            "In our test, 87 (70 to 106) in 1,000 deepfakes of kinds it had not seen scored this low. "
+            "Measured on 4,213 with a face of this size.",
         ),
         (
             {"n": 87, "share": 0.0, "low": 0.0, "high": 0.042, "unseen": True},
-            "In our test, none (0 to 42) of 1,000 real pictures from sources it had not seen scored this high; "
-            "measured on 87 with a face of this size.",
+            "In our test, none (0 to 42) in 1,000 real pictures from sources it had not seen scored this high. "
+            "Measured on 87 with a face of this size.",
         ),
         (
             {"n": 3000, "share": 0.0003, "low": 0.0001, "high": 0.002, "unseen": True},
-            "In our test, fewer than 1 (0 to 2) of 1,000 real pictures from sources it had not seen scored this high; "
-            "measured on 3,000 with a face of this size.",
+            "In our test, fewer than 1 (0 to 2) in 1,000 real pictures from sources it had not seen scored this high. "
+            "Measured on 3,000 with a face of this size.",
         ),
     ],
 )
@@ -105,7 +105,7 @@ def test_an_error_rate_is_a_sentence_with_its_origin_n_and_interval(changed, sen
 def test_an_error_rate_of_recordings_names_recordings():
     sentence = error_rate_sentence(RATE, "audio").replace("\N{NO-BREAK SPACE}", " ")
     assert (
-        sentence == f"In our test, 21 (14 to 31) of 1,000 real recordings scored this high; measured on 1,204 {KNOWN}."
+        sentence == f"In our test, 21 (14 to 31) in 1,000 real recordings scored this high. Measured on 1,204 {KNOWN}."
     )
 
 
@@ -136,7 +136,7 @@ FAKES = {**RATE, "kind": "fake", "share": 0.0871, "high": 0.1054}
             [{**RATE, "unseen": True}, {**FAKES, "unseen": True}],
             "audio",
             "On kinds and sources it had not seen, 2 of 100 real recordings sounded this fake and "
-            "9 of 100 fake recordings sounded this real.",
+            "9 of 100 deepfakes sounded this real.",
         ),
         (
             [{**RATE, "share": 0.0, "high": 0.042}],
@@ -171,8 +171,9 @@ def test_the_caption_of_a_map_says_the_result_of_its_check(matters, start):
 def test_the_origin_of_a_rate_says_which_files_it_does_not_cover(media):
     known, unseen = (error_rate_origin({**RATE, "unseen": unseen}, media) for unseen in (False, True))
     item = MEDIA[media].item
-    assert f"eld-out {item}" in known and "Other collections were not measured" in known
-    assert f"Each {item} was scored by a network that had not learned from its kind" in unseen
+    tested = "The network that scored each recording" if media == "audio" else f"The {item}s of our test"
+    assert tested in known and "Other collections were not measured" in known
+    assert f"The network that scored each {item} had not learned from its kind" in unseen
     assert "has learned from all of them" in unseen
     assert all(len(sentence.split()) <= 25 for text in (known, unseen) for sentence in text.split(". "))
 

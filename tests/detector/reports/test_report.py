@@ -195,9 +195,9 @@ def test_robustness_and_checks_of_explanations_are_reported(evidence):
     report = report_on(replace(evidence, explanations=explanations, robustness=robustness))
     text = "\n".join(words_of(report))
     for words in (
-        *("Class activation map, face 1", "Mostly the mouth.", check.sentence, "50% removed: logit -4.57"),
-        *("no colour means none was found. Mostly the mouth. Tested: the score does not depend on these areas",),
-        *("on average: 0.89", "LIME, face 1. Mostly the nose.", "was not tested", "occlusion, face 1"),
+        *("Class activation map, face 1", "Mostly the mouth.", check.sentence, "50% blurred: logit -4.57"),
+        *("Areas without evidence have no colour. Mostly the mouth. Tested: the score does not depend on these areas",),
+        *("on average: 0.89", "LIME, face 1. Mostly the nose.", "We did not test", "occlusion, face 1"),
         *(robustness_sentence(robustness), "96.0%, deepfake (logit 3.0000)"),
     ):
         assert words in text
@@ -207,7 +207,7 @@ def test_robustness_and_checks_of_explanations_are_reported(evidence):
 
 def test_an_excluded_face_has_a_reason(evidence):
     face = replace(evidence.detection.faces[0], reasons=(Reason.TOO_DARK,))
-    assert "not used for the verdict: The face is too dark" in "".join(
+    assert "Could not be checked: The face is too dark" in "".join(
         words_of(report_on(with_detection(evidence, faces=(face,))))
     )
 

@@ -13,7 +13,7 @@ SIDE_PX = 80
 
 @pytest.fixture(scope="module")
 def people(portrait):
-    """Return a face, a green upside-down stranger, and mixtures; 0.6 has 60 % of the stranger."""
+    """Return a face, a green upside-down stranger, and mixtures; 0.6 has 60% of the stranger."""
     her = resize(portrait[30:230, 130:330], SIDE_PX, SIDE_PX)
     stranger = her[::-1, :, [1, 0, 2]] // 2 + 90
     mixed = {part: (her * (1 - part) + stranger * part).astype(np.uint8) for part in (0.2, 0.4, 0.6, 0.8)}

@@ -1,0 +1,53 @@
+"""The fall of a score when regions of a face are removed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve in a square of 100 x 100: its CSS class and its `points` attribute."""
+
+    kind: str
+    points: str
+
+
+@dataclass(frozen=True)
+class DeletionCurves:
+    """The scores of a deletion check.
+
+    Attributes:
+        curves: what is behind first.
+        end: the label at the end of the axis, such as "50% blurred".
+        label: the drawing in words.
+    """
+
+    curves: tuple[Curve, ...]
+    end: str
+    label: str
+
+
+def deletion_curves(check: Record) -> DeletionCurves:
+    """Return the scores of a deletion check: marked regions removed, and as much removed elsewhere."""
+    marked, elsewhere, shares = check["logits"], check["random_logits"], check["shares"]
+    high, low = max(*marked, *elsewhere), min(*marked, *elsewhere)
+    span, most = max(high - low, 0.001), shares[-1]
+
+    def points(logits: Sequence[float]) -> str:
+        places = zip(shares, logits, strict=True)
+        return " ".join(
+            f"{round(100 * share / most, 1)},{round(100 * (high - logit) / span, 1)}" for share, logit in places
+        )
+
+    removed = f"{100 * most:.0f}%"
+    label = (
+        f"The score with {removed} of the face blurred: logit {marked[-1]:.1f} with the marked areas blurred, "
+        f"{elsewhere[-1]:.1f} with other areas blurred, {marked[0]:.1f} with nothing blurred."
+    )
+    curves = (Curve("elsewhere", points(elsewhere)), Curve("marked", points(marked)))
+    return DeletionCurves(curves, f"{removed} blurred", label)
