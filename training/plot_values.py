@@ -81,7 +81,8 @@ def calibration_bins(scores: Scores) -> tuple[list[dict[str, Any]], list[int]]:
 
 def histogram_bars(scores: Scores) -> tuple[np.ndarray, dict[int, np.ndarray]]:
     """Return edges in log-odds (HISTOGRAM_BARS + 1,), and for each label the proportion of its pictures in each bar."""
-    edges = np.linspace(*clipped_log_odds([EXTREME, 1 - EXTREME]).tolist(), HISTOGRAM_BARS + 1)
+    low, high = clipped_log_odds([EXTREME, 1 - EXTREME]).tolist()
+    edges = np.linspace(low, high, HISTOGRAM_BARS + 1)
     bars = {}
     for label in (0, 1):
         own = clipped_log_odds(scores["probability"][scores["label"] == label])

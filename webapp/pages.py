@@ -248,7 +248,7 @@ def plot(name: str) -> Response:
 
 @site.get("/favicon.ico")
 def favicon() -> Response:
-    """Send the icon that browsers request without being told of it."""
+    """Send the icon to browsers that request it by its usual address."""
     return current_app.send_static_file("favicon.ico")
 
 

@@ -13,7 +13,7 @@ from webapp.drawings.charts import Chart
 from webapp.performance import is_measured_with, read_json_file, values_at
 from webapp.template_filters import DEGRADATION_NAMES
 
-PLOT_VALUES = "plots.json"
+PLOTS_FILE = "plots.json"
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ def draw_plots(folder: Path, metrics: Mapping[str, Any] | None, unseen: Mapping[
         metrics: from `read_metrics`.
         unseen: from `read_unseen_metrics`.
     """
-    values = read_json_file(folder / PLOT_VALUES) or {}
+    values = read_json_file(folder / PLOTS_FILE) or {}
     if not is_measured_with(metrics, values.get("model_sha256") or ""):
         values = {}
     figures = Figures(values_at(metrics), values_at(unseen), values)

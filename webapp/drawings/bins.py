@@ -15,7 +15,7 @@ Values = Mapping[str, Any]
 COUNTS_PX = 90
 BARS_PX = 130
 BAR = 0.86  # of a bin's width
-SHOWN_PROBABILITIES = (0.01, 0.1, 0.5, 0.9, 0.99)
+TICK_PROBABILITIES = (0.01, 0.1, 0.5, 0.9, 0.99)
 ZONES = (("real", "called real"), ("inconclusive", "inconclusive"), ("deepfake", "called deepfake"))
 
 
@@ -69,7 +69,7 @@ def score_histogram(plots: Values, metrics: Values) -> Chart:
     widths = [end - start for start, end in zip(starts, [*starts[1:], 100], strict=True)]
     tallest = max(max(bars) for bars in plots["histogram"]["bars"].values())
     ticks = tuple(
-        tick for p in SHOWN_PROBABILITIES for tick in x_ticks([_log_odds(p)], low, high, f"{100 * p:g}%")
+        tick for p in TICK_PROBABILITIES for tick in x_ticks([_log_odds(p)], low, high, f"{100 * p:g}%")
     )  # fmt: skip
     panels = []
     for kind, colour, words in (("real", "real", "real pictures"), ("fake", "deepfake", "fakes")):

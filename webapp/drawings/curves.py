@@ -61,7 +61,8 @@ def roc(plots: Values) -> Chart:
 
 def source_roc(plots: Values) -> Chart:
     """Return the ROC curve of each source on a logarithmic axis of false alarms, from plots.json."""
-    panels, legend, rows = [], [], []
+    panels, legend = [], []
+    rows: list[tuple[str, ...]] = []
     place = 0
     for kind, words in (("fake", "Fakes of each source, against all real pictures"),
                         ("real", "Real pictures of each source, against all fakes")):  # fmt: skip
@@ -74,7 +75,7 @@ def source_roc(plots: Values) -> Chart:
             lines.append(polyline(series_kind(place), places, hits))
             legend.append((series_kind(place), f"{row['name']}, {kind}"))
             place += 1
-        rows += _auc_rows(plots["roc_sources"][kind])
+        rows += _auc_rows([row | {"name": f"{row['name']}, {kind}"} for row in plots["roc_sources"][kind]])
         decades = tuple(
             tick
             for alarm in ALARM_DECADES

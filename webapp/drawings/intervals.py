@@ -17,7 +17,7 @@ NAME_PX = 18  # height of the words above a row's first rail
 RAIL_PX = 13  # from one rail to the next
 GAP_PX = 12  # below a row
 CHANCE = 0.5  # AUC of guessing
-RATES = {  # figure of metrics.json: CSS class, words
+RATE_KINDS = {  # figure of metrics.json: CSS class, words
     "false_alarms": ("real", "real pictures called a deepfake"),
     "misses": ("deepfake", "fakes called real"),
     "inconclusive": ("muted", "inconclusive, of all"),
@@ -76,24 +76,24 @@ def error_rates(rates: Mapping[str, Values], axis: str, names: Mapping[str, str]
     """Return the three error rates of several subsets of the pictures.
 
     Args:
-        rates: for each subset the estimates of `RATES`.
+        rates: for each subset the estimates of `RATE_KINDS`.
         axis: what the subsets differ in.
         names: of the subsets; those that are not in it keep their key.
     """
     rows, table, highest = [], [], 0.0
     for key, figures in rates.items():
         name = (names or {}).get(key, key)
-        found = [(figure, figures[figure]) for figure in RATES if figures.get(figure)]
+        found = [(figure, figures[figure]) for figure in RATE_KINDS if figures.get(figure)]
         highest = max(highest, *(estimate["high"] for _, estimate in found))
         n = sum(figures[figure]["n"] for figure in ("false_alarms", "misses") if figures.get(figure))
         rows.append(
-            Row(name, f"n {format_count(n)}", tuple((RATES[figure][0], estimate) for figure, estimate in found))
+            Row(name, f"n {format_count(n)}", tuple((RATE_KINDS[figure][0], estimate) for figure, estimate in found))
         )
-        table.append((name, *(format_estimate(figures[f]) if figures.get(f) else "–" for f in RATES)))
+        table.append((name, *(format_estimate(figures[f]) if figures.get(f) else "–" for f in RATE_KINDS)))
     words = f"Error rates of {len(rows)} subsets by {axis}; the table below has the numbers."
     panel = _panel(rows, 0, math.ceil(10 * highest) / 10, words, "proportion of pictures, with 95% intervals", PERCENT)
-    legend = tuple((f"dot {kind}", words) for kind, words in RATES.values())
-    head = (axis[0].upper() + axis[1:], *(words[0].upper() + words[1:] for _, words in RATES.values()))
+    legend = tuple((f"dot {kind}", words) for kind, words in RATE_KINDS.values())
+    head = (axis[0].upper() + axis[1:], *(words[0].upper() + words[1:] for _, words in RATE_KINDS.values()))
     return Chart((panel,), legend, head, tuple(table))
 
 

@@ -9,39 +9,37 @@ from detector.text import format_count
 from webapp.drawings.charts import Area, Chart, Panel, Text
 from webapp.drawings.scales import Tick
 
-ROW_PX = 84
+CELL_PX = 84
 DARKEST = 0.45  # of a cell's colour, so that its numbers stay readable
-VERDICTS = (("real", "called real"), ("inconclusive", "inconclusive"), ("deepfake", "called deepfake"))
-CLASSES = (("real", "real"), ("fake", "fake"))
+COLUMNS = (("real", "called real"), ("inconclusive", "inconclusive"), ("deepfake", "called deepfake"))
+TRUTHS = (("real", "real"), ("fake", "fake"))
 
 
 def confusion(metrics: Mapping[str, Any]) -> Chart:
     """Return the verdicts by true label as counts and proportions of their row, from metrics.json."""
     areas, texts, sentences = [], [], []
-    for row, (kind, name) in enumerate(CLASSES):
-        counts = [metrics["confusion"][kind].get(verdict, 0) for verdict, _ in VERDICTS]
+    for row, (kind, name) in enumerate(TRUTHS):
+        counts = [metrics["confusion"][kind].get(verdict, 0) for verdict, _ in COLUMNS]
         for column, count in enumerate(counts):
             share = count / max(sum(counts), 1)
-            x, y = 100 * column / len(VERDICTS), 100 * row / len(CLASSES)
+            x, y = 100 * column / len(COLUMNS), 100 * row / len(TRUTHS)
             areas.append(
-                Area("cell", round(x, 2), y, round(100 / len(VERDICTS), 2), 50, opacity=round(DARKEST * share, 3))
+                Area("cell", round(x, 2), y, round(100 / len(COLUMNS), 2), 50, opacity=round(DARKEST * share, 3))
             )
-            middle = round(x + 50 / len(VERDICTS), 2)
-            texts.append(Text(middle, y, format_count(count), "middle", ROW_PX / 2 - 4, "count"))
-            texts.append(Text(middle, y, f"{share:.1%}", "middle", ROW_PX / 2 + 18))
+            middle = round(x + 50 / len(COLUMNS), 2)
+            texts.append(Text(middle, y, format_count(count), "middle", CELL_PX / 2 - 4, "count"))
+            texts.append(Text(middle, y, f"{share:.1%}", "middle", CELL_PX / 2 + 18))
         words = ", ".join(
-            f"{format_count(count)} {verdict}" for count, (_, verdict) in zip(counts, VERDICTS, strict=True)
+            f"{format_count(count)} {verdict}" for count, (_, verdict) in zip(counts, COLUMNS, strict=True)
         )
         sentences.append(f"{format_count(sum(counts))} {name} pictures: {words}.")
     panel = Panel(
         label=" ".join(sentences),
-        height=ROW_PX * len(CLASSES),
-        x_ticks=tuple(
-            Tick(round(100 * (i + 0.5) / 3, 2), verdict, "middle") for i, (verdict, _) in enumerate(VERDICTS)
-        ),
+        height=CELL_PX * len(TRUTHS),
+        x_ticks=tuple(Tick(round(100 * (i + 0.5) / 3, 2), verdict, "middle") for i, (verdict, _) in enumerate(COLUMNS)),
         x_title="verdict",
         y_title="truth",
-        y_ticks=tuple(Tick(25 + 50 * row, name, "end") for row, (_, name) in enumerate(CLASSES)),
+        y_ticks=tuple(Tick(25 + 50 * row, name, "end") for row, (_, name) in enumerate(TRUTHS)),
         areas=tuple(areas),
         texts=tuple(texts),
     )
