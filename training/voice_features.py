@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -129,28 +129,43 @@ def _file_digest(path: Path) -> str:
     return file_sha256(path)
 
 
-def list_variants(example: Example, versions: int) -> list[Variant]:
-    """Return the variants of a recording that a run needs.
+@dataclass(frozen=True)
+class VariantChoice:
+    """Which variants of each recording a run needs.
 
-    Every recording has `versions` random degradations and those of WAVEFORM_DEGRADATIONS. Vocoder copies, with the
-    random degradations, are made of real recordings only.
+    Attributes:
+        versions: random degradations.
+        tests: degradations of WAVEFORM_DEGRADATIONS beside the stored recording, chosen by the recording's content, so
+            that all are about equally frequent; None takes all.
+        copies: whether real recordings have vocoder copies, each with the random degradations.
     """
-    training = [STORED_VOICE, *map(str, range(versions))]
-    variants = [Variant("", degradation) for degradation in dict.fromkeys([*training, *WAVEFORM_DEGRADATIONS])]
-    if not example.label:
-        variants += [Variant(vocoder, degradation) for vocoder in VOCODERS for degradation in training]
-    return variants
+
+    versions: int
+    tests: int | None = None
+    copies: bool = True
+
+    def variants(self, example: Example) -> list[Variant]:
+        """Return the variants of a recording."""
+        training = [STORED_VOICE, *map(str, range(self.versions))]
+        named = [name for name in WAVEFORM_DEGRADATIONS if name != STORED_VOICE]
+        if self.tests is not None and named:
+            first = int(_file_digest(example.path)[:8], 16) % len(named)
+            named = [*named, *named][first : first + min(self.tests, len(named))]
+        variants = [Variant("", degradation) for degradation in [*training, *named]]
+        if self.copies and not example.label:
+            variants += [Variant(vocoder, degradation) for vocoder in VOCODERS for degradation in training]
+        return variants
 
 
 def compute_features(
-    examples: list[Example], cache: VariantCache, *, versions: int, run: Path, threads: int
+    examples: Sequence[Example], cache: VariantCache, choice: VariantChoice, *, run: Path, threads: int
 ) -> list[RecordingFeatures]:
     """Measure every variant of every recording with the network's filters, or read what the run has measured before.
 
     Args:
         examples: the recordings.
         cache: source of the variants.
-        versions: random degradations of each recording.
+        choice: of the variants.
         run: folder of the run; the statistics are kept in its subfolder "statistics".
         threads: that create variants.
     """
@@ -162,7 +177,7 @@ def compute_features(
         """Create the missing variants of a recording and return the path of its statistics."""
         path = folder / f"{_file_digest(example.path)[:16]}.npz"
         if not path.is_file():
-            for variant in list_variants(example, versions):
+            for variant in choice.variants(example):
                 cache.read(example, variant)
         return path
 
@@ -171,7 +186,7 @@ def compute_features(
         prepared = tqdm(pool.map(prepare, examples), total=len(examples), desc="measuring", unit="recording")
         for example, path in zip(examples, prepared, strict=True):
             if not path.is_file():
-                variants = list_variants(example, versions)
+                variants = choice.variants(example)
                 measured = {variant: extract(decode_int16(cache.read(example, variant))) for variant in variants}
                 _write_features(path, measured)
             features.append(_read_features(path))

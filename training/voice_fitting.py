@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -31,14 +32,23 @@ from training.voice_features import (
     RecordingFeatures,
     Variant,
     VariantCache,
+    VariantChoice,
     compute_features,
     filters_sha256,
 )
-from training.voice_manifest import FAMILY, list_folds, read_training_recordings, split_fold
+from training.voice_manifest import (
+    FAMILY,
+    GENERATOR,
+    Recording,
+    family_of,
+    list_folds,
+    read_training_recordings,
+    split_fold,
+)
 from training.voice_networks import VOICE_EPSILON, VOICE_GROUPS, VOICE_LIMIT, build_voice_network, set_linear_weights
 from training.voice_predictions import PREDICTION_COLUMNS, fit_voice_calibration, write_fold_predictions
 
-SPEAKER_PARTS = 5
+PAGE_PARTS = 5  # of the calibration
 COPY_PROPORTION = 0.05  # of vocoder copies among the fakes
 COPY_MIX = {"world": 0.2, "griffin_lim": 0.8}  # proportions among the copies
 WEIGHT_DECAY = 0.02  # strong, because a few hundred voices are few
@@ -53,7 +63,8 @@ class VoiceTrainingSettings:
     Attributes:
         manifest: CSV file of the recordings.
         versions: random degradations of each recording.
-        copies: proportion of vocoder copies among the fakes.
+        tests: named degradations in which each recording is tested, chosen by its content; None takes all.
+        copies: proportion of vocoder copies among the fakes; none are made where it is 0.
         decay: weight decay of the logistic regression.
         threads: that create the variants of recordings; None uses all cores.
         run: folder of the run; None derives it from the settings, in runs.
@@ -62,6 +73,7 @@ class VoiceTrainingSettings:
 
     manifest: Path
     versions: int = 4
+    tests: int | None = None
     copies: float = COPY_PROPORTION
     decay: float = WEIGHT_DECAY
     threads: int | None = None
@@ -71,6 +83,8 @@ class VoiceTrainingSettings:
     def __post_init__(self) -> None:
         if self.versions < 0:
             raise ValueError(f"--versions must be a whole number from 0 up, not {self.versions}")
+        if self.tests is not None and self.tests < 1:
+            raise ValueError(f"--tests must be a whole number from 1 up, not {self.tests}")
         if not 0 <= self.copies <= 1:
             raise ValueError(f"--copies must be a proportion from 0 to 1, not {self.copies}")
         if not self.decay > 0:
@@ -92,7 +106,8 @@ class VoiceRunSettings:
     versions: int
     copies: float
     decay: float
-    parts: int = SPEAKER_PARTS
+    tests: int | None = None
+    parts: int = PAGE_PARTS
     top_hz: int = TOP_HZ
 
 
@@ -151,13 +166,15 @@ def train_voice_network(settings: VoiceTrainingSettings) -> Path:
         versions=settings.versions,
         copies=settings.copies,
         decay=settings.decay,
+        tests=settings.tests,
     )
     digest = hashlib.sha256(json.dumps(asdict(run_settings)).encode()).hexdigest()
     run = settings.run or ROOT / "runs" / f"{VOICE_NETWORK}-{digest[:8]}"
     open_run(run, run_settings)
 
     threads = settings.threads or os.cpu_count() or 1
-    features = compute_features(examples, VariantCache(), versions=settings.versions, run=run, threads=threads)
+    choice = VariantChoice(settings.versions, tests=settings.tests, copies=settings.copies > 0)
+    features = compute_features(examples, VariantCache(), choice, run=run, threads=threads)
     predictions = cross_validate(examples, features, copies=settings.copies, decay=settings.decay)
     write_fold_predictions(predictions, run)
     calibration = fit_voice_calibration([row for row in predictions if row["held"] == FAMILY])
@@ -168,7 +185,7 @@ def train_voice_network(settings: VoiceTrainingSettings) -> Path:
     return run
 
 
-def summarize_recordings(examples: list[Example]) -> dict[str, Any]:
+def summarize_recordings(examples: Sequence[Example]) -> dict[str, Any]:
     """Return the counts of sources, recordings and speakers for a model's spec."""
     sources = Counter(f"{e.source} {'fake' if e.label else 'real'}" for e in examples)
     return {
@@ -194,37 +211,41 @@ def write_voice_model(path: Path, weights: LinearWeights, calibration: Calibrati
 
 
 def cross_validate(
-    examples: list[Example], features: list[RecordingFeatures], *, copies: float, decay: float
+    recordings: list[Recording], features: list[RecordingFeatures], *, copies: float, decay: float
 ) -> list[dict[str, Any]]:
     """Train a network for each fold and predict the fold's test recordings in every degradation.
 
-    A fold without both classes on both sides is left out.
+    A fold whose training recordings lack a class is left out. Folds with the same training recordings share a network.
 
     Returns:
         Rows of PREDICTION_COLUMNS. The logit is the mean over the windows, as in `VoiceDetector`.
     """
     rows = []
-    for fold in tqdm(list_folds(examples, SPEAKER_PARTS), desc="folds", unit="network"):
-        train, test = split_fold(examples, fold, SPEAKER_PARTS)
-        if not {examples[i].label for i in train} == {0, 1} == {examples[i].label for i in test}:
+    networks: dict[tuple[int, ...], LinearWeights] = {}
+    for fold in tqdm(list_folds(recordings, PAGE_PARTS), desc="folds", unit="network"):
+        train, test = split_fold(recordings, fold)
+        if {recordings[i].label for i in train} != {0, 1}:
             continue
-        weights = fit_linear_weights(
-            [examples[i] for i in train], [features[i] for i in train], copies=copies, decay=decay
-        )
+        if (key := tuple(train)) not in networks:
+            networks[key] = fit_linear_weights(
+                [recordings[i] for i in train], [features[i] for i in train], copies=copies, decay=decay
+            )
         for index in test:
-            example = examples[index]
+            recording = recordings[index]
+            of_name = str if fold.held == GENERATOR else family_of
+            left_out = of_name(recording.generator) if recording.label else ""
             for degradation in WAVEFORM_DEGRADATIONS:
-                measured = features[index][Variant("", degradation)]
-                if len(measured.statistics):
-                    logit = round(float(weights.logits(measured.statistics).mean()), 5)
-                    row = [index, example.label, example.source, example.generator, example.group]
-                    row += [fold.held, fold.name, fold.part, degradation, logit, measured.reasons]
+                measured = features[index].get(Variant("", degradation))
+                if measured is not None and len(measured.statistics):
+                    logit = round(float(networks[key].logits(measured.statistics).mean()), 5)
+                    row = [index, recording.label, recording.source, recording.page, recording.generator]
+                    row += [recording.group, fold.held, left_out, fold.part, degradation, logit, measured.reasons]
                     rows.append(dict(zip(PREDICTION_COLUMNS, row, strict=True)))
     return rows
 
 
 def fit_linear_weights(
-    examples: list[Example], features: list[RecordingFeatures], *, copies: float, decay: float
+    examples: Sequence[Example], features: list[RecordingFeatures], *, copies: float, decay: float
 ) -> LinearWeights:
     """Fit a logistic regression that separates the windows of fakes from those of reals.
 
@@ -249,7 +270,7 @@ def fit_linear_weights(
     return LinearWeights(mean, variance, coefficients, float(regression.intercept_[0]))
 
 
-def _collect_windows(examples: list[Example], features: list[RecordingFeatures], copies: float) -> _TrainingWindows:
+def _collect_windows(examples: Sequence[Example], features: list[RecordingFeatures], copies: float) -> _TrainingWindows:
     """Return the windows of the training variants, with weights that sum to 1.
 
     Real and fake weigh the same. Within each class the weight of a recording falls with the root of the number of

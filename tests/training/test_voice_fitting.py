@@ -113,6 +113,7 @@ def test_every_recording_is_predicted_by_networks_trained_without_its_generator(
         if row["label"]:
             expected = row["generator"] if row["held"] == GENERATOR else family_of(row["generator"])
             assert row["left_out"] == expected
+        assert row["page"] == row["group"]  # the manifest has no pages
     logits = {label: [row["logit"] for row in rows if row["label"] == label] for label in (0, 1)}
     assert np.median(logits[1]) > np.median(logits[0]) + 1
 
@@ -174,6 +175,7 @@ def test_decay_makes_weights_smaller():
     ("options", "sentence"),
     [
         (["--versions=-1"], "--versions must be"),
+        (["--tests=0"], "--tests must be"),
         (["--copies=1.5"], "--copies must be"),
         (["--decay=0"], "--decay must be"),
         (["--threads=0"], "--threads must be"),
@@ -189,7 +191,7 @@ def test_an_option_out_of_range_is_rejected_with_a_sentence(tmp_path, capsys, op
 
 def test_the_options_have_the_documented_defaults(tmp_path):
     settings = VoiceTrainingSettings(tmp_path)
-    assert (settings.versions, settings.copies, settings.decay) == (4, 0.05, 0.02)
+    assert (settings.versions, settings.tests, settings.copies, settings.decay) == (4, None, 0.05, 0.02)
 
 
 def test_a_run_starts_with_a_usable_manifest_only(tmp_path):
