@@ -105,34 +105,43 @@ def score_predictions(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return scored
 
 
-def mean_auc(label: np.ndarray, logit: np.ndarray, unit: np.ndarray, stratum: np.ndarray) -> float:
-    """Return the mean AUC over the units of the fakes; ties count against the fakes.
-
-    All units of a stratum are ranked against the same sorted reals, since a hundred of them are resampled a thousand
-    times.
+def win_rates(label: np.ndarray, logit: np.ndarray, stratum: np.ndarray) -> np.ndarray:
+    """Return the proportion of reals that each fake scores above; ties count against the fakes.
 
     Args:
         label: (N,) 1 = fake.
         logit: (N,) larger means more suspicious.
-        unit: (N,) number of a fake's unit, from 0; that of a real recording is not used.
         stratum: (N,) number of the stratum; fakes are compared with the reals of their own, such as a degradation.
 
-    Raises:
-        ValueError: no stratum has both fakes and reals.
+    Returns:
+        (N,) in [0, 1]; NaN for a real recording, and for a fake whose stratum has no reals.
     """
-    units, wins = [], []
+    wins = np.full(len(label), np.nan)
     for number in np.unique(stratum[label == 1]):
         own = stratum == number
         reals = np.sort(logit[own & (label == 0)])
         if len(reals):
             fakes = own & (label == 1)
-            units.append(unit[fakes])
-            wins.append(np.searchsorted(reals, logit[fakes], "left") / len(reals))
-    if not units:
+            wins[fakes] = np.searchsorted(reals, logit[fakes], "left") / len(reals)
+    return wins
+
+
+def mean_auc(label: np.ndarray, logit: np.ndarray, unit: np.ndarray, stratum: np.ndarray) -> float:
+    """Return the mean AUC over the units of the fakes, such as their generators.
+
+    Args:
+        label, logit, stratum: see `win_rates`.
+        unit: (N,) number of a fake's unit, from 0; that of a real recording is not used.
+
+    Raises:
+        ValueError: no stratum has both fakes and reals.
+    """
+    wins = win_rates(label, logit, stratum)
+    known = ~np.isnan(wins)
+    if not known.any():
         raise ValueError("no stratum has both fakes and reals")
-    unit_of_win = np.concatenate(units)
-    counts = np.bincount(unit_of_win)
-    sums = np.bincount(unit_of_win, np.concatenate(wins))
+    counts = np.bincount(unit[known])
+    sums = np.bincount(unit[known], wins[known])
     return float(np.mean(sums[counts > 0] / counts[counts > 0]))
 
 
@@ -149,7 +158,8 @@ def measure_folds(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
     Every fake is compared with all reals in its degradation. `auc` is the mean over generators, or families, with
     MIN_FAKES fakes; `auc_pages` and `auc_kinds` are means over pages and kinds with as many. `auc_within_page` compares
-    the fakes of a page with the reals of the same page, where it has MIN_FAKES of both.
+    the fakes of a page with the reals of the same page, where it has MIN_FAKES of both. Single generators, pages and
+    kinds are listed below the means.
     """
     label, logit, group, recording, page = _columns(rows, "label", "logit", "group", "recording", "page")
     real, fake = label == 0, label == 1
@@ -172,13 +182,16 @@ def measure_folds(rows: list[dict[str, Any]]) -> dict[str, Any]:
         counts = {name: len(np.unique(recording[of_class & (unit == name)])) for name in np.unique(unit)}
         return np.isin(unit, [name for name, count in counts.items() if count >= MIN_FAKES])
 
+    wins = win_rates(label, logit, degradation)
+
     def list_units(unit: np.ndarray) -> list[dict[str, Any]]:
+        """Return the AUC of each unit against all reals, which are not resampled for the intervals."""
         return [
             {
                 "name": str(name),
                 "n": len(np.unique(recording[fake & (unit == name)])),
                 "n_speakers": len(np.unique(group[fake & (unit == name)])),
-                "auc": measure(unit, unit == name),
+                "auc": _estimate_mean(wins[fake & (unit == name)], group[fake & (unit == name)]),
             }
             for name in np.unique(unit[fake])
         ]
@@ -198,6 +211,11 @@ def measure_folds(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "pages": list_units(page),
         "kinds": list_units(kind),
     }
+
+
+def _estimate_mean(values: np.ndarray, group: np.ndarray) -> dict[str, Any] | None:
+    """Return the mean of values (N,) with its interval over groups; None where a value is not known."""
+    return None if np.isnan(values).any() else bootstrap(lambda drawn: float(drawn.mean()), group, values).to_dict()
 
 
 def _measure_rates(rows: list[dict[str, Any]]) -> dict[str, Any]:
