@@ -1,13 +1,14 @@
 """Train the voice network on a manifest of recordings, calibrate it, and write models/voice.h5 and models/voice.onnx.
 
     python scripts/train_audio.py --manifest SPEECH.csv
-    python scripts/train_audio.py --manifest SPEECH.csv --versions 8            # more degradations
-    python scripts/train_audio.py --manifest SPEECH.csv --tests 1 --copies 0    # a quarter of the time
+    python scripts/train_audio.py --manifest SPEECH.csv --versions 8           # more degradations
+    python scripts/train_audio.py --manifest SPEECH.csv --versions 1 --tests 1  # as for the shipped network
+    python scripts/train_audio.py --manifest SPEECH.csv --copies 0.05          # with copies by vocoders
 
 The manifest has the columns path, label (1 = fake), split, source, generator and speaker, and may have the column page,
 where a recording was published; only its `train` recordings are read. The network's fixed filters measure every
 recording, its vocoder copies and their degradations once. The results stay in the run's folder: the same command
-continues a run that was stopped. The trained weights are a logistic regression, which takes seconds.
+continues a run that was stopped. The head is fitted by least squares, which takes seconds.
 
 Every fold therefore has its own network. A fold tests one page. Its network is trained on the recordings that share
 neither page nor speaker with the page's, without the fakes by its generators. The same is done without the whole
