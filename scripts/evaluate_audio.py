@@ -4,10 +4,11 @@
     python scripts/evaluate_audio.py --run runs/voice-1234abcd --val SPEECH.csv     # also reads the split val
 
 Writes visualizations/voice_scores.csv, a row for each prediction, and visualizations/voice_metrics.json, the metrics
-with their n and 95% intervals (bootstrap over speakers). A prediction comes from a network that was trained on neither
-its speaker nor its generator (or its family of generators); see scripts/train_audio.py. Verdicts and probabilities use
-a line and thresholds that were fitted to the predictions in the other parts of the speakers. With the shipped model it
-also writes models/voice.reference_scores.json, from which a person learns how many held-out recordings scored alike.
+with their n and 95% intervals (bootstrap over speakers): the AUC by generator, page and kind, and the error rates. A
+prediction comes from a network that was trained on neither its page, nor its speaker, nor its generator (or its family
+of generators); see scripts/train_audio.py. Verdicts and probabilities use a line and thresholds that were fitted to the
+predictions in the other parts of the pages. With the shipped model it also writes models/voice.reference_scores.json,
+from which a person learns how many held-out recordings scored alike.
 """
 
 import tyro

@@ -1,19 +1,20 @@
 """Train the voice network on a manifest of recordings, calibrate it, and write models/voice.h5 and models/voice.onnx.
 
     python scripts/train_audio.py --manifest SPEECH.csv
-    python scripts/train_audio.py --manifest SPEECH.csv --versions 8        # more degradations of each recording
+    python scripts/train_audio.py --manifest SPEECH.csv --versions 8           # more degradations
+    python scripts/train_audio.py --manifest SPEECH.csv --versions 1 --tests 1  # as for the shipped network
+    python scripts/train_audio.py --manifest SPEECH.csv --copies 0.05          # with copies by vocoders
 
-The manifest has the columns path, label (1 = fake), split, source, generator and speaker; only its `train` recordings
-are read. The network's fixed filters measure every recording, its vocoder copies and their degradations once. The
-results stay in the run's folder: the same command continues a run that was stopped. The trained weights are a logistic
-regression, which takes seconds.
+The manifest has the columns path, label (1 = fake), split, source, generator and speaker, and may have the column page,
+where a recording was published; only its `train` recordings are read. The network's fixed filters measure every
+recording, its vocoder copies and their degradations once. The results stay in the run's folder: the same command
+continues a run that was stopped. The head is fitted by least squares, which takes seconds.
 
-Every fold therefore has its own network. The speakers are split into five parts. For each part and each generator with
-fakes in the part, a network is trained on the other parts without that generator. The network then predicts the
-generator's fakes in the part and all reals in the part: no speaker and no generator is on both sides. The same is done
-with whole families of generators, which is harder. Line and thresholds are fitted to the predictions for families,
-since the next voice and the next generator will be new to the shipped network. scripts/evaluate_audio.py measures the
-predictions.
+Every fold therefore has its own network. A fold tests one page. Its network is trained on the recordings that share
+neither page nor speaker with the page's, without the fakes by its generators. The same is done without the whole
+families of those generators, which is harder. Without a column page each speaker is a page. Line and thresholds are
+fitted to the predictions for families, since the next voice and the next generator will be new to the shipped network.
+scripts/evaluate_audio.py measures the predictions.
 """
 
 import os

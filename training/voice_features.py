@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,17 +23,18 @@ from detector.media.videos import read_audio
 from detector.models.spec import file_sha256
 from detector.voices import quality
 from detector.voices.features import (
-    BANDS,
     FFT_LENGTH,
     PAUSE_DB,
+    ROWS,
     SOUNDING_DB,
     VOICE_INPUT,
     cut_windows,
     has_sound,
-    log_spectrogram,
+    network_input,
     normalize_level,
 )
 from detector.voices.quality import speech_exclusion_reasons
+from training.exporting import OPSET, can_export
 from training.manifests import CACHE, Example
 from training.runs import replace_file
 from training.vocoders import RECIPE, VOCODERS, WAVEFORM_DEGRADATIONS, degrade_waveform
@@ -129,28 +131,43 @@ def _file_digest(path: Path) -> str:
     return file_sha256(path)
 
 
-def list_variants(example: Example, versions: int) -> list[Variant]:
-    """Return the variants of a recording that a run needs.
+@dataclass(frozen=True)
+class VariantChoice:
+    """Which variants of each recording a run needs.
 
-    Every recording has `versions` random degradations and those of WAVEFORM_DEGRADATIONS. Vocoder copies, with the
-    random degradations, are made of real recordings only.
+    Attributes:
+        versions: random degradations.
+        tests: degradations of WAVEFORM_DEGRADATIONS beside the stored recording, chosen by the recording's content, so
+            that all are about equally frequent; None takes all.
+        copies: whether real recordings have vocoder copies, each with the random degradations.
     """
-    training = [STORED_VOICE, *map(str, range(versions))]
-    variants = [Variant("", degradation) for degradation in dict.fromkeys([*training, *WAVEFORM_DEGRADATIONS])]
-    if not example.label:
-        variants += [Variant(vocoder, degradation) for vocoder in VOCODERS for degradation in training]
-    return variants
+
+    versions: int
+    tests: int | None = None
+    copies: bool = True
+
+    def variants(self, example: Example) -> list[Variant]:
+        """Return the variants of a recording."""
+        training = [STORED_VOICE, *map(str, range(self.versions))]
+        named = [name for name in WAVEFORM_DEGRADATIONS if name != STORED_VOICE]
+        if self.tests is not None and named:
+            first = int(_file_digest(example.path)[:8], 16) % len(named)
+            named = [*named, *named][first : first + min(self.tests, len(named))]
+        variants = [Variant("", degradation) for degradation in [*training, *named]]
+        if self.copies and not example.label:
+            variants += [Variant(vocoder, degradation) for vocoder in VOCODERS for degradation in training]
+        return variants
 
 
 def compute_features(
-    examples: list[Example], cache: VariantCache, *, versions: int, run: Path, threads: int
+    examples: Sequence[Example], cache: VariantCache, choice: VariantChoice, *, run: Path, threads: int
 ) -> list[RecordingFeatures]:
     """Measure every variant of every recording with the network's filters, or read what the run has measured before.
 
     Args:
         examples: the recordings.
         cache: source of the variants.
-        versions: random degradations of each recording.
+        choice: of the variants.
         run: folder of the run; the statistics are kept in its subfolder "statistics".
         threads: that create variants.
     """
@@ -162,7 +179,7 @@ def compute_features(
         """Create the missing variants of a recording and return the path of its statistics."""
         path = folder / f"{_file_digest(example.path)[:16]}.npz"
         if not path.is_file():
-            for variant in list_variants(example, versions):
+            for variant in choice.variants(example):
                 cache.read(example, variant)
         return path
 
@@ -171,7 +188,7 @@ def compute_features(
         prepared = tqdm(pool.map(prepare, examples), total=len(examples), desc="measuring", unit="recording")
         for example, path in zip(examples, prepared, strict=True):
             if not path.is_file():
-                variants = list_variants(example, versions)
+                variants = choice.variants(example)
                 measured = {variant: extract(decode_int16(cache.read(example, variant))) for variant in variants}
                 _write_features(path, measured)
             features.append(_read_features(path))
@@ -179,19 +196,44 @@ def compute_features(
 
 
 def build_feature_extractor() -> Callable[[np.ndarray], WindowFeatures]:
-    """Return the function that measures a waveform (T,) float32 mono 16 kHz as the training and the detector do."""
+    """Return the function that measures a waveform (T,) float32 mono 16 kHz as the training and the detector do.
+
+    The statistics are computed by the fast engine where the backend can export to it.
+    """
     network = _build_statistics_network()
+    size = network.output_shape[1]
+    compute = _compile_statistics(network) if can_export() else partial(network, training=False)
 
     def extract(waveform: np.ndarray) -> WindowFeatures:
         if len(waveform) < FFT_LENGTH:
-            return WindowFeatures(np.zeros((0, network.output_shape[1]), np.float32), "")
+            return WindowFeatures(np.zeros((0, size), np.float32), "")
         normalized = normalize_level(waveform)
         windows, _ = cut_windows(normalized)
-        spectrograms = log_spectrogram(windows[has_sound(windows)])[..., None]
+        statistics = compute(network_input(windows[has_sound(windows)]))
         reasons = ";".join(speech_exclusion_reasons(waveform, normalized))
-        return WindowFeatures(np.asarray(network(spectrograms, training=False)), reasons)
+        return WindowFeatures(np.asarray(statistics), reasons)
 
     return extract
+
+
+def _compile_statistics(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the statistics network as a function of spectrograms (N, ROWS, T, 1) that ONNX Runtime runs."""
+    import onnxruntime
+
+    network(np.zeros((1, ROWS, 2, 1), np.float32), training=False)  # Keras exports only a network that was called once
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "statistics.onnx"
+        network.export(path, format="onnx", opset_version=OPSET, verbose=False)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def compute(spectrograms: np.ndarray) -> np.ndarray:
+        statistics: np.ndarray = session.run(None, {name: spectrograms})[0]
+        return statistics
+
+    return compute
 
 
 def filters_sha256() -> str:
@@ -220,7 +262,7 @@ def _build_statistics_network() -> keras.Model:
     """Return the part of the voice network that is not trained, from spectrograms to statistics (N, S)."""
     import keras
 
-    network = build_voice_network(BANDS)
+    network = build_voice_network()
     return keras.Model(network.input, network.get_layer("statistics").output)
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -21,27 +22,54 @@ from tqdm import tqdm
 from detector.models.calibration import Calibration
 from detector.models.spec import ModelSpec, file_sha256
 from detector.voices.detect import VOICE_MODEL_FILES, VOICE_NETWORK
-from detector.voices.features import BANDS, VOICE_INPUT, cut_windows, log_spectrogram, normalize_level
+from detector.voices.features import VOICE_INPUT, cut_windows, network_input, normalize_level
 from training.calibrating import save_model
 from training.exporting import can_export, export
 from training.manifests import ROOT, Example
 from training.runs import open_run
 from training.vocoders import WAVEFORM_DEGRADATIONS
 from training.voice_features import (
+    STORED_VOICE,
     RecordingFeatures,
     Variant,
     VariantCache,
+    VariantChoice,
     compute_features,
     filters_sha256,
 )
-from training.voice_manifest import FAMILY, list_folds, read_training_recordings, split_fold
-from training.voice_networks import VOICE_EPSILON, VOICE_GROUPS, VOICE_LIMIT, build_voice_network, set_linear_weights
+from training.voice_manifest import (
+    FAMILY,
+    GENERATOR,
+    Recording,
+    family_of,
+    list_folds,
+    read_training_recordings,
+    split_fold,
+)
+from training.voice_networks import (
+    CENTRES,
+    STATISTICS_SIZES,
+    TEXTURES_PER_GROUP,
+    VOICE_GROUPS,
+    HeadWeights,
+    build_voice_network,
+    radial_basis,
+    set_head_weights,
+    standardize,
+)
 from training.voice_predictions import PREDICTION_COLUMNS, fit_voice_calibration, write_fold_predictions
 
-SPEAKER_PARTS = 5
-COPY_PROPORTION = 0.05  # of vocoder copies among the fakes
+PAGE_PARTS = 5  # of the calibration
+COPY_PROPORTION = 0.0  # of vocoder copies among the fakes; not tried with this head
 COPY_MIX = {"world": 0.2, "griffin_lim": 0.8}  # proportions among the copies
-WEIGHT_DECAY = 0.02  # strong, because a few hundred voices are few
+WEIGHT_DECAY = 1.5e-4  # of radial basis functions and linear weights; the windows' weights sum to 1
+KERNEL_WIDTH = 0.4  # the negative exponent of a radial basis function at one deviation in every statistic
+LINEAR_SHARE = 0.3  # of the linear weights' prior variance, that of the radial basis functions being 1
+DEGRADED_WEIGHT = 0.3  # of a random degradation of a recording, that of the stored recording being 1
+CENTRE_SEED = 0
+KERNEL_TOLERANCE = 1e-4  # smallest eigenvalue over the largest
+# Kinds of statistics that weigh the same in a distance; texture and harmonics are one.
+DISTANCE_KINDS = (0, 0, 1, 2, 3)
 TOP_HZ = 7000  # bands above are not used: their resampling separates collections better than fakes from reals
 VOICE_CHECK_S, VOICE_TOLERANCE = 4, 1e-4  # of noise, on which the engines' logits may differ by so much
 
@@ -53,8 +81,9 @@ class VoiceTrainingSettings:
     Attributes:
         manifest: CSV file of the recordings.
         versions: random degradations of each recording.
-        copies: proportion of vocoder copies among the fakes.
-        decay: weight decay of the logistic regression.
+        tests: named degradations in which each recording is tested, chosen by its content; None takes all.
+        copies: proportion of vocoder copies among the fakes; none are made where it is 0.
+        decay: weight decay of the head.
         threads: that create the variants of recordings; None uses all cores.
         run: folder of the run; None derives it from the settings, in runs.
         out: the model file to write; its .onnx file goes beside it.
@@ -62,6 +91,7 @@ class VoiceTrainingSettings:
 
     manifest: Path
     versions: int = 4
+    tests: int | None = None
     copies: float = COPY_PROPORTION
     decay: float = WEIGHT_DECAY
     threads: int | None = None
@@ -71,6 +101,8 @@ class VoiceTrainingSettings:
     def __post_init__(self) -> None:
         if self.versions < 0:
             raise ValueError(f"--versions must be a whole number from 0 up, not {self.versions}")
+        if self.tests is not None and self.tests < 1:
+            raise ValueError(f"--tests must be a whole number from 1 up, not {self.tests}")
         if not 0 <= self.copies <= 1:
             raise ValueError(f"--copies must be a proportion from 0 to 1, not {self.copies}")
         if not self.decay > 0:
@@ -92,28 +124,12 @@ class VoiceRunSettings:
     versions: int
     copies: float
     decay: float
-    parts: int = SPEAKER_PARTS
+    tests: int | None = None
+    parts: int = PAGE_PARTS
     top_hz: int = TOP_HZ
-
-
-@dataclass(frozen=True, eq=False)
-class LinearWeights:
-    """The trained part of the voice network; see `set_linear_weights`.
-
-    Attributes:
-        mean, variance, weights: (S,) float64.
-        bias: of the logit.
-    """
-
-    mean: np.ndarray
-    variance: np.ndarray
-    weights: np.ndarray
-    bias: float
-
-    def logits(self, statistics: np.ndarray) -> np.ndarray:
-        """Return the logits (N,) of windows with these statistics (N, S), as the network computes them."""
-        logits: np.ndarray = _standardize(statistics, self.mean, self.variance) @ self.weights + self.bias
-        return logits
+    degraded_weight: float = DEGRADED_WEIGHT
+    kernel_width: float = KERNEL_WIDTH
+    centres: int = CENTRES
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,24 +167,26 @@ def train_voice_network(settings: VoiceTrainingSettings) -> Path:
         versions=settings.versions,
         copies=settings.copies,
         decay=settings.decay,
+        tests=settings.tests,
     )
     digest = hashlib.sha256(json.dumps(asdict(run_settings)).encode()).hexdigest()
     run = settings.run or ROOT / "runs" / f"{VOICE_NETWORK}-{digest[:8]}"
     open_run(run, run_settings)
 
     threads = settings.threads or os.cpu_count() or 1
-    features = compute_features(examples, VariantCache(), versions=settings.versions, run=run, threads=threads)
+    choice = VariantChoice(settings.versions, tests=settings.tests, copies=settings.copies > 0)
+    features = compute_features(examples, VariantCache(), choice, run=run, threads=threads)
     predictions = cross_validate(examples, features, copies=settings.copies, decay=settings.decay)
     write_fold_predictions(predictions, run)
     calibration = fit_voice_calibration([row for row in predictions if row["held"] == FAMILY])
-    weights = fit_linear_weights(examples, features, copies=settings.copies, decay=settings.decay)
+    weights = fit_head_weights(examples, features, copies=settings.copies, decay=settings.decay)
     stored_settings = {**asdict(run_settings), "manifest": settings.manifest.name}
     training = {**summarize_recordings(examples), "date": date.today().isoformat(), "settings": stored_settings}
     write_voice_model(settings.out, weights, calibration, training)
     return run
 
 
-def summarize_recordings(examples: list[Example]) -> dict[str, Any]:
+def summarize_recordings(examples: Sequence[Example]) -> dict[str, Any]:
     """Return the counts of sources, recordings and speakers for a model's spec."""
     sources = Counter(f"{e.source} {'fake' if e.label else 'real'}" for e in examples)
     return {
@@ -178,10 +196,10 @@ def summarize_recordings(examples: list[Example]) -> dict[str, Any]:
     }
 
 
-def write_voice_model(path: Path, weights: LinearWeights, calibration: Calibration, training: dict[str, Any]) -> None:
+def write_voice_model(path: Path, weights: HeadWeights, calibration: Calibration, training: dict[str, Any]) -> None:
     """Write a voice network as .h5 and, where the backend can export, as .onnx beside it; print both."""
-    network = build_voice_network(BANDS)
-    set_linear_weights(network, weights.mean, weights.variance, weights.weights, weights.bias)
+    network = build_voice_network()
+    set_head_weights(network, weights)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_model(path, network, ModelSpec(VOICE_NETWORK, VOICE_INPUT, calibration, training))
     print(
@@ -194,80 +212,130 @@ def write_voice_model(path: Path, weights: LinearWeights, calibration: Calibrati
 
 
 def cross_validate(
-    examples: list[Example], features: list[RecordingFeatures], *, copies: float, decay: float
+    recordings: list[Recording], features: list[RecordingFeatures], *, copies: float, decay: float
 ) -> list[dict[str, Any]]:
     """Train a network for each fold and predict the fold's test recordings in every degradation.
 
-    A fold without both classes on both sides is left out.
+    A fold whose training recordings lack a class is left out. Folds with the same training recordings share a network.
 
     Returns:
         Rows of PREDICTION_COLUMNS. The logit is the mean over the windows, as in `VoiceDetector`.
     """
     rows = []
-    for fold in tqdm(list_folds(examples, SPEAKER_PARTS), desc="folds", unit="network"):
-        train, test = split_fold(examples, fold, SPEAKER_PARTS)
-        if not {examples[i].label for i in train} == {0, 1} == {examples[i].label for i in test}:
+    networks: dict[tuple[int, ...], HeadWeights] = {}
+    for fold in tqdm(list_folds(recordings, PAGE_PARTS), desc="folds", unit="network"):
+        train, test = split_fold(recordings, fold)
+        if {recordings[i].label for i in train} != {0, 1}:
             continue
-        weights = fit_linear_weights(
-            [examples[i] for i in train], [features[i] for i in train], copies=copies, decay=decay
-        )
+        if (key := tuple(train)) not in networks:
+            networks[key] = fit_head_weights(
+                [recordings[i] for i in train], [features[i] for i in train], copies=copies, decay=decay
+            )
         for index in test:
-            example = examples[index]
+            recording = recordings[index]
+            of_name = str if fold.held == GENERATOR else family_of
+            left_out = of_name(recording.generator) if recording.label else ""
             for degradation in WAVEFORM_DEGRADATIONS:
-                measured = features[index][Variant("", degradation)]
-                if len(measured.statistics):
-                    logit = round(float(weights.logits(measured.statistics).mean()), 5)
-                    row = [index, example.label, example.source, example.generator, example.group]
-                    row += [fold.held, fold.name, fold.part, degradation, logit, measured.reasons]
+                measured = features[index].get(Variant("", degradation))
+                if measured is not None and len(measured.statistics):
+                    logit = round(float(networks[key].logits(measured.statistics).mean()), 5)
+                    row = [index, recording.label, recording.source, recording.page, recording.generator]
+                    row += [recording.group, fold.held, left_out, fold.part, degradation, logit, measured.reasons]
                     rows.append(dict(zip(PREDICTION_COLUMNS, row, strict=True)))
     return rows
 
 
-def fit_linear_weights(
-    examples: list[Example], features: list[RecordingFeatures], *, copies: float, decay: float
-) -> LinearWeights:
-    """Fit a logistic regression that separates the windows of fakes from those of reals.
+def fit_head_weights(
+    examples: Sequence[Example], features: list[RecordingFeatures], *, copies: float, decay: float
+) -> HeadWeights:
+    """Fit the head of the voice network by regularised least squares, with the targets -1 (real) and 1 (fake).
+
+    The centres of the radial basis functions are training windows drawn at random. Their amplitudes have the covariance
+    of a Gaussian process with that kernel, the linear weights an independent one.
 
     Args:
         examples: the training recordings.
         features: of each recording.
         copies: proportion of vocoder copies among the fakes.
-        decay: weight decay, as the inverse of scikit-learn's C for weights that sum to 1.
+        decay: weight decay, for windows whose weights sum to 1.
+
+    Source:
+        Williams and Seeger, "Using the Nyström method to speed up kernel machines", 2000.
     """
-    from sklearn.linear_model import LogisticRegression
-
     windows = _collect_windows(examples, features, copies)
-    statistics, weights = windows.statistics, windows.weights
-    mean = np.average(statistics, axis=0, weights=weights)
-    variance = np.average(np.square(statistics - mean), axis=0, weights=weights)
-    # The weights sum to 1, so that the decay does not depend on the number of windows.
-    regression = LogisticRegression(C=1 / decay, max_iter=1000)
-    active = _active_statistics(statistics.shape[1])
-    regression.fit(_standardize(statistics, mean, variance)[:, active], windows.labels, sample_weight=weights)
-    coefficients = np.zeros(len(mean))
-    coefficients[active] = regression.coef_[0]
-    return LinearWeights(mean, variance, coefficients, float(regression.intercept_[0]))
+    statistics, weights = windows.statistics.astype(np.float32), windows.weights
+    weights_f32 = weights.astype(np.float32)  # a product of two types would copy all statistics
+    mean = weights_f32 @ statistics
+    variance = weights_f32 @ np.square(statistics - mean)
+    standardized = standardize(statistics, mean, variance)
+    scales = _distance_scales()
+    scaled = standardized * scales
+    drawn = np.random.default_rng(CENTRE_SEED).choice(
+        len(scaled), min(CENTRES, np.count_nonzero(weights)), replace=False, p=weights / weights.sum()
+    )
+    centres = scaled[drawn]
+    whitening = _whiten(radial_basis(centres, centres))
+    linear = np.flatnonzero(_linear_statistics())
+    linear_scale = np.sqrt(LINEAR_SHARE / len(linear))
+    kernels = radial_basis(scaled, centres) @ whitening
+    inputs = np.concatenate([kernels, standardized[:, linear] * linear_scale], axis=1)
+    targets = 2.0 * windows.labels - 1
+    input_mean = weights @ inputs
+    covariance = (inputs * weights[:, None]).T @ inputs - np.outer(input_mean, input_mean)
+    slopes = (weights * targets) @ inputs - input_mean * (weights @ targets)
+    solution = np.linalg.solve(covariance + decay * np.eye(len(covariance)), slopes)
+    split = whitening.shape[1]
+    linear_weights = np.zeros(len(mean))
+    linear_weights[linear] = solution[split:] * linear_scale
+    amplitudes = np.zeros(CENTRES)
+    amplitudes[: len(centres)] = whitening @ solution[:split]
+    padded = np.zeros((CENTRES, len(mean)), np.float32)
+    padded[: len(centres)] = centres
+    bias = float(weights @ targets - input_mean @ solution)
+    return HeadWeights(mean, variance, linear_weights, scales, padded, amplitudes, bias)
 
 
-def _collect_windows(examples: list[Example], features: list[RecordingFeatures], copies: float) -> _TrainingWindows:
+def _distance_scales() -> np.ndarray:
+    """Return the scales (S,) with which each kind of statistics weighs the same in a distance; 0 for unused bands."""
+    active = _active_statistics(sum(STATISTICS_SIZES))
+    kinds = np.repeat(DISTANCE_KINDS, STATISTICS_SIZES)
+    counts = np.bincount(kinds, active)
+    scales: np.ndarray = active * np.sqrt(2 * KERNEL_WIDTH / len(counts) / counts[kinds])
+    return scales.astype(np.float32)
+
+
+def _linear_statistics() -> np.ndarray:
+    """Return which statistics have a linear weight, as booleans: texture and harmonics of the bands in use."""
+    active = _active_statistics(sum(STATISTICS_SIZES))
+    active[sum(STATISTICS_SIZES[:2]) :] = False
+    return active
+
+
+def _whiten(kernel: np.ndarray) -> np.ndarray:
+    """Return W (C, K) with W W' the inverse of a kernel matrix (C, C), without its directions next to 0."""
+    values, vectors = np.linalg.eigh(kernel.astype(np.float64))
+    kept = values > KERNEL_TOLERANCE * values[-1]
+    whitening: np.ndarray = vectors[:, kept] / np.sqrt(values[kept])
+    return whitening
+
+
+def _collect_windows(examples: Sequence[Example], features: list[RecordingFeatures], copies: float) -> _TrainingWindows:
     """Return the windows of the training variants, with weights that sum to 1.
 
-    Real and fake weigh the same. Within each class the weight of a recording falls with the root of the number of
-    recordings of its source and generator, and of its speaker, so that a frequent voice does not dominate. The variants
-    of a recording weigh the same, and so do the windows of a variant. Copies are a fixed proportion of the fakes.
+    Real and fake weigh the same. Within each class every recording weighs the same, and so do the windows of a variant.
+    Degraded variants weigh less than the stored one. Copies are a fixed proportion of the fakes.
     """
-    kind_counts = Counter((e.source, e.generator) for e in examples)
-    speaker_counts = Counter((e.group, e.label) for e in examples)
     statistics, labels, weights, classes = [], [], [], []
     for example, variants in zip(examples, features, strict=True):
-        count = kind_counts[example.source, example.generator] * speaker_counts[example.group, example.label]
         for variant, measured in variants.items():
             window_count = len(measured.statistics)
             if variant.is_for_training and window_count:
                 statistics.append(measured.statistics)
                 labels += [1 if variant.vocoder else example.label] * window_count
                 classes += [variant.vocoder or ("fake" if example.label else "real")] * window_count
-                weights += [count**-0.5 / window_count] * window_count
+                weights += [
+                    (1 if variant.degradation == STORED_VOICE else DEGRADED_WEIGHT) / window_count
+                ] * window_count
     proportions = {"real": 1.0, "fake": 1 - copies}
     proportions |= {vocoder: copies * proportion for vocoder, proportion in COPY_MIX.items()}
     class_array, weight_array = np.array(classes), np.array(weights)
@@ -278,21 +346,14 @@ def _collect_windows(examples: list[Example], features: list[RecordingFeatures],
 
 
 def _active_statistics(size: int) -> np.ndarray:
-    """Return which of the `size` statistics are used, as booleans: harmonics, and groups of bands up to TOP_HZ.
+    """Return which of the `size` statistics are used, as booleans: all but those of groups of bands above TOP_HZ.
 
-    The statistics of each group of bands come in turn, then the harmonics.
+    The statistics of each group of bands come in turn, then those of no group.
     """
-    per_group = size // VOICE_GROUPS - 1  # a group has one harmonic as well
-    group = np.arange(size) // per_group
+    group = np.arange(size) // TEXTURES_PER_GROUP
     top_group = np.ceil(TOP_HZ / (VOICE_INPUT.sample_rate_hz / 2) * VOICE_GROUPS)
     active: np.ndarray = (group < top_group) | (group >= VOICE_GROUPS)
     return active
-
-
-def _standardize(statistics: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    deviations = (statistics - mean) / np.sqrt(variance + VOICE_EPSILON)
-    standardized: np.ndarray = np.clip(deviations, -VOICE_LIMIT, VOICE_LIMIT)
-    return standardized
 
 
 def export_voice(source: Path, target: Path) -> float:
@@ -306,4 +367,4 @@ def export_voice(source: Path, target: Path) -> float:
     """
     noise = np.random.default_rng(0).standard_normal(VOICE_CHECK_S * VOICE_INPUT.sample_rate_hz).astype(np.float32)
     windows, _ = cut_windows(normalize_level(noise))
-    return export(source, target, batch=log_spectrogram(windows)[..., None], tolerance=VOICE_TOLERANCE)
+    return export(source, target, batch=network_input(windows), tolerance=VOICE_TOLERANCE)

@@ -1,12 +1,13 @@
-"""Lists of labelled recordings, and the folds of a cross-validation that separates speakers and generators.
+"""Lists of labelled recordings, and the folds of a cross-validation that separates pages, speakers and generators.
 
 A manifest of recordings is a CSV file with the columns path, label (1 = fake), split, source, generator and speaker;
-paths are relative to it.
+paths are relative to it. A column page is optional: recordings of one page share sentences, microphones and coding.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,39 +16,92 @@ import numpy as np
 from training.manifests import Example
 
 SPEECH_MANIFEST_COLUMNS = ("path", "label", "split", "source", "generator", "speaker")
-# Generators by the model that makes the waveform. The first key that occurs in the lower-case name decides.
-VOCODER_FAMILIES = {
+# Generators by the model that makes the waveform, else by the system that all versions of a generator share. The first
+# key that occurs in the lower-case name decides.
+GENERATOR_FAMILIES = {
     "wavenet": "WaveNet",
     "waveglow": "WaveGlow",
     "wg": "WaveGlow",
-    "styletts": "StyleTTS 2",
+    "styletts": "StyleTTS",
+    "bigvgan": "BigVGAN",
     "hifigan": "HiFi-GAN",
+    "hifi-gan": "HiFi-GAN",
     "hgan": "HiFi-GAN",
     "jets": "HiFi-GAN",
     "dddm": "HiFi-GAN",
-    "vits": "VITS",
-    "yourtts": "VITS",
+    "naturalspeech 2": "NaturalSpeech 2",
+    "naturalspeech 3": "NaturalSpeech 3",
     "naturalspeech": "VITS",
+    "yourtts": "VITS",
+    "vits": "VITS",
+    "vocos": "Vocos",
+    "encodec": "EnCodec",
+    "melgan": "MelGAN",
+    "parallel wavegan": "Parallel WaveGAN",
+    "univnet": "UnivNet",
+    "wavegrad": "WaveGrad",
+    "nsf": "NSF",
+    "vall-e": "VALL-E",
+    "voicebox": "Voicebox",
+    "mega-tts": "Mega-TTS",
+    "hierspeech": "HierSpeech",
+    "hiervst": "HierSpeech",
+    "cosyvoice": "CosyVoice",
+    "fireredtts": "FireRedTTS",
+    "flashspeech": "FlashSpeech",
+    "seed-tts": "Seed-TTS",
+    "spark-tts": "Spark-TTS",
+    "xtts": "XTTS",
+    "tortoise": "Tortoise",
+    "grad-": "Grad-TTS",
+    "hiervc": "DiffVC",
+    "diffvc": "DiffVC",
+    "ditto": "DiTTo-TTS",
+    "coqui": "Coqui TTS",
 }
 GENERATOR, FAMILY = "generator", "family"  # what a fold leaves out
+TEXT_TO_SPEECH = "text-to-speech"
+# Kinds of generators by the beginning of a name without spaces and signs, then by a word that occurs in the name.
+# What neither finds is TEXT_TO_SPEECH.
+KINDS_BY_START = {
+    "codec": "codec",
+    **dict.fromkeys(("festival", "flite", "mary", "nanotts"), "classic"),
+    **dict.fromkeys(("copysyn", "wavenet", "waveflow", "waveglow", "wavegrad", "parallelwavegan"), "vocoder"),
+    **dict.fromkeys(("melgan", "multibandmelgan", "univnet", "bigvgan", "nsf", "priorgrad", "specgrad"), "vocoder"),
+}
+KINDS_BY_WORD = {
+    "vocoder": "vocoder",
+    **dict.fromkeys(("voice conversion", "vc", "fragment", "voicemixer", "hiervst"), "voice conversion"),
+}
+
+
+@dataclass(frozen=True)
+class Recording(Example):
+    """A labelled recording; its group is the speaker.
+
+    Attributes:
+        page: where the recording was published; the speaker where the manifest has no column page.
+    """
+
+    page: str = ""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """A generator or a family that a network is not trained on, and the part of the speakers that tests the network.
+    """A page on which a network is tested that has learned nothing of its recordings, speakers and fakes' generators.
 
     Attributes:
-        held: GENERATOR or FAMILY.
-        name: of the generator or family.
-        part: number of the part of the speakers, from 0.
+        held: GENERATOR or FAMILY; how much is left out with the generators of the page's fakes.
+        page: that is tested.
+        part: of the pages, from 0; probabilities of a part come from a calibration without it.
     """
 
     held: str
-    name: str
+    page: str
     part: int
 
 
-def read_speech_manifest(path: Path) -> list[Example]:
+def read_speech_manifest(path: Path) -> list[Recording]:
     """Read a manifest of recordings; the group of an example is its speaker.
 
     A speaker such as "vctk?" is known by the collection only. All speakers of that collection then form one group.
@@ -73,19 +127,20 @@ def read_speech_manifest(path: Path) -> list[Example]:
         return next((collection for collection in unknown if speaker.startswith(collection)), speaker)
 
     return [
-        Example(
+        Recording(
             path.parent / row["path"],
             int(row["label"]),
             row["source"],
             row["generator"],
             group(row["speaker"]),
             row["split"],
+            page=row.get("page") or group(row["speaker"]),
         )
         for row in rows
     ]
 
 
-def read_training_recordings(path: Path) -> list[Example]:
+def read_training_recordings(path: Path) -> list[Recording]:
     """Read the recordings of the split train.
 
     Raises:
@@ -97,52 +152,64 @@ def read_training_recordings(path: Path) -> list[Example]:
     return examples
 
 
+def name_of(generator: str) -> str:
+    """Return what different spellings and settings of a generator share: no remarks in brackets, signs or capitals."""
+    return re.sub(r"\(.*?\)|[^a-z0-9+]", "", generator.lower())
+
+
 def family_of(generator: str) -> str:
-    """Return the family of a generator by VOCODER_FAMILIES; an unlisted generator is its own family."""
-    return next((family for key, family in VOCODER_FAMILIES.items() if key in generator.lower()), generator)
+    """Return the family of a generator by GENERATOR_FAMILIES; an unlisted generator is its own family."""
+    found = (family for key, family in GENERATOR_FAMILIES.items() if key in generator.lower())
+    return next(found, generator)
 
 
-def assign_speaker_parts(examples: list[Example], parts: int) -> dict[str, int]:
-    """Assign each speaker to a part, so that all parts have about as many fakes and as many reals.
+def kind_of(generator: str) -> str:
+    """Return the kind of a generator: TEXT_TO_SPEECH or a value of KINDS_BY_START or KINDS_BY_WORD."""
+    by_start = (kind for key, kind in KINDS_BY_START.items() if name_of(generator).startswith(key))
+    by_word = (kind for key, kind in KINDS_BY_WORD.items() if key in generator.lower())
+    return next(by_start, None) or next(by_word, TEXT_TO_SPEECH)
+
+
+def assign_page_parts(recordings: list[Recording], parts: int) -> dict[str, int]:
+    """Assign each page to a part, so that all parts have about as many fakes and as many reals.
 
     Returns:
-        The number of the part, from 0, by speaker.
+        The number of the part, from 0, by page.
     """
-    counts: dict[str, list[int]] = {example.group: [0, 0] for example in examples}
-    for example in examples:
-        counts[example.group][example.label] += 1
+    counts: dict[str, list[int]] = {recording.page: [0, 0] for recording in recordings}
+    for recording in recordings:
+        counts[recording.page][recording.label] += 1
     part_of: dict[str, int] = {}
     totals = np.zeros((parts, 2))
-    for group in sorted(counts, key=lambda group: (-max(counts[group]), group)):
-        # Balance fakes first, since a few speakers have most of them, then reals, then both.
-        label = 1 if counts[group][1] else 0
-        part_of[group] = min(range(parts), key=lambda part: (totals[part, label], totals[part].sum(), part))
-        totals[part_of[group]] += counts[group]
+    for page in sorted(counts, key=lambda page: (-max(counts[page]), page)):
+        # Balance fakes first, since a few pages have most of them, then reals, then both.
+        label = 1 if counts[page][1] else 0
+        part_of[page] = min(range(parts), key=lambda part: (totals[part, label], totals[part].sum(), part))
+        totals[part_of[page]] += counts[page]
     return part_of
 
 
-def list_folds(examples: list[Example], parts: int) -> list[Fold]:
-    """Return the folds: every generator and every family, in every part in which it has fakes."""
-    part_of = assign_speaker_parts(examples, parts)
-    fakes = [(example.generator, part_of[example.group]) for example in examples if example.label]
-    folds = {Fold(GENERATOR, name, part) for name, part in fakes}
-    folds |= {Fold(FAMILY, family_of(name), part) for name, part in fakes}
-    return sorted(folds, key=lambda fold: (fold.held, fold.name, fold.part))
+def list_folds(recordings: list[Recording], parts: int) -> list[Fold]:
+    """Return the folds: every page, once without the generators of its fakes and once without their families."""
+    part_of = assign_page_parts(recordings, parts)
+    return [Fold(held, page, part_of[page]) for held in (GENERATOR, FAMILY) for page in sorted(part_of)]
 
 
-def split_fold(examples: list[Example], fold: Fold, parts: int) -> tuple[list[int], list[int]]:
+def split_fold(recordings: list[Recording], fold: Fold) -> tuple[list[int], list[int]]:
     """Return the indices of the training and of the test recordings of a fold.
 
-    The network is tested on the fakes of the fold's generator or family and on all reals, in the fold's part of the
-    speakers. It is trained on the other parts, without the fold's generator or family.
+    The network is tested on the fold's page. It is trained on the recordings that share neither page nor speaker with
+    a test recording, without the fakes that share a generator or family with a fake among them.
     """
-    part_of = assign_speaker_parts(examples, parts)
-    train, test = [], []
-    for index, example in enumerate(examples):
-        name = example.generator if fold.held == GENERATOR else family_of(example.generator)
-        is_left_out = example.label == 1 and name == fold.name
-        if part_of[example.group] != fold.part and not is_left_out:
-            train.append(index)
-        if part_of[example.group] == fold.part and (is_left_out or not example.label):
-            test.append(index)
+    of_name = name_of if fold.held == GENERATOR else family_of
+    test = [index for index, recording in enumerate(recordings) if recording.page == fold.page]
+    speakers = {recordings[index].group for index in test}
+    generators = {of_name(recordings[index].generator) for index in test if recordings[index].label}
+    train = [
+        index
+        for index, recording in enumerate(recordings)
+        if recording.page != fold.page
+        and recording.group not in speakers
+        and not (recording.label and of_name(recording.generator) in generators)
+    ]
     return train, test

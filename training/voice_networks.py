@@ -3,17 +3,24 @@
 What a vocoder leaves is a texture, not an event: ripples between neighbouring frequencies, steady lines, steps that are
 too even, harmonics that are too clear. Small fixed filters therefore run over the fine structure of the spectrogram.
 Their responses are averaged over the time with sound, for each group of neighbouring bands, as three statistics: the
-magnitude, the soft sign, and the magnitude of the signed mean. The spread of each group's level is a fourth. A linear
-layer weights the statistics. Only its weights are learned, because there are only a few hundred training voices. The
-mean level of a band is not used: the microphone sets it.
+magnitude, the soft sign, and the magnitude of the signed mean. The spread of each group's level is a fourth. Beside the
+texture stand linear-frequency cepstra of long and of short frames: how far they, their step to the next frame and their
+curvature swing over time, and how the steps of the lower ones correlate. Generators move too evenly from sound to
+sound. Mean levels and mean cepstra are not used: the microphone sets them.
+
+A linear layer weights the texture. A layer of radial basis functions compares all statistics with those of some
+training windows. Only these two layers are learned: a convolutional network trained on so few voices remembers them.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from detector.voices.features import BANDS, LEVEL_GROUPS
 
 if TYPE_CHECKING:
     import keras
@@ -30,64 +37,131 @@ VOICE_FILTERS = (
     np.array([[0, -1, 0], [0, 1, 0], [0, 0, 0]], np.float32),
     np.array([[0, 0, 0], [-1, 1, 0], [0, 0, 0]], np.float32),
 )
+TEXTURES_PER_GROUP = 1 + 3 * len(VOICE_FILTERS)  # statistics of a group: the spread and three of each filter
 WAVES_PER_GROUP = 8  # filters for the harmonics: four rates of ripple, a cosine and a sine each
+CEPSTRA = LEVEL_GROUPS  # coefficients, of as many groups of bands
+# Over time: a coefficient's deviation from its mean, its step and its curvature.
+CEPSTRA_FILTERS = np.array([[0, 1, 0], [-1, 1, 0], [1, -2, 1]], np.float32)
+DYNAMICS = len(CEPSTRA_FILTERS) * CEPSTRA  # statistics of the frames of one length
+CORRELATED = 24  # cepstra, from the lowest, whose steps are correlated with each other
+PADDING_SCORE = 100.0  # how far the score of a frame beyond the window's ends lies below that of sound
+CENTRES = 384  # radial basis functions
+# Statistics in the order of the network: texture, harmonics, dynamics of long and of short frames, correlations.
+STATISTICS_SIZES = (TEXTURES_PER_GROUP * VOICE_GROUPS, VOICE_GROUPS, DYNAMICS, DYNAMICS, CORRELATED**2)
 
 
-def build_voice_network(bands: int) -> keras.Model:
+def build_voice_network(bands: int = BANDS, centres: int = CENTRES) -> keras.Model:
     """Build the voice network with the outputs `logit` (N, 1) and `class_map` (N, VOICE_ROWS, 1, 1).
 
-    The time axis is free. The mean of the map is the logit. The harmonics belong to no frequency, so their part of the
-    logit is spread evenly over the rows. `set_linear_weights` sets the learned weights.
+    The time axis is free. The mean of the map is the logit. What belongs to no frequency is spread evenly over the
+    rows. `set_head_weights` sets the learned weights.
 
     Args:
-        bands: linear bands of the spectrogram, a multiple of 64.
+        bands: linear bands of the spectrogram of long frames, a multiple of 64.
+        centres: radial basis functions.
 
     Returns:
-        keras.Model from (N, bands, T, 1) float32 decibels, low frequencies first.
+        keras.Model from (N, bands + 3 * LEVEL_GROUPS, T, 1) float32 decibels; see `network_input`.
 
     Source:
         Okabe et al., "Attentive Statistics Pooling for Deep Speaker Embedding", arXiv 1803.10963, for statistics as
         pooling, though the attention here depends on the level only; Noll, "Cepstrum Pitch Determination", 1967, for
-        the harmonics.
+        the harmonics; Sahidullah et al., "A comparison of features for synthetic speech detection", 2015, for the
+        linear-frequency cepstra and their dynamics; Broomhead and Lowe, "Multivariable functional interpolation and
+        adaptive networks", 1988, for the radial basis functions.
     """
     import keras
 
     # The parts use layers only: Keras loads nothing else from an .h5 file. Layer names without a meaning are numbered
     # in the order of construction, and a test compares them with the shipped model's.
     layers = keras.layers
-    decibels = keras.Input((bands, None, 1), name="decibels")
-    attention = _attend_to_sound(decibels)
+    rows = keras.Input((bands + 3 * LEVEL_GROUPS, None, 1), name="decibels")
+    decibels = layers.Cropping2D(((0, 3 * LEVEL_GROUPS), (0, 0)))(rows)
+    attention = layers.Softmax(axis=1, name="share")(_score_sound(decibels))
     spread = _measure_spread(decibels, attention)
     smooth = layers.AveragePooling2D((VOICE_SMOOTH, 1), 1, "same", name="smooth")(decibels)
     detail = layers.Subtract(name="detail")([decibels, smooth])
     texture = layers.Flatten()(layers.Concatenate()([spread, *_measure_texture(detail, attention)]))
     harmonics = _measure_harmonics(detail, attention)
-    statistics = layers.Concatenate(name="statistics")([texture, harmonics])
-    class_map = _add_linear_head(statistics, texture.shape[1])
+    long_levels = layers.Cropping2D(((bands, 2 * LEVEL_GROUPS), (0, 0)))(rows)
+    short_levels = layers.Cropping2D(((bands + LEVEL_GROUPS, 0), (0, 0)))(rows)
+    long_dynamics, _ = _measure_dynamics(long_levels, "long")
+    short_dynamics, steps = _measure_dynamics(_interleave(short_levels), "short")
+    statistics = layers.Concatenate(name="statistics")(
+        [texture, harmonics, long_dynamics, short_dynamics, _correlate(steps)]
+    )
+    class_map = _add_head(statistics, texture.shape[1], centres)
     logit = layers.GlobalAveragePooling2D(dtype="float32", name="logit")(class_map)
-    network = keras.Model(decibels, {"logit": logit, "class_map": class_map}, name="voice")
+    network = keras.Model(rows, {"logit": logit, "class_map": class_map}, name="voice")
     network.get_layer("filters").set_weights([np.stack(VOICE_FILTERS, axis=-1)[:, :, None]])
     waves = network.get_layer("waves")
     waves.set_weights([_ripple_filters(waves.kernel_size[0], WAVES_PER_GROUP // 2 * VOICE_GROUPS)[:, None, None]])
+    for length in ("long", "short"):
+        cepstra = network.get_layer(f"{length}_cepstra")
+        cepstra.set_weights([_cosine_transform(CEPSTRA)[:, None, None]])
+        steps = network.get_layer(f"{length}_steps")
+        steps.set_weights([np.tile(CEPSTRA_FILTERS.T[None, :, None], (1, 1, CEPSTRA, 1))])
+        network.get_layer(f"{length}_neighbours").set_weights([np.ones((1, 3, 1, 1))])
     return network
 
 
-def set_linear_weights(
-    network: keras.Model, mean: np.ndarray, variance: np.ndarray, weights: np.ndarray, bias: float
-) -> None:
-    """Set the learned weights of a voice network.
+@dataclass(frozen=True, eq=False)
+class HeadWeights:
+    """The learned part of the voice network.
 
-    The logit becomes the sum of `weights` times the statistics, standardised and clipped to VOICE_LIMIT, plus `bias`.
+    A statistic is standardised by mean and variance and clipped to VOICE_LIMIT. The logit is the sum of `linear` times
+    the standardised statistics, of `amplitudes` times the radial basis functions, and of `bias`. The radial basis
+    function of a centre is exp(-d² / 2) at the distance d of the scaled statistics from it.
 
-    Args:
-        network: from `build_voice_network`; changed in place.
-        mean, variance, weights: (S,) of the network's layer "statistics".
+    Attributes:
+        mean, variance: (S,) of the statistics.
+        linear: (S,) weights.
+        scales: (S,) factors of the standardised statistics in distances.
+        centres: (C, S) after scaling.
+        amplitudes: (C,).
         bias: of the logit.
     """
-    network.get_layer("standard").set_weights([mean, variance])
-    network.get_layer("votes").set_weights([np.reshape(weights, (1, 1, -1, 1))])
+
+    mean: np.ndarray
+    variance: np.ndarray
+    linear: np.ndarray
+    scales: np.ndarray
+    centres: np.ndarray
+    amplitudes: np.ndarray
+    bias: float
+
+    def logits(self, statistics: np.ndarray) -> np.ndarray:
+        """Return the logits (N,) of windows with these statistics (N, S), as the network computes them."""
+        standardized = standardize(statistics, self.mean, self.variance)
+        kernels = radial_basis(standardized * self.scales, self.centres)
+        logits: np.ndarray = standardized @ self.linear + kernels @ self.amplitudes + self.bias
+        return logits
+
+
+def standardize(statistics: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Return statistics (N, S) in units of their deviation, clipped to VOICE_LIMIT."""
+    deviations = (statistics - mean) / np.sqrt(variance + VOICE_EPSILON)
+    standardized: np.ndarray = np.clip(deviations, -VOICE_LIMIT, VOICE_LIMIT)
+    return standardized
+
+
+def radial_basis(scaled: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Return exp(-d² / 2) (N, C) for the distances d between points (N, S) and centres (C, S)."""
+    exponents = scaled @ centres.T - np.square(scaled).sum(axis=1)[:, None] / 2 - np.square(centres).sum(axis=1) / 2
+    kernels: np.ndarray = np.exp(exponents)
+    return kernels
+
+
+def set_head_weights(network: keras.Model, weights: HeadWeights) -> None:
+    """Set the learned weights of a voice network from `build_voice_network`, which is changed in place."""
+    network.get_layer("standard").set_weights([weights.mean, weights.variance])
+    network.get_layer("votes").set_weights([np.reshape(weights.linear, (1, 1, -1, 1))])
+    network.get_layer("scales").set_weights([np.reshape(weights.scales, (1, 1, -1, 1))])
+    half_squares = np.square(weights.centres).sum(axis=1) / 2
+    network.get_layer("centres").set_weights([weights.centres.T, -half_squares])
+    network.get_layer("amplitudes").set_weights([weights.amplitudes[:, None]])
     dense = network.get_layer("bias")
-    dense.set_weights([np.ones_like(dense.get_weights()[0]), np.array([bias])])
+    dense.set_weights([np.ones_like(dense.get_weights()[0]), np.array([weights.bias])])
 
 
 def describe_layers(network: keras.Model) -> str:
@@ -110,16 +184,16 @@ def _replace_names(value: Any, positions: dict[str, int]) -> Any:
     return positions.get(value, value) if isinstance(value, str) else value
 
 
-def _attend_to_sound(decibels: keras.KerasTensor) -> keras.KerasTensor:
-    """Return the weight (N, T, 1) of each frame: equal for frames with sound, next to none for pauses."""
+def _score_sound(decibels: keras.KerasTensor) -> keras.KerasTensor:
+    """Return the logarithm of the weight (N, T, 1) of each frame: 0 for frames with sound, far below for pauses."""
     from keras import layers
 
-    peaks = layers.MaxPooling2D((decibels.shape[1], 1), name="peaks")(decibels)
-    loudest = layers.GlobalMaxPooling2D(keepdims=True, name="loudest")(peaks)
+    peaks = layers.MaxPooling2D((decibels.shape[1], 1))(decibels)
+    loudest = layers.GlobalMaxPooling2D(keepdims=True)(peaks)
     # Decibels that a frame lacks to count as sound; one decibel reduces the weight to e^-5.
     missing = layers.Rescaling(-1.0, -VOICE_SOUNDING_DB)(layers.Subtract()([peaks, loudest]))
-    missing = layers.Reshape((-1, 1))(layers.ReLU(name="missing")(missing))
-    return layers.Softmax(axis=1, name="share")(layers.Rescaling(-5.0)(missing))
+    missing = layers.Reshape((-1, 1))(layers.ReLU()(missing))
+    return layers.Rescaling(-5.0)(missing)
 
 
 def _measure_spread(decibels: keras.KerasTensor, attention: keras.KerasTensor) -> keras.KerasTensor:
@@ -157,10 +231,60 @@ def _measure_harmonics(detail: keras.KerasTensor, attention: keras.KerasTensor) 
     return layers.Flatten()(layers.AveragePooling2D((WAVES_PER_GROUP, 1))(harmonics))
 
 
-def _add_linear_head(statistics: keras.KerasTensor, texture_count: int) -> keras.KerasTensor:
+def _interleave(levels: keras.KerasTensor) -> keras.KerasTensor:
+    """Return the two short frames of each long one (N, 2 LEVEL_GROUPS, T, 1) in turn, (N, LEVEL_GROUPS, 2 T, 1)."""
+    from keras import layers
+
+    frames = layers.Permute((2, 3, 1))(layers.Reshape((2, LEVEL_GROUPS, -1))(levels))
+    return layers.Reshape((LEVEL_GROUPS, -1, 1))(frames)
+
+
+def _measure_dynamics(levels: keras.KerasTensor, length: str) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Return the mean magnitude of the cepstra after CEPSTRA_FILTERS (N, DYNAMICS), and their steps.
+
+    The steps (N, T, CEPSTRA) are 0 in pauses and beside them. `length` is the beginning of the layers' names.
+    """
+    from keras import layers
+
+    score = _score_sound(levels)
+    cepstra = layers.Conv2D(CEPSTRA, (CEPSTRA, 1), use_bias=False, trainable=False, name=f"{length}_cepstra")(levels)
+    deviation = layers.Subtract()([cepstra, _average_time(cepstra, layers.Softmax(axis=1)(score))])
+    filtered = layers.DepthwiseConv2D(
+        (1, CEPSTRA_FILTERS.shape[1]),
+        padding="same",
+        depth_multiplier=len(CEPSTRA_FILTERS),
+        use_bias=False,
+        trainable=False,
+        name=f"{length}_steps",
+    )(deviation)
+    # Only frames between two others with sound count: the step into a pause is many times as large as the others.
+    score = layers.Reshape((1, -1, 1))(layers.Rescaling(1.0, PADDING_SCORE)(score))
+    score = layers.Conv2D(1, (1, 3), padding="same", use_bias=False, trainable=False, name=f"{length}_neighbours")(
+        score
+    )
+    score = layers.Reshape((-1, 1))(layers.Rescaling(1.0, -3 * PADDING_SCORE)(score))
+    magnitudes = layers.Flatten()(_average_time(_absolute(filtered), layers.Softmax(axis=1)(score)))
+    sounding = layers.Reshape((1, -1, 1))(layers.Activation("exponential")(score))
+    by_filter = layers.Reshape((-1, CEPSTRA, len(CEPSTRA_FILTERS)))(layers.Multiply()([filtered, sounding]))
+    steps = layers.Cropping2D(((0, 0), (1, 1)))(layers.Permute((1, 3, 2))(by_filter))
+    return magnitudes, layers.Reshape((-1, CEPSTRA))(steps)
+
+
+def _correlate(steps: keras.KerasTensor) -> keras.KerasTensor:
+    """Return the correlations over time of the steps (N, T, CEPSTRA) of the lowest cepstra, (N, CORRELATED²)."""
+    from keras import layers
+
+    lowest = layers.Cropping1D((0, CEPSTRA - CORRELATED))(layers.Permute((2, 1))(steps))
+    # The mean of the steps is near 0, so the product of unit vectors is their correlation.
+    unit = layers.UnitNormalization(axis=2)(lowest)
+    return layers.Flatten()(layers.Dot(axes=2)([unit, unit]))
+
+
+def _add_head(statistics: keras.KerasTensor, texture_count: int, centres: int) -> keras.KerasTensor:
     """Weight the standardised statistics (N, S) and return the class map (N, VOICE_ROWS, 1, 1).
 
-    The first `texture_count` statistics are those of the groups, one group after the other; the rest are harmonics.
+    The first `texture_count` statistics are those of the groups, one group after the other. The rest belongs to no
+    group, as the radial basis functions do.
     """
     from keras import layers
 
@@ -170,15 +294,26 @@ def _add_linear_head(statistics: keras.KerasTensor, texture_count: int) -> keras
     values = layers.Reshape((1, 1, -1))(layers.Rescaling(1.0, -VOICE_LIMIT)(values))
     weighted = layers.DepthwiseConv2D(1, use_bias=False, depthwise_initializer="zeros", name="votes")(values)
     weighted = layers.Reshape((-1, 1, 1))(weighted)
-    harmonics_count = statistics.shape[1] - texture_count
-    of_groups = layers.Cropping2D(((0, harmonics_count), (0, 0)))(weighted)
+    rest_count = statistics.shape[1] - texture_count
+    of_groups = layers.Cropping2D(((0, rest_count), (0, 0)))(weighted)
     of_rows = layers.AveragePooling2D((texture_count // VOICE_ROWS, 1))(of_groups)
-    of_rows = layers.Rescaling(float(texture_count))(
-        of_rows
-    )  # the mean over the rows is the sum of all weighted values
-    of_harmonics = layers.Flatten()(layers.Cropping2D(((texture_count, 0), (0, 0)))(weighted))
-    of_harmonics = layers.Dense(1, kernel_initializer="ones", name="bias")(of_harmonics)
-    return layers.Add(dtype="float32", name="class_map")([of_rows, layers.Reshape((1, 1, 1))(of_harmonics)])
+    # The mean over the rows becomes the sum of all weighted values.
+    of_rows = layers.Rescaling(float(texture_count))(of_rows)
+    of_rest = layers.Flatten()(layers.Cropping2D(((texture_count, 0), (0, 0)))(weighted))
+    of_rest = layers.Dense(1, kernel_initializer="ones", name="bias")(of_rest)
+    scaled = layers.DepthwiseConv2D(1, use_bias=False, depthwise_initializer="zeros", name="scales")(values)
+    of_centres = layers.Add()([of_rest, _add_radial_basis(layers.Flatten()(scaled), centres)])
+    return layers.Add(dtype="float32", name="class_map")([of_rows, layers.Reshape((1, 1, 1))(of_centres)])
+
+
+def _add_radial_basis(scaled: keras.KerasTensor, centres: int) -> keras.KerasTensor:
+    """Return the weighted sum (N, 1) of the radial basis functions of points (N, S)."""
+    from keras import layers
+
+    half_squares = layers.Rescaling(-0.5)(layers.Dot(axes=1)([scaled, scaled]))
+    exponents = layers.Add()([layers.Dense(centres, name="centres")(scaled), half_squares])
+    kernels = layers.Activation("exponential")(exponents)
+    return layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="amplitudes")(kernels)
 
 
 def _average_time(values: keras.KerasTensor, attention: keras.KerasTensor) -> keras.KerasTensor:
@@ -208,3 +343,14 @@ def _ripple_filters(length: int, count: int) -> np.ndarray:
     phases = np.pi * np.arange(length)[:, None] * (np.arange(count) + 2) / length
     waves = np.hanning(length)[:, None] * np.exp(-1j * phases)
     return np.stack([waves.real, waves.imag], axis=-1).reshape(length, -1).astype(np.float32)
+
+
+def _cosine_transform(count: int) -> np.ndarray:
+    """Return an orthogonal cosine transform, (count, count) float32, one column for each coefficient.
+
+    Source:
+        Ahmed et al., "Discrete Cosine Transform", 1974.
+    """
+    rates, groups = np.arange(count), np.arange(count)[:, None] + 0.5
+    transform: np.ndarray = np.cos(np.pi * groups * rates / count) * np.sqrt(2 / count)
+    return transform.astype(np.float32)

@@ -1,8 +1,8 @@
 """Evaluate the cross-validated voice networks, and the false alarms of the shipped network.
 
-A prediction comes from a network that was trained on neither its speaker nor its generator (or its family of
-generators); see `training.voice_fitting`. Verdicts and probabilities use a line and thresholds that were fitted to the
-predictions in the other parts of the speakers.
+A prediction comes from a network that was trained on neither its page, nor its speaker, nor the generators of its page
+(or their families); see `training.voice_fitting`. Verdicts and probabilities use a line and thresholds that were fitted
+to the predictions in the other parts of the pages.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from training.manifests import ROOT
 from training.runs import replace_file
 from training.vocoders import WAVEFORM_DEGRADATIONS
 from training.voice_features import STORED_VOICE, Variant, VariantCache, decode_int16
-from training.voice_manifest import FAMILY, GENERATOR, read_speech_manifest
+from training.voice_manifest import FAMILY, GENERATOR, kind_of, read_speech_manifest
 from training.voice_predictions import fit_voice_calibration, read_fold_predictions
 
 VOICE_SCORE_COLUMNS = (
-    "recording", "label", "source", "generator", "group", "held", "left_out", "part", "delivery", "logit",
+    "recording", "label", "source", "page", "generator", "group", "held", "left_out", "part", "delivery", "logit",
     "probability", "verdict", "reasons",
 )  # fmt: skip
 VOICE_RESULTS_FOLDER = ROOT / "visualizations"
@@ -94,7 +94,7 @@ def evaluate_voices(settings: VoiceEvaluationSettings) -> dict[str, Any]:
 
 
 def score_predictions(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add probability and verdict to predictions, by a calibration that has not seen their part of the speakers."""
+    """Add probability and verdict to predictions, by a calibration that has not seen their part of the pages."""
     scored = []
     for part in sorted({row["part"] for row in rows}):
         calibration = fit_voice_calibration([row for row in rows if row["held"] == FAMILY and row["part"] != part])
@@ -105,40 +105,44 @@ def score_predictions(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return scored
 
 
-def draw_predictions(rows: list[dict[str, Any]], seed: int = 0) -> list[dict[str, Any]]:
-    """Keep the predictions of one network for each recording.
-
-    Many networks predict the same real recording, which adds predictions but no recordings.
-    """
-    rng, drawn = np.random.default_rng(seed), {}
-    for recording in sorted({row["recording"] for row in rows}):
-        folds = sorted({(row["left_out"], row["part"]) for row in rows if row["recording"] == recording})
-        drawn[recording] = folds[rng.integers(len(folds))]
-    return [row for row in rows if drawn[row["recording"]] == (row["left_out"], row["part"])]
-
-
-def mean_auc(label: np.ndarray, logit: np.ndarray, unit: np.ndarray) -> float:
-    """Return the mean AUC over units; a unit is a generator in one degradation.
-
-    All units are ranked at once, since a hundred of them are resampled a thousand times; ties count against the fakes.
+def win_rates(label: np.ndarray, logit: np.ndarray, stratum: np.ndarray) -> np.ndarray:
+    """Return the proportion of reals that each fake scores above; ties count against the fakes.
 
     Args:
         label: (N,) 1 = fake.
         logit: (N,) larger means more suspicious.
-        unit: (N,) number of the unit, from 0.
+        stratum: (N,) number of the stratum; fakes are compared with the reals of their own, such as a degradation.
+
+    Returns:
+        (N,) in [0, 1]; NaN for a real recording, and for a fake whose stratum has no reals.
+    """
+    wins = np.full(len(label), np.nan)
+    for number in np.unique(stratum[label == 1]):
+        own = stratum == number
+        reals = np.sort(logit[own & (label == 0)])
+        if len(reals):
+            fakes = own & (label == 1)
+            wins[fakes] = np.searchsorted(reals, logit[fakes], "left") / len(reals)
+    return wins
+
+
+def mean_auc(label: np.ndarray, logit: np.ndarray, unit: np.ndarray, stratum: np.ndarray) -> float:
+    """Return the mean AUC over the units of the fakes, such as their generators.
+
+    Args:
+        label, logit, stratum: see `win_rates`.
+        unit: (N,) number of a fake's unit, from 0; that of a real recording is not used.
 
     Raises:
-        ValueError: no unit has both fakes and reals.
+        ValueError: no stratum has both fakes and reals.
     """
-    order = np.lexsort((-label, logit, unit))
-    fake, unit = label[order] == 1, unit[order]
-    n_fake, n_real = np.bincount(unit, fake), np.bincount(unit, ~fake)
-    reals_in_units_before = np.cumsum(n_real) - n_real
-    wins = np.bincount(unit, fake * (np.cumsum(~fake) - reals_in_units_before[unit]))
-    both = (n_fake > 0) & (n_real > 0)
-    if not both.any():
-        raise ValueError("no unit has both fakes and reals")
-    return float(np.mean(wins[both] / (n_fake * n_real)[both]))
+    wins = win_rates(label, logit, stratum)
+    known = ~np.isnan(wins)
+    if not known.any():
+        raise ValueError("no stratum has both fakes and reals")
+    counts = np.bincount(unit[known])
+    sums = np.bincount(unit[known], wins[known])
+    return float(np.mean(sums[counts > 0] / counts[counts > 0]))
 
 
 def measure_degradations(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -152,55 +156,70 @@ def measure_degradations(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def measure_folds(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the metrics of scored predictions for one kind of fold; the intervals are over speakers.
 
-    `auc` is the mean over generators, or families, with MIN_FAKES fakes. `auc_within_source` is the same against the
-    reals of the fakes' own sources alone. The rates use one drawn prediction per recording and degradation.
+    Every fake is compared with all reals in its degradation. `auc` is the mean over generators, or families, with
+    MIN_FAKES fakes; `auc_pages` and `auc_kinds` are means over pages and kinds with as many. `auc_within_page` compares
+    the fakes of a page with the reals of the same page, where it has MIN_FAKES of both. Single generators, pages and
+    kinds are listed below the means.
     """
-    label, logit, group, left_out, source, recording = _columns(
-        rows, "label", "logit", "group", "left_out", "source", "recording"
-    )
-    _, unit = np.unique([f"{row['left_out']} {row['delivery']}" for row in rows], return_inverse=True)
-    names = np.unique(left_out)
-    fakes = {name: len(np.unique(recording[(left_out == name) & (label == 1)])) for name in names}
-    counted = np.isin(left_out, [name for name in names if fakes[name] >= MIN_FAKES])
-    sources = {name: np.unique(source[(left_out == name) & (label == 1)]) for name in names}
-    within = counted & np.array([s in sources[name] for s, name in zip(source, left_out, strict=True)])
-    columns = (group, label, logit, unit)
-    return {
-        "n_generators": int(sum(count >= MIN_FAKES for count in fakes.values())),
-        "n_real": len(np.unique(recording[label == 0])),
-        "n_fake": len(np.unique(recording[label == 1])),
-        "n_speakers": len(np.unique(group)),
-        "auc": _estimate_mean_auc(counted, *columns),
-        "auc_within_source": _estimate_mean_auc(within, *columns),
-        **_measure_rates(draw_predictions(rows)),
-        "generators": [
+    label, logit, group, recording, page = _columns(rows, "label", "logit", "group", "recording", "page")
+    real, fake = label == 0, label == 1
+    _, degradation = np.unique([row["delivery"] for row in rows], return_inverse=True)
+    _, within = np.unique([f"{row['page']} {row['delivery']}" for row in rows], return_inverse=True)
+    kind = np.array([kind_of(row["generator"]) for row in rows])
+    (left_out,) = _columns(rows, "left_out")
+
+    def measure(unit: np.ndarray, chosen: np.ndarray, stratum: np.ndarray = degradation) -> dict[str, Any] | None:
+        """Return the mean AUC of the chosen fakes over units, with its interval; None where a class is missing."""
+        rows_chosen = real | (fake & chosen)
+        columns = (group, label, logit, np.unique(unit, return_inverse=True)[1], stratum)
+        try:
+            return bootstrap(mean_auc, *(column[rows_chosen] for column in columns)).to_dict()
+        except ValueError:
+            return None
+
+    def counted(unit: np.ndarray, of_class: np.ndarray = fake) -> np.ndarray:
+        """Return which rows belong to a unit with MIN_FAKES recordings of a class, (N,) booleans."""
+        counts = {name: len(np.unique(recording[of_class & (unit == name)])) for name in np.unique(unit)}
+        return np.isin(unit, [name for name, count in counts.items() if count >= MIN_FAKES])
+
+    wins = win_rates(label, logit, degradation)
+
+    def list_units(unit: np.ndarray) -> list[dict[str, Any]]:
+        """Return the AUC of each unit against all reals, which are not resampled for the intervals."""
+        return [
             {
                 "name": str(name),
-                "n": fakes[name],
-                "n_speakers": len(np.unique(group[(left_out == name) & (label == 1)])),
-                "auc": _estimate_mean_auc(left_out == name, *columns),
+                "n": len(np.unique(recording[fake & (unit == name)])),
+                "n_speakers": len(np.unique(group[fake & (unit == name)])),
+                "auc": _estimate_mean(wins[fake & (unit == name)], group[fake & (unit == name)]),
             }
-            for name in sorted(names)
-        ],
+            for name in np.unique(unit[fake])
+        ]
+
+    return {
+        "n_generators": len(np.unique(left_out[fake & counted(left_out)])),
+        "n_pages": len(np.unique(page)),
+        "n_real": len(np.unique(recording[real])),
+        "n_fake": len(np.unique(recording[fake])),
+        "n_speakers": len(np.unique(group)),
+        "auc": measure(left_out, counted(left_out)),
+        "auc_pages": measure(page, counted(page)),
+        "auc_kinds": measure(kind, counted(kind)),
+        "auc_within_page": measure(page, counted(page) & counted(page, real), within),
+        **_measure_rates(rows),
+        "generators": list_units(left_out),
+        "pages": list_units(page),
+        "kinds": list_units(kind),
     }
 
 
-def _estimate_mean_auc(chosen: np.ndarray, group: np.ndarray, *columns: np.ndarray) -> dict[str, Any] | None:
-    """Return the mean AUC of the chosen rows with its interval; None where no unit has both classes.
-
-    Args:
-        chosen: (N,) booleans.
-        group: (N,) speakers.
-        columns: the arguments of `mean_auc`.
-    """
-    try:
-        return bootstrap(mean_auc, group[chosen], *(column[chosen] for column in columns)).to_dict()
-    except ValueError:
-        return None
+def _estimate_mean(values: np.ndarray, group: np.ndarray) -> dict[str, Any] | None:
+    """Return the mean of values (N,) with its interval over groups; None where a value is not known."""
+    return None if np.isnan(values).any() else bootstrap(lambda drawn: float(drawn.mean()), group, values).to_dict()
 
 
 def _measure_rates(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the error rates and the calibration error of drawn predictions; the intervals are over speakers."""
+    """Return the error rates and the calibration error of scored predictions; the intervals are over speakers."""
     label, verdict, speaker, probability = _columns(rows, "label", "verdict", "group", "probability")
     has_verdict = np.array([not row["reasons"] for row in rows])
     real, fake = label == 0, label == 1
@@ -251,10 +270,11 @@ def measure_false_alarms(detector: VoiceDetector, manifest: Path) -> dict[str, A
 def voice_reference_scores(rows: list[dict[str, Any]], detector: VoiceDetector) -> ReferenceScores:
     """Return the scores that a new recording is compared with.
 
-    They have one prediction for each stored recording that passes the quality gate, by a network without its family.
+    They have one prediction for each stored recording that passes the quality gate, by a network that was trained on
+    nothing of its page, its speaker and its generator's family.
     """
     chosen = [row for row in rows if row["held"] == FAMILY and row["delivery"] == STORED_VOICE and not row["reasons"]]
-    label, logit, group = _columns(draw_predictions(chosen), "label", "logit", "group")
+    label, logit, group = _columns(chosen, "label", "logit", "group")
     return ReferenceScores.from_scores(
         labels=label,
         probabilities=np.asarray(detector.engine.spec.calibration.probability(logit)),
@@ -262,6 +282,7 @@ def voice_reference_scores(rows: list[dict[str, Any]], detector: VoiceDetector) 
         groups=group,
         split="folds",
         model_sha256=detector.engine.model_sha256,
+        unseen=True,
     )
 
 

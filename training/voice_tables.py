@@ -8,6 +8,8 @@ from training.voice_features import STORED_VOICE
 from training.voice_manifest import GENERATOR
 from training.voice_scoring import DEGRADED, MIN_FAKES
 
+AUC_COLUMNS = ("auc", "auc_pages", "auc_kinds", "auc_within_page")
+
 
 def print_voice_tables(metrics: dict[str, Any]) -> None:
     """Print the metrics that `evaluate_voices` returns."""
@@ -17,7 +19,7 @@ def print_voice_tables(metrics: dict[str, Any]) -> None:
         f"{stored['n_speakers']} speakers, {stored['n_generators']} generators with {MIN_FAKES} fakes or more"
     )
     _print_fold_table(metrics["folds"])
-    _print_generator_table(metrics["folds"])
+    _print_unit_tables(metrics["folds"])
     if metrics["val"]:
         _print_val_table(metrics["val"])
 
@@ -30,21 +32,36 @@ def _print_fold_table(folds: dict[str, Any]) -> None:
         "inconclusive": "inconclusive, %",
     }
     _print_header(
-        "left out", "degradation", "mean AUC", "within the source", *rates.values(), "ECE (perfect stays under)"
+        "left out",
+        "degradation",
+        "mean AUC",
+        "over pages",
+        "over kinds",
+        "within the page",
+        *rates.values(),
+        "ECE (perfect stays under)",
     )
     for held, degradations in folds.items():
         for name, measured in degradations.items():
             percentages = (_format_interval_percent(measured[key]) for key in rates)
             ece = f"{_format_interval(measured['ece'])} ({measured['ece_perfect']:.3f})"
-            areas = (_format_interval(measured[key]) for key in ("auc", "auc_within_source"))
+            areas = (_format_interval(measured[key]) for key in AUC_COLUMNS)
             _print_row(held, name, *areas, *percentages, ece)
 
 
-def _print_generator_table(folds: dict[str, Any]) -> None:
-    _print_header("left out", "fakes", "speakers", "AUC stored", "AUC degraded")
-    for degradations in folds.values():
-        generators = (degradations[name]["generators"] for name in (STORED_VOICE, DEGRADED))
-        for stored, degraded in zip(*generators, strict=True):
+def _print_unit_tables(folds: dict[str, Any]) -> None:
+    """Print a table of generators and families, one of pages and one of kinds."""
+    of_generators = folds[GENERATOR]
+    _print_unit_table("left out", "generators", list(folds.values()))
+    _print_unit_table("page", "pages", [of_generators])
+    _print_unit_table("kind", "kinds", [of_generators])
+
+
+def _print_unit_table(title: str, key: str, folds: list[dict[str, Any]]) -> None:
+    _print_header(title, "fakes", "speakers", "AUC stored", "AUC degraded")
+    for degradations in folds:
+        units = (degradations[name][key] for name in (STORED_VOICE, DEGRADED))
+        for stored, degraded in zip(*units, strict=True):
             areas = (_format_interval(measured["auc"]) for measured in (stored, degraded))
             _print_row(stored["name"], stored["n"], stored["n_speakers"], *areas)
 

@@ -40,6 +40,7 @@ class VoiceInput:
         fft_length, fft_hop_length: samples of a spectrogram frame, and between neighbouring frames.
         bands: linear frequency bands from 0 to half the sample rate.
         floor_db: power added to each band, relative to full scale.
+        short_fft_length: samples of the frames of a second spectrogram, twice as many as those of the first; 0 = none.
     """
 
     sample_rate_hz: int
@@ -50,6 +51,7 @@ class VoiceInput:
     fft_hop_length: int
     bands: int
     floor_db: float
+    short_fft_length: int = 0
 
 
 @dataclass(frozen=True)

@@ -64,12 +64,18 @@ TAIL_PHRASES = {"real": "this high or higher", "fake": "this low or lower"}  # a
 SHORT_TAIL_PHRASES = {"real": "this high", "fake": "this low"}
 # Where the files of an error rate come from, by class.
 UNSEEN_PHRASES = {"real": "from sources it had not seen", "fake": "of kinds it had not seen"}
+UNHEARD_PHRASES = {"real": "of speakers it had not heard", "fake": "of generators it had not heard"}  # for voices
 UNMEASURED = "How often such a verdict is wrong has not been measured for this model."
 # Where the files of an error rate come from, in the sentence under the headline: by the classes it names.
 UNSEEN_OPENINGS = {
     ("real",): "On sources it had not seen",
     ("fake",): "On kinds of fakes it had not seen",
     ("real", "fake"): "On kinds and sources it had not seen",
+}
+UNHEARD_OPENINGS = {
+    ("real",): "On speakers it had not heard",
+    ("fake",): "On generators it had not heard",
+    ("real", "fake"): "On generators and speakers it had not heard",
 }
 KNOWN_ENDING = "measured only on the collections it was trained on"
 LIKENESS_PHRASES = {"real": "this fake", "fake": "this real"}  # how a wrong file looked, by class
@@ -146,7 +152,8 @@ def verdict_error_sentence(rates: Sequence[Mapping[str, Any]], media: str = "ima
         for rate in rates
     )
     if all(rate["unseen"] for rate in rates):
-        return f"{UNSEEN_OPENINGS[tuple(rate['kind'] for rate in rates)]}, {found}."
+        openings = UNHEARD_OPENINGS if media == "audio" else UNSEEN_OPENINGS
+        return f"{openings[tuple(rate['kind'] for rate in rates)]}, {found}."
     return f"{found[0].upper()}{found[1:]}, {KNOWN_ENDING}."
 
 
@@ -175,11 +182,23 @@ def error_rate_sentence(rate: Mapping[str, Any], media: str = "image") -> str:
     """
     kind, medium = rate["kind"], MEDIA[media]
     found = format_per_thousand(rate["share"], rate["low"], rate["high"])
-    files = f"{medium.class_names[kind]} {UNSEEN_PHRASES[kind]}" if rate["unseen"] else medium.class_names[kind]
+    files = medium.class_names[kind]
+    if rate["unseen"]:
+        files += f" {unseen_phrase(kind, media)}"
     source = "" if rate["unseen"] else f" {KNOWN_PHRASE}"
     cohort = medium.cohort_phrase if _has_size(rate) else ""
     measured = f"Measured on {format_count(rate['n'])}{source}{cohort}"
     return f"In our test, {found} in 1,000 {files} scored {SHORT_TAIL_PHRASES[kind]}. {measured}."
+
+
+def unseen_phrase(kind: str, media: str = "image") -> str:
+    """Return where the files of an unseen error rate come from.
+
+    Args:
+        kind: "real" or "fake".
+        media: a key of `MEDIA`.
+    """
+    return (UNHEARD_PHRASES if media == "audio" else UNSEEN_PHRASES)[kind]
 
 
 def size_sentence(rate: Mapping[str, Any], media: str = "image") -> str:
@@ -202,8 +221,9 @@ def error_rate_origin(rate: Mapping[str, Any], media: str = "image") -> str:
     """
     item = MEDIA[media].item
     if rate["unseen"]:
+        unknown = "its page, its speaker or its generator" if media == "audio" else "its kind or its source"
         return (
-            f"The network that scored each {item} had not learned from its kind or its source. "
+            f"The network that scored each {item} had not learned from {unknown}. "
             "The network behind this verdict is built alike, but has learned from all of them."
         )
     training = (

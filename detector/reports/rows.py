@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from detector.record import to_record
-from detector.reports.phrases import KNOWN_PHRASE, SHORT_TAIL_PHRASES, UNSEEN_PHRASES, was_checked
+from detector.reports.phrases import KNOWN_PHRASE, SHORT_TAIL_PHRASES, unseen_phrase, was_checked
 from detector.results import (
     ERROR_CLASS_BY_VERDICT,
     Detection,
@@ -105,5 +105,5 @@ def _rate_values(rate: ErrorRate | None) -> list[str]:
 def _format_rate(rate: ErrorRate, media: str) -> str:
     shown = f"{rate.share:.1%} ({rate.low:.1%} to {rate.high:.1%})"
     cohort = " of this size" if media == "image" else ""
-    origin = UNSEEN_PHRASES[rate.kind] if rate.unseen else KNOWN_PHRASE
+    origin = unseen_phrase(rate.kind, media) if rate.unseen else KNOWN_PHRASE
     return f"{shown} of {rate.n:,} {rate.kind}s{cohort} {origin} scored {SHORT_TAIL_PHRASES[rate.kind]}"

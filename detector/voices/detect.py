@@ -22,16 +22,16 @@ from detector.voices.features import (
     VOICE_INPUT,
     cut_windows,
     has_sound,
-    log_spectrogram,
     mel_edges_hz,
     mel_spectrogram,
+    network_input,
     normalize_level,
 )
 from detector.voices.quality import speech_exclusion_reasons
 
 VOICE_NETWORK = "voice"
-WINDOWS_PER_BATCH = 128  # a minute of sound, 30 MB
-MAP_COLUMNS_PER_S = 4  # of the heat map; windows overlap by half a second
+WINDOWS_PER_BATCH = 16  # twenty seconds of sound, 10 MB of spectrograms
+MAP_COLUMNS_PER_S = 4  # of the heat map
 REFERENCE_SIZE_PX = 1  # the reference scores are tabled by face size; all recordings share one entry
 
 
@@ -108,7 +108,7 @@ class VoiceDetector:
     def _run(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Return logits (N,) and class maps (N, h, w) of windows (N, W)."""
         parts = [
-            self.engine.run(log_spectrogram(windows[start : start + WINDOWS_PER_BATCH])[..., None])
+            self.engine.run(network_input(windows[start : start + WINDOWS_PER_BATCH]))
             for start in range(0, len(windows), WINDOWS_PER_BATCH)
         ]
         logits = np.concatenate([logits for logits, _ in parts])

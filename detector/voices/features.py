@@ -13,10 +13,15 @@ from detector.models.spec import VoiceInput
 
 LEVEL = 10 ** (-26 / 20)  # root mean square of the sounding frames, full scale = 1; that of the training clips
 SOUNDING_DB = 30  # below the loudest frames; a quieter frame is a pause
-WINDOW_S, HOP_S = 1.0, 0.5
+WINDOW_S, HOP_S = 2.5, 1.25  # a window as long as most training clips: how a voice moves shows over some syllables
 # Samples: 64 ms every 16 ms, long enough to resolve the ripples and lines that a vocoder leaves.
 FFT_LENGTH, FFT_HOP_LENGTH = 1024, 256
 BANDS = FFT_LENGTH // 2  # linear, 16 Hz each, to 8 kHz; mel bands would blur these ripples
+# Samples: 32 ms every 8 ms, short enough to follow the movement from sound to sound.
+SHORT_FFT_LENGTH, SHORT_FFT_HOP_LENGTH = FFT_LENGTH // 2, FFT_HOP_LENGTH // 2
+LEVEL_GROUPS, LEVEL_TOP = 56, 7 / 8  # groups of bands up to 7 kHz, whose levels the cepstra are made of
+# Of the network's input: the bands of a long frame, its levels, and those of the two short frames in its middle.
+ROWS = BANDS + 3 * LEVEL_GROUPS
 FLOOR_DB = -70  # of a band against full scale; noise between words depends on the studio more than on the voice
 PAUSE_DB = 20  # below LEVEL; a window as quiet as that is not analysed
 
@@ -30,6 +35,7 @@ VOICE_INPUT = VoiceInput(
     fft_hop_length=FFT_HOP_LENGTH,
     bands=BANDS,
     floor_db=FLOOR_DB,
+    short_fft_length=SHORT_FFT_LENGTH,
 )
 
 MEL_BANDS = 80
@@ -90,6 +96,31 @@ def has_sound(windows: np.ndarray) -> np.ndarray:
     return loud if loud.any() else ~loud
 
 
+def network_input(windows: np.ndarray) -> np.ndarray:
+    """Return the input of the voice network: the spectrograms of long and of short frames, one above the other.
+
+    Args:
+        windows: (N, W) float32 after `normalize_level`, W at least FFT_LENGTH.
+
+    Returns:
+        (N, ROWS, T, 1) float32 decibels: BANDS rows of a long frame, LEVEL_GROUPS rows of its levels, then as many of
+        each of its short frames, low frequencies first.
+    """
+    long = power_spectrogram(windows)
+    start = (FFT_LENGTH - SHORT_FFT_LENGTH) // 2  # of the first short frame, whose centre is that of the long one
+    short = power_spectrogram(windows[:, start:], SHORT_FFT_LENGTH, SHORT_FFT_HOP_LENGTH)[:, : 2 * long.shape[1]]
+    levels = group_powers(short)
+    rows = np.concatenate([long, group_powers(long), levels[:, 0::2], levels[:, 1::2]], axis=-1)
+    return np.swapaxes(_to_decibels(rows), -1, -2)[..., None]
+
+
+def group_powers(powers: np.ndarray) -> np.ndarray:
+    """Return the mean powers (..., LEVEL_GROUPS) of groups of neighbouring bands (..., bands), up to LEVEL_TOP."""
+    used = powers[..., : round(powers.shape[-1] * LEVEL_TOP)]
+    means: np.ndarray = used.reshape(*used.shape[:-1], LEVEL_GROUPS, -1).mean(axis=-1)
+    return means
+
+
 def log_spectrogram(windows: np.ndarray) -> np.ndarray:
     """Return the power of each linear band over time in decibels.
 
@@ -99,14 +130,36 @@ def log_spectrogram(windows: np.ndarray) -> np.ndarray:
     Returns:
         (..., BANDS, T) float32, low frequencies first.
     """
-    frames = np.lib.stride_tricks.sliding_window_view(windows, FFT_LENGTH, axis=-1)[..., ::FFT_HOP_LENGTH, :]
-    shape = np.hanning(FFT_LENGTH).astype(np.float32)
-    power = np.square(np.abs(np.fft.rfft(frames * shape)[..., 1:])) / np.square(shape).sum()
-    return np.swapaxes(10 * np.log10(power + np.float32(10 ** (FLOOR_DB / 10))), -1, -2)
+    return np.swapaxes(_to_decibels(power_spectrogram(windows)), -1, -2)
+
+
+def power_spectrogram(
+    windows: np.ndarray, fft_length: int = FFT_LENGTH, fft_hop_length: int = FFT_HOP_LENGTH
+) -> np.ndarray:
+    """Return the power of each linear band over time.
+
+    Args:
+        windows: (..., W) float32 after `normalize_level`, W at least `fft_length`.
+        fft_length, fft_hop_length: samples of a frame, and between the starts of frames.
+
+    Returns:
+        (..., T, fft_length / 2) float32, low frequencies first.
+    """
+    frames = np.lib.stride_tricks.sliding_window_view(windows, fft_length, axis=-1)[..., ::fft_hop_length, :]
+    shape = np.hanning(fft_length).astype(np.float32)
+    spectrum = np.fft.rfft(frames * shape)[..., 1:]
+    powers: np.ndarray = np.square(spectrum.real) + np.square(spectrum.imag)  # faster than the squared absolute value
+    powers /= np.square(shape).sum()
+    return powers
+
+
+def _to_decibels(powers: np.ndarray) -> np.ndarray:
+    decibels: np.ndarray = 10 * np.log10(powers + np.float32(10 ** (FLOOR_DB / 10)))
+    return decibels
 
 
 def mel_spectrogram(normalized: np.ndarray) -> np.ndarray:
-    """Return a mel spectrogram for display; the input of the network is `log_spectrogram`.
+    """Return a mel spectrogram for display; the input of the network is `network_input`.
 
     Args:
         normalized: (T,) float32 mono 16 kHz after `normalize_level`.

@@ -8,17 +8,17 @@ from training.voice_predictions import PREDICTION_COLUMNS
 
 
 def draw_rows(count=40, gap=2.0, parts=4, seed=0, degradations=tuple(WAVEFORM_DEGRADATIONS)):
-    """Return rows as train_audio.py writes them: two networks predict each real recording, one each fake.
+    """Return rows as train_audio.py writes them: a prediction of each recording for each kind of fold.
 
-    The logits of reals and fakes have a standard deviation of 1 and means that lie `gap` apart.
+    Reals and fakes alternate, and so do two speakers of each page. The logits of reals and fakes have a standard
+    deviation of 1 and means that lie `gap` apart.
     """
     rng, rows = np.random.default_rng(seed), []
     for recording in range(count):
-        label, part = recording % 2, recording // 2 % parts
+        label, page = recording % 2, recording // 4
         for held in (GENERATOR, FAMILY):
-            for left_out in ["one"] if label else ["one", "two"]:
-                for degradation in degradations:
-                    values = [recording, label, "s", "g", f"p{recording // 4}", held, left_out, part, degradation]
-                    values += [rng.normal(gap * label, 1), ""]
-                    rows.append(dict(zip(PREDICTION_COLUMNS, values, strict=True)))
+            for degradation in degradations:
+                values = [recording, label, "s", f"page {page}", "HGAN" if label else "human", f"p{recording // 4}"]
+                values += [held, "one" if label else "", page % parts, degradation, rng.normal(gap * label, 1), ""]
+                rows.append(dict(zip(PREDICTION_COLUMNS, values, strict=True)))
     return rows

@@ -43,3 +43,21 @@ def vibrate(seconds=3.0, *, pitch_hz=200, vibrato_hz=6.25):
     pitch = pitch_hz * 2 ** (np.sin(2 * np.pi * vibrato_hz * times) / 12)
     phase = 2 * np.pi * np.cumsum(pitch) / RATE_HZ
     return (0.2 * sum(np.sin(number * phase) / number for number in range(1, 8))).astype(np.float32)
+
+
+def hum(seconds=5.0, seed=0, *, notes=False):
+    """Return a voice with the mouth closed: the pitch drifts, or moves through notes, and the timbre stays.
+
+    A breath follows every 0.9 seconds.
+    """
+    rng = np.random.default_rng(seed)
+    times = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    turns = np.arange(0, seconds + 1, 0.6)
+    pitch = 130 * 2 ** np.interp(
+        times, turns, rng.choice(10, len(turns)) / 12 if notes else rng.uniform(0, 0.4, len(turns))
+    )
+    phase = 2 * np.pi * np.cumsum(pitch) / RATE_HZ
+    sound = sum(np.sin(number * phase) / number**2 for number in range(1, 12))
+    since_breath = times % 1.2
+    loudness = np.clip(np.minimum(since_breath, 0.9 - since_breath) / 0.05, 0, 1)
+    return (0.15 * sound * loudness + 0.0005 * rng.standard_normal(len(times))).astype(np.float32)

@@ -11,14 +11,14 @@ from training.voice_features import (
     STORED_VOICE,
     Variant,
     VariantCache,
+    VariantChoice,
     WindowFeatures,
     build_feature_extractor,
     compute_features,
     decode_int16,
     filters_sha256,
-    list_variants,
 )
-from training.voice_networks import VOICE_GROUPS
+from training.voice_networks import STATISTICS_SIZES
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_a_stored_recording_is_read_as_it_is(recording, tmp_path):
 
 
 def test_a_variant_is_computed_once_and_then_read_from_disk(recording, tmp_path, monkeypatch):
-    cache, variants = VariantCache(tmp_path / "cache"), list_variants(recording, 1)
+    cache, variants = VariantCache(tmp_path / "cache"), VariantChoice(1).variants(recording)
     first = [cache.read(recording, variant) for variant in variants]
     for name in ("VOCODERS", "WAVEFORM_DEGRADATIONS"):
         monkeypatch.setattr(voice_features, name, {})
@@ -63,13 +63,26 @@ def test_a_copy_is_degraded_like_its_recording(recording, tmp_path, monkeypatch)
 
 
 def test_copies_are_made_of_reals_only_and_named_degradations_are_for_tests_only(recording):
-    variants = list_variants(recording, 2)
+    variants = VariantChoice(2).variants(recording)
     assert [(v.vocoder, v.degradation) for v in variants] == [
         ("", "stored"), ("", "0"), ("", "1"), ("", "quiet"), ("halve", "stored"), ("halve", "0"), ("halve", "1"),
     ]  # fmt: skip
     assert [v.degradation for v in variants if not v.is_for_training] == ["quiet"]
     fake = Example(recording.path, 1, "studio", "g", "speaker", "train")
-    assert list_variants(fake, 2) == variants[:4]
+    assert VariantChoice(2).variants(fake) == variants[:4]
+
+
+def test_a_choice_without_copies_tests_each_recording_in_some_degradations(tmp_path, monkeypatch):
+    names = ("mp3", "noise", "telephone")
+    monkeypatch.setattr(voice_features, "WAVEFORM_DEGRADATIONS", dict.fromkeys([STORED_VOICE, *names]))
+    choice, tested = VariantChoice(1, tests=1, copies=False), set()
+    for number in range(12):
+        (tmp_path / f"{number}.wav").write_bytes(bytes([number]))
+        variants = choice.variants(Example(tmp_path / f"{number}.wav", 0, "studio", "human", "speaker", "train"))
+        assert [v.degradation for v in variants[:2]] == ["stored", "0"] and not any(v.vocoder for v in variants)
+        tested |= {v.degradation for v in variants[2:]}
+        assert len(variants) == 3
+    assert tested == set(names)
 
 
 @pytest.mark.slow
@@ -92,8 +105,8 @@ def test_features_of_a_run_are_measured_once(recording, tmp_path, monkeypatch):
 
     monkeypatch.setattr(voice_features, "build_feature_extractor", lambda: extract)
     cache = VariantCache(tmp_path / "cache")
-    first, again = (compute_features([recording], cache, versions=1, run=tmp_path, threads=1) for _ in range(2))
-    assert len(measured) == 5 and list(first[0]) == list(again[0]) == list_variants(recording, 1)
+    first, again = (compute_features([recording], cache, VariantChoice(1), run=tmp_path, threads=1) for _ in range(2))
+    assert len(measured) == 5 and list(first[0]) == list(again[0]) == VariantChoice(1).variants(recording)
     for variant, features in first[0].items():
         np.testing.assert_array_equal(again[0][variant].statistics, features.statistics)
         assert again[0][variant].reasons == features.reasons
@@ -124,5 +137,9 @@ def test_the_hash_of_the_filters_follows_the_computation_and_not_the_text(monkey
             assert filters_sha256() != expected, name
 
 
-def test_statistics_have_ten_values_for_each_group_and_one_harmonic():
-    assert build_feature_extractor()(speak(0.5)).statistics.shape[1] == 11 * VOICE_GROUPS
+@pytest.mark.slow
+def test_both_engines_measure_the_same_statistics(monkeypatch):
+    fast = build_feature_extractor()(speak(0.5)).statistics
+    assert fast.shape[1] == sum(STATISTICS_SIZES)
+    monkeypatch.setattr(voice_features, "can_export", lambda: False)
+    np.testing.assert_allclose(build_feature_extractor()(speak(0.5)).statistics, fast, atol=1e-3)

@@ -2,24 +2,40 @@ import numpy as np
 import pytest
 
 from detector.voices.detect import VOICE_MODEL_FILES
-from detector.voices.features import BANDS, SAMPLE_RATE_HZ
+from detector.voices.features import BANDS, LEVEL_GROUPS, ROWS, SAMPLE_RATE_HZ
 from training.voice_networks import (
-    VOICE_GROUPS,
+    CENTRES,
+    CEPSTRA,
+    CORRELATED,
+    STATISTICS_SIZES,
     VOICE_ROWS,
+    HeadWeights,
+    _cosine_transform,
     _ripple_filters,
     build_voice_network,
     describe_layers,
-    set_linear_weights,
+    set_head_weights,
 )
 
-FLAT = np.full((1, BANDS, 12, 1), -50, np.float32)
+ENDS = np.cumsum(STATISTICS_SIZES)
+HARMONICS, LONG, SHORT, CORRELATIONS = (slice(*ends) for ends in zip(ENDS, ENDS[1:], strict=False))
+FLAT = np.full((1, ROWS, 12, 1), -50, np.float32)
 
 
 @pytest.fixture(scope="module")
 def network():
-    network = build_voice_network(BANDS)
-    rng, size = np.random.default_rng(0), network.get_layer("statistics").output.shape[1]
-    set_linear_weights(network, rng.normal(5, 9, size), rng.uniform(0.01, 9, size), rng.normal(0, 0.1, size), 0.7)
+    network = build_voice_network()
+    rng, size = np.random.default_rng(0), sum(STATISTICS_SIZES)
+    weights = HeadWeights(
+        mean=rng.normal(5, 9, size),
+        variance=rng.uniform(0.01, 9, size),
+        linear=rng.normal(0, 0.1, size),
+        scales=rng.uniform(0, 0.02, size),
+        centres=rng.normal(0, 0.02, (CENTRES, size)),
+        amplitudes=rng.normal(0, 1, CENTRES),
+        bias=0.7,
+    )
+    set_head_weights(network, weights)
     return network
 
 
@@ -32,7 +48,7 @@ def statistics_of(network):
 
 
 def noise(frames=12, count=2):
-    return np.random.default_rng(1).normal(-50, 6, (count, BANDS, frames, 1)).astype(np.float32)
+    return np.random.default_rng(1).normal(-50, 6, (count, ROWS, frames, 1)).astype(np.float32)
 
 
 def test_the_shipped_model_has_the_layers_of_a_new_network(network):
@@ -41,13 +57,13 @@ def test_the_shipped_model_has_the_layers_of_a_new_network(network):
     shipped = keras.models.load_model(VOICE_MODEL_FILES["keras"], compile=False)
     assert describe_layers(shipped) == describe_layers(network)
     assert [weights.shape for weights in shipped.get_weights()] == [weights.shape for weights in network.get_weights()]
-    copy = build_voice_network(BANDS)
+    copy = build_voice_network()
     copy.set_weights(shipped.get_weights())
     for name in ("logit", "class_map"):
         expected, found = (np.asarray(model(noise(), training=False)[name]) for model in (shipped, copy))
         np.testing.assert_array_equal(found, expected)
         assert np.ptp(found) > 0
-    for name in ("filters", "waves"):
+    for name in ("filters", "waves", "long_cepstra", "long_steps", "long_neighbours", "short_cepstra", "short_steps"):
         for old, new in zip(shipped.get_layer(name).get_weights(), network.get_layer(name).get_weights(), strict=True):
             np.testing.assert_array_equal(new, old)
 
@@ -64,7 +80,7 @@ def test_pauses_and_the_level_do_not_change_the_statistics(statistics_of):
     expected = statistics_of(spectrograms)
     np.testing.assert_allclose(statistics_of(spectrograms + 7), expected, atol=1e-3)
     # The loudest band of each frame decides whether the frame has sound.
-    pause = np.full((2, BANDS, 6, 1), -130, np.float32)
+    pause = np.full((2, ROWS, 6, 1), -130, np.float32)
     paused = statistics_of(np.concatenate([spectrograms, pause], axis=2))
     mixed = statistics_of(np.concatenate([spectrograms, pause + 80], axis=2))
     assert np.abs(paused - expected).max() < 0.5 * np.abs(mixed - expected).max()
@@ -74,9 +90,10 @@ def test_a_ripple_over_the_bands_raises_the_harmonics_of_its_rate(statistics_of)
     hz = (np.arange(BANDS) + 1) * SAMPLE_RATE_HZ / 2 / BANDS
     harmonics = []
     for pitch_hz in (150, 300):
-        ripple = 6 * np.cos(2 * np.pi * hz / pitch_hz)[:, None, None].astype(np.float32)
+        ripple = np.zeros((ROWS, 1, 1), np.float32)
+        ripple[:BANDS, 0, 0] = 6 * np.cos(2 * np.pi * hz / pitch_hz)
         values = statistics_of(FLAT + ripple)[0]
-        harmonics.append(values[-VOICE_GROUPS:])
+        harmonics.append(values[HARMONICS])
     low, high = (values.argmax() for values in harmonics)
     assert low > high > 0 and max(harmonics[0]) > 5 * np.median(harmonics[0])
 
@@ -89,13 +106,41 @@ def test_ripple_filters_come_in_pairs_of_one_rate():
     np.testing.assert_allclose(spectra[:, 4:].argmax(axis=0) / 8, [2, 2, 2.5, 2.5], atol=0.2)
 
 
+def measure_dynamics(levels):
+    """Return the dynamics of levels (LEVEL_GROUPS, T) in decibels, and the correlations of the cepstra's steps."""
+    cepstra = _cosine_transform(CEPSTRA).T @ levels
+    deviation = (cepstra - cepstra.mean(axis=1, keepdims=True))[:, 1:-1]  # frames with a neighbour on each side
+    steps, curvature = np.diff(cepstra)[:, :-1], np.diff(cepstra, 2)
+    dynamics = np.stack([np.abs(values).mean(axis=1) for values in (deviation, steps, curvature)], axis=1).ravel()
+    unit = steps[:CORRELATED] / np.linalg.norm(steps[:CORRELATED], axis=1, keepdims=True)
+    return dynamics, (unit @ unit.T).ravel()
+
+
+def test_the_dynamics_and_the_correlations_are_those_of_the_cepstra(statistics_of):
+    rng = np.random.default_rng(0)
+    long = rng.normal(-50, 6, (LEVEL_GROUPS, 12)).astype(np.float32)
+    short = rng.normal(-50, 6, (LEVEL_GROUPS, 24)).astype(np.float32)  # two frames for each of 12 long ones
+    rows = np.concatenate([FLAT[0, :BANDS, :, 0], long, short[:, 0::2], short[:, 1::2]])[None, ..., None]
+    found = statistics_of(rows)[0]
+    dynamics, correlations = measure_dynamics(short)
+    np.testing.assert_allclose(found[LONG], measure_dynamics(long)[0], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found[SHORT], dynamics, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found[CORRELATIONS], correlations, atol=1e-4)
+
+
+def test_the_cosine_transform_is_orthogonal():
+    transform = _cosine_transform(4)
+    np.testing.assert_allclose(transform.T @ np.ones(4), [np.sqrt(8), 0, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(transform.T @ transform, np.diag([2, 1, 1, 1]), atol=1e-6)
+
+
 @pytest.mark.slow
 def test_the_description_of_the_layers_has_no_names_of_the_session_and_shows_every_setting(network, monkeypatch):
-    assert describe_layers(build_voice_network(BANDS)) == describe_layers(network)
+    assert describe_layers(build_voice_network()) == describe_layers(network)
     for name, value in [("VOICE_SMOOTH", 23), ("VOICE_SOUNDING_DB", 31.0), ("VOICE_EPSILON", 1e-5)]:
         with monkeypatch.context() as patch:
             patch.setattr(f"training.voice_networks.{name}", value)
-            assert describe_layers(build_voice_network(BANDS)) != describe_layers(network)
+            assert describe_layers(build_voice_network()) != describe_layers(network)
 
 
 def test_the_description_of_the_layers_shows_how_they_are_connected():

@@ -109,6 +109,12 @@ def test_an_error_rate_of_recordings_names_recordings():
     )
 
 
+def test_rates_of_voices_are_of_speakers_and_generators():
+    for kind, ending in (("real", "of speakers it had not heard"), ("fake", "of generators it had not heard")):
+        sentence = error_rate_sentence({**RATE, "kind": kind, "unseen": True}, "audio")
+        assert f"{MEDIA['audio'].class_names[kind]} {ending} scored" in sentence
+
+
 def test_a_rate_of_all_sizes_names_no_size():
     everything = {**RATE, "min_px": 0, "max_px": None}
     assert size_sentence(everything) == "" and "size" not in error_rate_sentence(everything)
@@ -135,8 +141,8 @@ FAKES = {**RATE, "kind": "fake", "share": 0.0871, "high": 0.1054}
         (
             [{**RATE, "unseen": True}, {**FAKES, "unseen": True}],
             "audio",
-            "On kinds and sources it had not seen, 2 of 100 real recordings sounded this fake and "
-            "9 of 100 deepfakes sounded this real.",
+            "On generators and speakers it had not heard, 2 of 100 real recordings sounded this fake and "
+            "9 of 100 fake recordings sounded this real.",
         ),
         (
             [{**RATE, "share": 0.0, "high": 0.042}],
@@ -173,7 +179,8 @@ def test_the_origin_of_a_rate_says_which_files_it_does_not_cover(media):
     item = MEDIA[media].item
     tested = "The network that scored each recording" if media == "audio" else f"The {item}s of our test"
     assert tested in known and "Other collections were not measured" in known
-    assert f"The network that scored each {item} had not learned from its kind" in unseen
+    unknown = "its page, its speaker or its generator" if media == "audio" else "its kind or its source"
+    assert f"The network that scored each {item} had not learned from {unknown}." in unseen
     assert "has learned from all of them" in unseen
     assert all(len(sentence.split()) <= 25 for text in (known, unseen) for sentence in text.split(". "))
 

@@ -9,15 +9,20 @@ from detector.voices.features import (
     FLOOR_DB,
     HOP_S,
     LEVEL,
+    LEVEL_GROUPS,
     MAX_SPECTROGRAM_COLUMNS,
     MEL_BANDS,
+    ROWS,
     WINDOW_S,
     cut_windows,
+    group_powers,
     has_sound,
     log_spectrogram,
     mel_filters,
     mel_spectrogram,
+    network_input,
     normalize_level,
+    power_spectrogram,
 )
 
 
@@ -53,6 +58,33 @@ def test_a_band_is_16_hz_wide_and_a_doubled_amplitude_adds_6_db():
     assert (loudest + 1) * RATE_HZ / FFT_LENGTH == pytest.approx(2000, abs=8)  # the offset has no band
     np.testing.assert_allclose(spectrogram[1, loudest] - spectrogram[0, loudest], 6.02, atol=0.01)
     np.testing.assert_allclose(log_spectrogram(np.zeros((1, FFT_LENGTH), np.float32)), FLOOR_DB, atol=1e-3)
+
+
+@pytest.mark.parametrize("samples", [FFT_LENGTH, 5000, RATE_HZ])
+def test_the_input_of_the_network_has_the_levels_of_two_short_frames_beside_those_of_each_long_one(samples):
+    windows = np.stack([speak(1)[:samples], hiss(1)[:samples]])
+    rows = network_input(windows)[..., 0]
+    count = 1 + (samples - FFT_LENGTH) // FFT_HOP_LENGTH
+    assert rows.shape == (2, ROWS, count) and rows.dtype == np.float32
+    np.testing.assert_array_equal(rows[:, :BANDS], log_spectrogram(windows))
+
+    def levels_db(powers):
+        return 10 * np.log10(group_powers(powers) + 10 ** (FLOOR_DB / 10))
+
+    levels = rows[:, BANDS:].reshape(2, 3, LEVEL_GROUPS, count)
+    for frame in (0, count - 1):
+        start = frame * FFT_HOP_LENGTH
+        expected = levels_db(power_spectrogram(windows[:, start : start + FFT_LENGTH])[:, 0])
+        np.testing.assert_allclose(levels[:, 0, :, frame], expected, atol=1e-4)
+        for number in (0, 1):
+            # The first short frame has the centre of the long one, the second follows half a hop later.
+            first = start + FFT_LENGTH // 4 + number * FFT_HOP_LENGTH // 2
+            short = power_spectrogram(windows[:, first : first + FFT_LENGTH // 2], FFT_LENGTH // 2)[:, 0]
+            np.testing.assert_allclose(levels[:, 1 + number, :, frame], levels_db(short), atol=1e-4)
+
+
+def test_the_power_of_a_group_is_the_mean_of_its_bands_up_to_7_khz():
+    np.testing.assert_allclose(group_powers(np.arange(BANDS)), np.arange(BANDS * 7 // 8).reshape(56, 8).mean(axis=1))
 
 
 def test_pauses_are_dropped_unless_every_window_is_a_pause():

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from voices import RATE_HZ, hiss, play, speak, tone, vibrate, whisper
+from voices import RATE_HZ, hiss, hum, play, speak, tone, vibrate, whisper
 
 from detector.results import Reason
 from detector.voices.features import normalize_level
@@ -50,6 +50,12 @@ def test_speech_passes_the_quality_gate_loud_and_quiet(seed, level):
 )
 def test_an_excluded_recording_gets_the_reason(sound, reason):
     assert reason in exclusion_reasons(sound)
+
+
+@pytest.mark.parametrize("notes", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_humming_is_no_speech(seed, notes):
+    assert exclusion_reasons(hum(seed=seed, notes=notes)) == (Reason.NO_SPEECH,)
 
 
 @pytest.mark.parametrize("seed", range(3))
