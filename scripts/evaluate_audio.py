@@ -3,12 +3,11 @@
     python scripts/evaluate_audio.py --run runs/voice-1234abcd
     python scripts/evaluate_audio.py --run runs/voice-1234abcd --val SPEECH.csv     # also reads the split val
 
-Writes visualizations/voice_scores.csv, a row for each prediction, and visualizations/voice_metrics.json, the metrics
-with their n and 95% intervals (bootstrap over speakers): the AUC by generator, page and kind, and the error rates. A
-prediction comes from a network that was trained on neither its page, nor its speaker, nor its generator (or its family
-of generators); see scripts/train_audio.py. Verdicts and probabilities use a line and thresholds that were fitted to the
-predictions in the other parts of the pages. With the shipped model it also writes models/voice.reference_scores.json,
-from which a person learns how many held-out recordings scored alike.
+Writes visualizations/voice_scores.csv, a row for each prediction, and visualizations/voice_metrics.json. These are the
+AUC by generator, page and kind, and the error rates, with their n and 95% intervals (bootstrap over speakers). The
+network of a prediction was trained on neither its page, nor its speaker, nor its generator (or its family of
+generators). Verdicts and probabilities use a line and thresholds fitted to the other parts of the pages. With the
+shipped model it also writes models/voice.reference_scores.json: how many recordings scored alike.
 """
 
 import tyro

@@ -5,8 +5,8 @@
     python scripts/train_audio.py --manifest SPEECH.csv --versions 1 --tests 1  # as for the shipped network
     python scripts/train_audio.py --manifest SPEECH.csv --copies 0.05          # with copies by vocoders
 
-The manifest has the columns path, label (1 = fake), split, source, generator and speaker, and may have the column page,
-where a recording was published; only its `train` recordings are read. The network's fixed filters measure every
+The manifest has the columns path, label (1 = fake), split, source, generator and speaker. It may have the column page,
+where a recording was published. Only its `train` recordings are read. The network's fixed filters measure every
 recording, its vocoder copies and their degradations once. The results stay in the run's folder: the same command
 continues a run that was stopped. The head is fitted by least squares, which takes seconds.
 

@@ -134,7 +134,7 @@ def plot_source_roc(metrics: dict[str, Any], scores: Scores) -> Figure:
 
 
 def plot_auc(metrics: dict[str, Any]) -> Figure:
-    """Plot the AUC of each source against all pictures of the other label, with 95 % intervals."""
+    """Plot the AUC of each source against all pictures of the other label, with 95% intervals."""
     rows = sorted((row for row in metrics["sources"] if row["auc"]), key=lambda row: row["auc"]["value"])
     names = [f"{row['source']}, {'fake' if row['label'] else 'real'} (n {row['n']:,})" for row in rows]
     estimates = [row["auc"] for row in rows] + [metrics["overall"]["auc"]]
@@ -143,7 +143,7 @@ def plot_auc(metrics: dict[str, Any]) -> Figure:
     figure, axes = plt.subplots(figsize=(7, 0.42 * len(names) + 1.4))
     _draw_dots(axes, names, estimates, colours)
     axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1)
-    axes.set(title="AUC by source, 95 % intervals", xlabel="AUC against all pictures of the other kind")
+    axes.set(title="AUC by source, 95% intervals", xlabel="AUC against all pictures of the other kind")
     axes.set_xlim(min(0.5, *(estimate["low"] for estimate in estimates)) - 0.02, 1.02)
     return figure
 
@@ -166,7 +166,7 @@ def plot_confusion(metrics: dict[str, Any]) -> Figure:
 
 
 def plot_calibration(metrics: dict[str, Any], scores: Scores) -> Figure:
-    """Plot the proportion of fakes in each bin of the probability, with 95 % intervals and counts."""
+    """Plot the proportion of fakes in each bin of the probability, with 95% intervals and counts."""
     bins, numbers = calibration_bins(scores)
     figure, (axes, counts) = plt.subplots(
         2, figsize=(7, 7.4), sharex=True, layout="constrained", gridspec_kw={"height_ratios": (3, 1)}
@@ -180,7 +180,7 @@ def plot_calibration(metrics: dict[str, Any], scores: Scores) -> Figure:
     counts.bar_label(bars, fontsize=9, padding=2)
     counts.margins(y=0.2)
     counts.set(xlabel="probability of being a fake", ylabel="pictures", xlim=(-0.01, 1.01))
-    axes.set(title="Calibration, 95 % intervals", ylabel="proportion of fakes", ylim=(-0.02, 1.02))
+    axes.set(title="Calibration, 95% intervals", ylabel="proportion of fakes", ylim=(-0.02, 1.02))
     words = f"calibration error {format_estimate(metrics['overall']['ece'])}\n"
     words += f"under {metrics['overall']['ece_perfect']:.3f} in 95 of 100 for perfect probabilities"
     axes.text(0.03, 0.97, words, transform=axes.transAxes, va="top", fontsize=9)
@@ -235,7 +235,7 @@ def plot_degradations(metrics: dict[str, Any]) -> Figure:
 
 
 def plot_ablations(rows: list[dict[str, str]]) -> Figure:
-    """Plot each figure of each run with its 95 % interval; a dotted line marks the first run."""
+    """Plot each figure of each run with its 95% interval; a dotted line marks the first run."""
     kinds, runs = (list(dict.fromkeys(row[column] for row in rows)) for column in ("figure", "name"))
     size = max(7, 3.4 * len(kinds)), 0.42 * len(runs) + 1.8
     figure, panels = plt.subplots(1, len(kinds), figsize=size, sharey=True, squeeze=False, layout="constrained")
@@ -251,7 +251,7 @@ def plot_ablations(rows: list[dict[str, str]]) -> Figure:
         counts = sorted({f"{estimate['n']:,.0f}" for estimate in found.values()})
         axes.set_xlabel(f"{kind}\nn {' or '.join(counts)}")
         axes.margins(x=0.15)
-    figure.suptitle("Effect of each part, 95 % intervals", x=0.01, ha="left", weight="bold", size="large")
+    figure.suptitle("Effect of each part, 95% intervals", x=0.01, ha="left", weight="bold", size="large")
     return figure
 
 
@@ -318,7 +318,7 @@ def _draw_rates(rates: Mapping[str, Mapping[str, Any]], title: str, xlabel: str)
         for name, figures in rates.items()
     ]  # fmt: skip
     axes.set(xlabel=xlabel, ylabel="proportion", xticks=range(len(subsets)), xticklabels=subsets)
-    axes.set_title(f"{title}, 95 % intervals", pad=26)
+    axes.set_title(f"{title}, 95% intervals", pad=26)
     axes.tick_params(axis="x", labelsize=9)
     axes.grid(False, axis="x")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

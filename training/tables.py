@@ -218,8 +218,16 @@ def collect_metrics(rows: list[Row], spec: ModelSpec, *, model: Mapping[str, str
         "families": measure_families(stored),
         "sources": measure_sources(stored),
         "deliveries": measured,
-        "training": spec.training,
+        "training": training_account(spec),
     }
+
+
+def training_account(spec: ModelSpec) -> dict[str, Any]:
+    """Return the account of a model's training, with the epochs of its last network that was trained in epochs."""
+    trained = [member for member in spec.training.get("members", []) if member.get("curve")]
+    if spec.training.get("curve") or not trained:
+        return spec.training
+    return {**spec.training, **{name: trained[-1][name] for name in ("curve", "fit", "tune")}}
 
 
 def reference_scores_from(rows: list[Row], split: str, model_sha256: str) -> ReferenceScores:

@@ -271,7 +271,7 @@ def fit_head_weights(
     scales = _distance_scales()
     scaled = standardized * scales
     drawn = np.random.default_rng(CENTRE_SEED).choice(
-        len(scaled), min(CENTRES, np.count_nonzero(weights)), replace=False, p=weights / weights.sum()
+        len(scaled), min(CENTRES, int(np.count_nonzero(weights))), replace=False, p=weights / weights.sum()
     )
     centres = scaled[drawn]
     whitening = _whiten(radial_basis(centres, centres))

@@ -1,5 +1,7 @@
 """Figures of scores made by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from score_rows import make_row, with_own_groups
@@ -7,6 +9,8 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from detector import metrics as estimates
 from detector.metrics import Estimate
+from detector.models.spec import FaceInput, ModelSpec
+from training.calibrating import UNCALIBRATED
 from training.tables import (
     family_of,
     format_estimate,
@@ -14,6 +18,7 @@ from training.tables import (
     measure_families,
     measure_rows,
     reference_scores_from,
+    training_account,
 )
 
 
@@ -96,3 +101,12 @@ def test_an_estimate_is_formatted_with_its_interval():
 
 def test_a_header_has_a_rule_of_the_same_width():
     assert format_header("a", "b").splitlines() == ["| a | b |", "| --- | --- |"]
+
+
+def test_a_combined_model_shows_the_epochs_of_its_last_network_that_has_some():
+    spec = ModelSpec("ensemble", FaceInput(96, 1.3), UNCALIBRATED, {"curve": [], "fit": 1, "tune": 2, "date": "today"})
+    assert training_account(spec) is spec.training
+    epochs = [{"epoch": 1}]
+    members = [{"curve": epochs, "fit": 3, "tune": 4}, {"curve": [], "fit": 1, "tune": 2}]
+    account = training_account(replace(spec, training={**spec.training, "members": members}))
+    assert (account["curve"], account["fit"], account["tune"], account["date"]) == (epochs, 3, 4, "today")

@@ -142,7 +142,7 @@ FAKES = {**RATE, "kind": "fake", "share": 0.0871, "high": 0.1054}
             [{**RATE, "unseen": True}, {**FAKES, "unseen": True}],
             "audio",
             "On generators and speakers it had not heard, 2 of 100 real recordings sounded this fake and "
-            "9 of 100 fake recordings sounded this real.",
+            "9 of 100 deepfakes sounded this real.",
         ),
         (
             [{**RATE, "share": 0.0, "high": 0.042}],
