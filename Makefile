@@ -8,6 +8,9 @@ PIP := $(PY) -m pip install --disable-pip-version-check --progress-bar off
 PYTHON ?= python3.13 python3.12 python3.11 python3
 # Where `make run` serves: make run PORT=8080
 PORT ?= 5000
+PYBABEL := $(VENV)/bin/pybabel
+CATALOGUES := webapp/translations
+
 # REQUIRE_ALL_TESTS=1 turns every skipped test into a failure; ARGS is passed to pytest.
 REQUIRE_ALL_TESTS ?=
 ARGS ?=
@@ -25,10 +28,10 @@ progress = awk -v total="$$(grep -c == $(1))" -v end="$$([ -t 2 ] && echo '\r' |
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test test-fast lint format docs benchmark lock clean
+.PHONY: help setup run test test-fast lint format docs translations benchmark lock clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/serve.stamp ## create .venv with what the server needs, without TensorFlow
 	@echo "Ready: make run"
@@ -54,6 +57,12 @@ format: $(VENV)/dev.stamp ## fix style and formatting
 docs: $(VENV)/train.stamp $(VENV)/dev.stamp ## build docs/ as web pages in build/docs/, without warnings
 	@$(PY) -m properdocs build --strict --quiet
 	@echo "Open build/docs/index.html"
+
+translations: $(VENV)/serve.stamp ## collect the pages' texts, update the catalogues of all languages and compile them
+	@$(PYBABEL) -q extract -F pyproject.toml -k translatable --add-location=file --project=deepfake-detector -o $(CATALOGUES)/messages.pot .
+	@$(PYBABEL) -q update -i $(CATALOGUES)/messages.pot -d $(CATALOGUES) --ignore-pot-creation-date --no-fuzzy-matching --width=120
+	@$(PYBABEL) -q compile -d $(CATALOGUES) --statistics
+	@rm $(CATALOGUES)/messages.pot
 
 benchmark: $(VENV)/train.stamp ## measure the time of every stage, start-up time and memory
 	@$(PY) scripts/benchmark.py

@@ -12,6 +12,11 @@ MAX_TEXT_CHARACTERS = 2_000  # displayed of a text of unknown origin
 _ROUNDING = 1e-9  # of products of fractions and 1,000
 
 
+def translatable(message: str) -> str:
+    """Return a message as it is; the call marks it for the catalogues of the pages' languages."""
+    return message
+
+
 def format_percent(share: float) -> str:
     """Return a proportion in [0, 1] as a percentage with one decimal."""
     return f"{share:.1%}"

@@ -10,7 +10,7 @@ async function report() {
   try {
     const state = await (await fetch(form.dataset.state, { headers: { Accept: "application/json" } })).json();
     const percent = Math.floor(100 * (state.check_progress ?? 0));
-    words.textContent = `Scoring altered faces: ${percent}%`;
+    words.textContent = form.dataset.progress.replace("{percent}", percent);
   } catch {
     // the next report may arrive
   }
@@ -22,7 +22,7 @@ form.addEventListener("submit", async (event) => {
   if (form.classList.contains("busy")) return;
   form.classList.add("busy");
   form.querySelector("button").disabled = true;
-  words.textContent = "Scoring altered faces.";
+  words.textContent = form.dataset.started;
   setTimeout(report, EVERY_MS);
   try {
     const response = await fetch(form.action, { method: "POST", body: new FormData(form) });
@@ -32,6 +32,6 @@ form.addEventListener("submit", async (event) => {
   } catch {
     form.classList.remove("busy");
     form.querySelector("button").disabled = false;
-    words.textContent = "The check could not be run. Please try again.";
+    words.textContent = form.dataset.failed;
   }
 });

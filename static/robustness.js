@@ -10,7 +10,7 @@ async function run() {
   if (form.classList.contains("busy")) return;
   form.classList.add("busy");
   form.querySelector("button").disabled = true;
-  progress.textContent = "Scoring nine altered copies of the face. This takes a second or two.";
+  progress.textContent = form.dataset.started;
   try {
     const response = await fetch(form.action, { method: "POST", body: new FormData(form) });
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
@@ -18,7 +18,7 @@ async function run() {
     if (!response.ok || !result || result.querySelector("form")) throw new Error(response.statusText);
     section.replaceWith(result);
   } catch {
-    progress.textContent = "The test could not be run. Please try again.";
+    progress.textContent = form.dataset.failed;
     form.classList.remove("busy");
     form.querySelector("button").disabled = false;
   }

@@ -20,21 +20,27 @@ const button = document.getElementById("send");
 const label = document.getElementById("upload-label");
 const emptyLabel = label.textContent;
 const emptyTitle = title.textContent;
+const words = form.dataset; // the template gives them in the language of the page
 const limits = { picture: Number(form.dataset.maxMb), recording: Number(form.dataset.maxRecordingMb) };
 
 root.classList.add("scripted");
 
+function megabytes(file) {
+  const digits = { minimumFractionDigits: 1, maximumFractionDigits: 1, useGrouping: false };
+  return (file.size / MEGABYTE).toLocaleString(root.lang, digits);
+}
+
 function describe(file) {
-  const size = file.size >= MEGABYTE ? `${(file.size / MEGABYTE).toFixed(1)} MB` : `${Math.ceil(file.size / 1000)} kB`;
-  return `${size} · choose another`;
+  const size = file.size >= MEGABYTE ? `${megabytes(file)} MB` : `${Math.ceil(file.size / 1000)} kB`;
+  return `${size} · ${words.chooseAnother}`;
 }
 
 function findProblem(file) {
-  if (file.size === 0) return "The file is empty.";
+  if (file.size === 0) return words.empty;
   const isRecording = /^(video|audio)\//.test(file.type) || !file.type; // the server decides about an unknown type
   const maxMegabytes = isRecording ? limits.recording : limits.picture;
   if (file.size > maxMegabytes * MEGABYTE) {
-    return `The file has ${(file.size / MEGABYTE).toFixed(1)} MB; at most ${maxMegabytes} MB are accepted.`;
+    return words.tooLarge.replace("{size}", megabytes(file)).replace("{limit}", maxMegabytes);
   }
   return "";
 }
@@ -67,7 +73,7 @@ function take(files) {
 function setBusy(busyForm, busy) {
   busyForm.classList.toggle("busy", busy);
   root.classList.toggle("waiting", busy);
-  status.textContent = busy ? "The file is being checked." : "";
+  status.textContent = busy ? words.checking : "";
 }
 
 input.addEventListener("change", () => show(input.files[0]));
@@ -102,7 +108,7 @@ addEventListener("paste", (event) => take(event.clipboardData.files));
 function showProgress(fraction) {
   const isSent = fraction === 1; // from then on the server is at work
   button.style.setProperty("--sent", `${100 * fraction}%`);
-  label.textContent = isSent ? "Sent, please wait" : `Sending: ${Math.floor(100 * fraction)}%`;
+  label.textContent = isSent ? words.sent : words.sending.replace("{percent}", Math.floor(100 * fraction));
 }
 
 function hideProgress() {
@@ -122,17 +128,17 @@ function send() {
       return;
     }
     const page = new DOMParser().parseFromString(request.responseText, "text/html");
-    fail(page.getElementById("upload-error")?.textContent || "The server sent an unexpected answer.");
+    fail(page.getElementById("upload-error")?.textContent || words.unexpected);
   });
-  request.addEventListener("error", () => fail("The connection was lost and nothing was stored. Please try again."));
+  request.addEventListener("error", () => fail(words.lost));
   request.open("POST", form.action);
   request.send(new FormData(form));
 }
 
-function fail(words) {
+function fail(sentence) {
   setBusy(form, false);
   hideProgress();
-  problem.textContent = words;
+  problem.textContent = sentence;
   problem.tabIndex = -1;
   problem.focus();
 }

@@ -31,7 +31,7 @@ async function poll() {
     update(words, state.words);
     update(passed, state.passed);
   } catch {
-    update(words, "The server does not answer. We keep trying.");
+    update(words, work.dataset.failed);
   }
   setTimeout(poll, EVERY_MS);
 }

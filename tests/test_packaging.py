@@ -134,6 +134,7 @@ def test_the_wheel_carries_its_data_files(wheel):
         "detector/weights/voice.reference_scores.json",
         "detector/reports/report.html",
         "webapp/migrations/alembic.ini",
+        "webapp/translations/de/LC_MESSAGES/messages.mo",
         "webapp/sample_files/nasa-portrait-self-blend.png",
         "webapp/sample_files/formula-voice.flac",
     } <= names

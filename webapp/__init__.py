@@ -16,6 +16,7 @@ from webapp.errors import register_errors
 from webapp.headers import SessionCookie, add_security_headers
 from webapp.instance import load_or_create_secret_key, prepare_instance_folder, startup_lock
 from webapp.jobs import Supervisor, worker_id
+from webapp.languages import register_languages
 from webapp.models import connect_database
 from webapp.pages import site
 from webapp.schema import upgrade_database
@@ -68,6 +69,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
     app.register_blueprint(site)
     app.after_request(add_security_headers)
     register_errors(app)
+    register_languages(app)
     for function in FILTERS:
         app.add_template_filter(function)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True

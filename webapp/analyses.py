@@ -20,7 +20,7 @@ from sqlalchemy import delete as delete_from
 
 import detector
 from detector import MediaTooLarge, UnreadableMedia
-from detector.text import format_bytes
+from detector.text import format_bytes, translatable
 from webapp import uploads
 from webapp.analysis_output import AnalysisOutput, analyse
 from webapp.media_pages import MEDIUM_PAGES
@@ -312,7 +312,11 @@ def _check_media(file: BinaryIO) -> str:
         raise
     limit_mb = current_app.config[MEDIUM_PAGES[media_type.partition("/")[0]].limit_setting]
     if size_bytes > limit_mb * MEGABYTE:
-        raise MediaTooLarge(f"The file has {format_bytes(size_bytes)}; at most {limit_mb} MB are accepted.")
+        raise MediaTooLarge(
+            translatable("The file has {size_bytes}; at most {limit_mb} MB are accepted.").format(
+                size_bytes=format_bytes(size_bytes), limit_mb=limit_mb
+            )
+        )
     return media_type
 
 

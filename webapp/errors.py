@@ -8,19 +8,28 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Response
 
 from detector import DetectorError, MediaTooLarge, ModelError, UnreadableMedia
+from detector.text import translatable
 from webapp.analyses import UnsupportedMedia
 from webapp.pages import upload_page
 
 # the first match counts
 STATUSES = ((UnsupportedMedia, 415), (UnreadableMedia, 400), (MediaTooLarge, 413), (ModelError, 503))
 PAGES = {
-    400: ("The server did not understand this request", "Go back to the start page and try again."),
-    404: (
-        "Page not found",
-        "There is no such page. Perhaps the result was deleted, or it belongs to another browser session.",
+    400: (
+        translatable("The server did not understand this request"),
+        translatable("Go back to the start page and try again."),
     ),
-    405: ("This page cannot be opened directly", "It only receives forms. Go back to the start page and try again."),
-    500: ("Something went wrong on the server", "Please try again."),
+    404: (
+        translatable("Page not found"),
+        translatable(
+            "There is no such page. Perhaps the result was deleted, or it belongs to another browser session."
+        ),
+    ),
+    405: (
+        translatable("This page cannot be opened directly"),
+        translatable("It only receives forms. Go back to the start page and try again."),
+    ),
+    500: (translatable("Something went wrong on the server"), translatable("Please try again.")),
 }
 
 
@@ -40,12 +49,16 @@ def show_detector_error(error: DetectorError) -> tuple[str, int]:
 def show_too_large(error: RequestEntityTooLarge) -> tuple[str, int]:
     """Refuse a request that is over the size limit."""
     limit_mb = max(current_app.config["MAX_UPLOAD_MB"], current_app.config["MAX_RECORDING_MB"])
-    return upload_page(error=f"The file is too large; at most {limit_mb} MB are accepted."), 413
+    return upload_page(
+        error=translatable("The file is too large; at most {limit} MB are accepted.").format(limit=limit_mb)
+    ), 413
 
 
 def show_expired_form(error: CSRFError) -> tuple[str, int]:
     """Refuse a form that does not belong to this browser session."""
-    return upload_page(error="This form has expired or is from another site. Please send it again from here."), 400
+    return upload_page(
+        error=translatable("This form has expired or is from another site. Please send it again from here.")
+    ), 400
 
 
 def show_http_error(error: HTTPException) -> Response:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from detector.text import translatable
+
 
 @dataclass(frozen=True)
 class MediumPage:
@@ -29,6 +31,6 @@ IMAGE_SEARCHES = (
 # Keyed as `detector.media.MEDIA`.
 MEDIUM_PAGES = {
     "image": MediumPage("picture.html", "MAX_UPLOAD_MB", "picture"),
-    "video": MediumPage("video.html", "MAX_RECORDING_MB", "still picture"),
+    "video": MediumPage("video.html", "MAX_RECORDING_MB", translatable("still picture")),
     "audio": MediumPage("voice.html", "MAX_RECORDING_MB"),
 }

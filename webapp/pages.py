@@ -27,8 +27,10 @@ from detector import Verdict
 from detector.media import MEDIA
 from detector.reports import advice, verdict_error_sentence, was_checked
 from detector.results import ERROR_CLASS_BY_VERDICT
+from detector.text import translatable
 from webapp import analyses, drawings, evidence, page_files, uploads
 from webapp.forms import UploadForm
+from webapp.languages import translate
 from webapp.media_pages import IMAGE_SEARCHES, MEDIUM_PAGES
 from webapp.models import Analysis, State, db, new_token
 from webapp.performance import (
@@ -71,7 +73,7 @@ def create_analysis() -> Redirection | tuple[str, int]:
     """Accept an upload and redirect to its result."""
     form = UploadForm()
     if not form.validate():
-        return upload_page(error=next(iter(form.file.errors), "Choose a file first.")), 400
+        return upload_page(error=next(iter(form.file.errors), translatable("Choose a file first."))), 400
     file = form.file.data
     return _redirect_to_result(analyses.submit(file.stream, filename=file.filename, visitor=_visitor()))
 
@@ -130,8 +132,8 @@ def state(analysis_id: str) -> Response:
     return jsonify(
         is_over=is_over,
         progress=analysis.progress if analysis.state == State.RUNNING else None,
-        headline=None if is_over else work_headline(analysis),
-        words=None if is_over else work_progress(analysis, analyses.place_in_queue(analysis)),
+        headline=None if is_over else translate(work_headline(analysis)),
+        words=None if is_over else translate(work_progress(analysis, analyses.place_in_queue(analysis))),
         passed=None if is_over else passed_time(analysis),
         check_progress=analysis.progress if analysis.state == State.DONE else None,
     )
@@ -215,7 +217,7 @@ def delete_analysis(analysis_id: str) -> Redirection:
     """Delete a result and its file."""
     if not analyses.delete(analysis_id, session.get("visitor")):
         abort(404)
-    flash("The result and its file have been deleted.")
+    flash(translatable("The result and its file have been deleted."))
     return redirect(url_for("pages.upload"), 303)
 
 

@@ -11,30 +11,42 @@ from typing import Any
 
 from detector import Verdict
 from detector.media import MEDIA
-from detector.reports import KNOWN_PHRASE, UNMEASURED, UNSEEN_PHRASES
-from detector.text import format_count, format_per_thousand, format_percent
+from detector.reports import UNMEASURED
+from detector.text import format_count, format_per_thousand, format_percent, translatable
 from webapp.template_filters import format_interval
 
 # By verdict: the keys of the rate in the metrics, and the files that were measured, in words.
 UNSEEN_PICTURES = {
-    Verdict.INCONCLUSIVE: (("tiers", "stored", "inconclusive"), "pictures of kinds and sources it had not seen"),
-    Verdict.DEEPFAKE: (("tiers", "stored", "false_alarms"), f"real pictures {UNSEEN_PHRASES['real']}"),
-    Verdict.REAL: (("tiers", "stored", "called_real"), f"deepfakes {UNSEEN_PHRASES['fake']}"),
+    Verdict.INCONCLUSIVE: (
+        ("tiers", "stored", "inconclusive"),
+        translatable("pictures of kinds and sources it had not seen"),
+    ),
+    Verdict.DEEPFAKE: (("tiers", "stored", "false_alarms"), translatable("real pictures from sources it had not seen")),
+    Verdict.REAL: (("tiers", "stored", "called_real"), translatable("deepfakes of kinds it had not seen")),
 }
 KNOWN_PICTURES = {
-    Verdict.INCONCLUSIVE: (("overall", "inconclusive"), f"pictures {KNOWN_PHRASE}"),
-    Verdict.DEEPFAKE: (("verdicts", "deepfake", "wrong"), f"real pictures {KNOWN_PHRASE}"),
-    Verdict.REAL: (("verdicts", "real", "wrong"), f"deepfakes {KNOWN_PHRASE}"),
+    Verdict.INCONCLUSIVE: (("overall", "inconclusive"), translatable("pictures of the collections it was trained on")),
+    Verdict.DEEPFAKE: (
+        ("verdicts", "deepfake", "wrong"),
+        translatable("real pictures of the collections it was trained on"),
+    ),
+    Verdict.REAL: (("verdicts", "real", "wrong"), translatable("deepfakes of the collections it was trained on")),
 }
 VOICES = {
-    Verdict.INCONCLUSIVE: (("folds", "generator", "stored", "inconclusive"), "recordings of unseen speakers"),
-    Verdict.DEEPFAKE: (("folds", "generator", "stored", "false_alarms"), "real recordings of unseen speakers"),
-    Verdict.REAL: (("folds", "generator", "stored", "misses"), "fakes by unseen generators"),
+    Verdict.INCONCLUSIVE: (
+        ("folds", "generator", "stored", "inconclusive"),
+        translatable("recordings of unseen speakers"),
+    ),
+    Verdict.DEEPFAKE: (
+        ("folds", "generator", "stored", "false_alarms"),
+        translatable("real recordings of unseen speakers"),
+    ),
+    Verdict.REAL: (("folds", "generator", "stored", "misses"), translatable("fakes by unseen generators")),
 }
 VIDEOS = {
-    Verdict.INCONCLUSIVE: (("clips", "inconclusive"), "videos in our test"),
-    Verdict.DEEPFAKE: (("clips", "false_alarms"), "real videos"),
-    Verdict.REAL: (("clips", "called_real"), "deepfake videos"),
+    Verdict.INCONCLUSIVE: (("clips", "inconclusive"), translatable("videos in our test")),
+    Verdict.DEEPFAKE: (("clips", "false_alarms"), translatable("real videos")),
+    Verdict.REAL: (("clips", "called_real"), translatable("deepfake videos")),
 }
 RATES_BY_MEDIUM: Mapping[str, Mapping[Verdict, tuple[tuple[str, ...], str]]] = {
     "image": KNOWN_PICTURES,
@@ -43,9 +55,14 @@ RATES_BY_MEDIUM: Mapping[str, Mapping[Verdict, tuple[tuple[str, ...], str]]] = {
 }
 EXPERIMENTAL_WIDTH = 0.2  # of the interval of an error rate; above it the verdicts on videos are experimental
 OUTCOME_PHRASES = {
-    Verdict.INCONCLUSIVE: "were inconclusive like this one",
-    Verdict.DEEPFAKE: "were wrongly called a deepfake",
-    Verdict.REAL: "were wrongly called real",
+    Verdict.INCONCLUSIVE: translatable("were inconclusive like this one"),
+    Verdict.DEEPFAKE: translatable("were wrongly called a deepfake"),
+    Verdict.REAL: translatable("were wrongly called real"),
+}
+UNSEEN_SENTENCES = {
+    Verdict.INCONCLUSIVE: translatable("Of 1,000 {files}, {found} were inconclusive like this one. Measured on {n}."),
+    Verdict.DEEPFAKE: translatable("Of 1,000 {files}, {found} were wrongly called a deepfake. Measured on {n}."),
+    Verdict.REAL: translatable("Of 1,000 {files}, {found} were wrongly called real. Measured on {n}."),
 }
 
 log = logging.getLogger(__name__)
@@ -132,19 +149,20 @@ def experimental_sentence(metrics: Mapping[str, Any] | None, model_sha256: str) 
     """
     clips = values_at(metrics, "clips") if is_measured_with(metrics, model_sha256) else {}
     if not clips.get("n"):
-        return "Verdicts on videos are experimental: they were not measured for this model (n = 0)."
+        return translatable("Verdicts on videos are experimental: they were not measured for this model (n = 0).")
     widths = [_interval_width(values_at(clips, rate)) for rate in ("false_alarms", "called_real")]
     if max(widths) <= EXPERIMENTAL_WIDTH:
         return ""
     real, fake = (format_count(clips.get(count) or 0) for count in ("n_real", "n_fake"))
-    sentence = (
-        f"Verdicts on videos are experimental: we measured only {real} real and {fake} deepfake videos "
-        f"(n = {format_count(clips['n'])}). That is too few to know how often a verdict is wrong."
-    )
+    sentence = translatable(
+        "Verdicts on videos are experimental: we measured only {real} real and {fake} deepfake videos (n = {n}). "
+        "That is too few to know how often a verdict is wrong."
+    ).format(real=real, fake=fake, n=format_count(clips["n"]))
     known = clips["n"] - (clips.get("n_unseen") or 0)
     if not known:
         return sentence
-    return f"{sentence} {format_count(known)} of them come from collections it was trained on."
+    origin = translatable("{known} of them come from collections it was trained on.")
+    return f"{sentence} {origin.format(known=format_count(known))}"
 
 
 def _interval_width(measured: Mapping[str, Any]) -> float:
@@ -159,7 +177,7 @@ def _unseen_sentence(unseen: Mapping[str, Any] | None, verdict: Verdict) -> str 
     if not {"value", "low", "high", "n"} <= measured.keys():
         return None
     found = format_per_thousand(measured["value"], measured["low"], measured["high"])
-    return f"Of 1,000 {measured_files}, {found} {OUTCOME_PHRASES[verdict]}. Measured on {format_count(measured['n'])}."
+    return UNSEEN_SENTENCES[verdict].format(files=measured_files, found=found, n=format_count(measured["n"]))
 
 
 def _known_sentence(metrics: Mapping[str, Any] | None, verdict: Verdict, media: str) -> str | None:
@@ -168,9 +186,19 @@ def _known_sentence(metrics: Mapping[str, Any] | None, verdict: Verdict, media: 
     if not {"value", "n"} <= measured.keys():
         return None
     range_words = format_interval({**measured, "n": None})
-    outcome = OUTCOME_PHRASES[verdict] + (f" ({range_words})" if range_words else "")
-    sentence = f"Of {format_count(measured['n'])} {measured_files}, {format_percent(measured['value'])} {outcome}."
-    return f"{sentence} Other collections were not measured." if media == "image" else sentence
+    sentence = (
+        translatable("Of {n} {files}, {share} {outcome} ({interval}).")
+        if range_words
+        else translatable("Of {n} {files}, {share} {outcome}.")
+    ).format(
+        n=format_count(measured["n"]),
+        files=measured_files,
+        share=format_percent(measured["value"]),
+        outcome=OUTCOME_PHRASES[verdict],
+        interval=range_words,
+    )
+    limit = translatable("Other collections were not measured.")
+    return f"{sentence} {limit}" if media == "image" else sentence
 
 
 def values_at(metrics: Mapping[str, Any] | None, *keys: str) -> Mapping[str, Any]:

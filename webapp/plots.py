@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from detector.text import translatable
 from webapp.drawings import bins, curves, intervals, verdict_counts
 from webapp.drawings.charts import Chart
 from webapp.performance import is_measured_with, read_json_file, values_at
@@ -65,85 +66,103 @@ class DrawnPlot:
 PLOTS = (
     Plot(
         "trade_off",
-        "Wrong against inconclusive",
-        "Pictures of kinds left out of training that stay inconclusive, by the proportion of fakes that may be called "
-        "real. Each line allows another proportion of real pictures to be called a deepfake. The table beside it has "
-        "the same numbers.",
+        translatable("Wrong against inconclusive"),
+        translatable(
+            "Pictures of kinds left out of training that stay inconclusive, by the proportion of fakes that may be "
+            "called real. Each line allows another proportion of real pictures to be called a deepfake. The table "
+            "beside it has the same numbers."
+        ),
         lambda figures: curves.trade_off(figures.unseen["trade_off"]),
         is_unseen=True,
     ),
     Plot(
         "roc",
-        "ROC curve",
-        "The proportion of fakes that are found, by the proportion of false alarms.",
+        translatable("ROC curve"),
+        translatable("The proportion of fakes that are found, by the proportion of false alarms."),
         lambda figures: curves.roc(figures.plots),
     ),
     Plot(
         "auc",
-        "AUC per source",
-        "The area under the ROC curve for each source of pictures, with its 95% interval.",
+        translatable("AUC per source"),
+        translatable("The area under the ROC curve for each source of pictures, with its {level} interval.").format(
+            level="95%"
+        ),
         lambda figures: intervals.source_auc(figures.metrics),
     ),
     Plot(
         "cm",
-        "Confusion matrix",
-        "How many real pictures and fakes got each of the three verdicts.",
+        translatable("Confusion matrix"),
+        translatable("How many real pictures and fakes got each of the three verdicts."),
         lambda figures: verdict_counts.confusion(figures.metrics),
     ),
     Plot(
         "acc",
-        "Accuracy per epoch",
-        "Accuracy after each epoch, on training and on tuning pictures.",
+        translatable("Accuracy per epoch"),
+        translatable("Accuracy after each epoch, on training and on tuning pictures."),
         lambda figures: curves.accuracy(figures.metrics),
     ),
     Plot(
         "calibration",
-        "Calibration",
-        "The proportion of fakes among pictures with about the same probability. On the dotted line both agree. "
-        "Below, the number of pictures.",
+        translatable("Calibration"),
+        translatable(
+            "The proportion of fakes among pictures with about the same probability. On the dotted line both agree. "
+            "Below, the number of pictures."
+        ),
         lambda figures: bins.calibration(figures.plots, figures.metrics),
         is_detail=True,
     ),
     Plot(
         "roc_sources",
-        "ROC curve per source",
-        "Each source against all pictures of the other truth. The scale is enlarged where false alarms are few.",
+        translatable("ROC curve per source"),
+        translatable(
+            "Each source against all pictures of the other truth. The scale is enlarged where false alarms are few."
+        ),
         lambda figures: curves.source_roc(figures.plots),
         is_detail=True,
     ),
     Plot(
         "histogram",
-        "Scores",
-        "The probabilities of real pictures and fakes. Between the two thresholds the verdict is inconclusive.",
+        translatable("Scores"),
+        translatable(
+            "The probabilities of real pictures and fakes. Between the two thresholds the verdict is inconclusive."
+        ),
         lambda figures: bins.score_histogram(figures.plots, figures.metrics),
         is_detail=True,
     ),
     Plot(
         "deliveries",
-        "Errors by kind of copy",
-        "Wrong and inconclusive verdicts: as stored, as JPEG of quality 50, halved and doubled, and blurred.",
-        lambda figures: intervals.error_rates(figures.metrics["deliveries"], "kind of copy", DEGRADATION_NAMES),
+        translatable("Errors by kind of copy"),
+        translatable(
+            "Wrong and inconclusive verdicts: as stored, as JPEG of quality 50, halved and doubled, and blurred."
+        ),
+        lambda figures: intervals.error_rates(
+            figures.metrics["deliveries"], translatable("kind of copy"), DEGRADATION_NAMES
+        ),
         is_detail=True,
     ),
     Plot(
         "errors_size",
-        "Errors by size of the face",
-        "Wrong and inconclusive verdicts from small to large faces. Sources differ in size, so this also compares "
-        "sources.",
-        lambda figures: intervals.error_rates(figures.plots["size_rates"], "size of the face in pixels"),
+        translatable("Errors by size of the face"),
+        translatable(
+            "Wrong and inconclusive verdicts from small to large faces. Sources differ in size, so this also compares "
+            "sources."
+        ),
+        lambda figures: intervals.error_rates(figures.plots["size_rates"], translatable("size of the face in pixels")),
         is_detail=True,
     ),
     Plot(
         "errors_quality",
-        "Errors by JPEG quality",
-        "Wrong and inconclusive verdicts by the strength of the compression. Sources differ in that, too.",
-        lambda figures: intervals.error_rates(figures.plots["quality_rates"], "JPEG quality"),
+        translatable("Errors by JPEG quality"),
+        translatable(
+            "Wrong and inconclusive verdicts by the strength of the compression. Sources differ in that, too."
+        ),
+        lambda figures: intervals.error_rates(figures.plots["quality_rates"], translatable("JPEG quality")),
         is_detail=True,
     ),
     Plot(
         "ablations",
-        "What each part of the training adds",
-        "The same short training with one part left out at a time, and with all parts.",
+        translatable("What each part of the training adds"),
+        translatable("The same short training with one part left out at a time, and with all parts."),
         lambda figures: intervals.ablations(figures.plots),
         is_detail=True,
     ),

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from detector.text import translatable
+
 PORTRAIT = "skimage/data/astronaut.png"  # NASA's portrait of Eileen Collins, public domain
 FOLDER = Path(__file__).parent / "sample_files"  # scripts/make_samples.py makes these files
 
@@ -32,35 +34,43 @@ SAMPLES = {
     for sample in (
         Sample(
             "real",
-            "A real portrait",
+            translatable("A real portrait"),
             "nasa-portrait.png",
-            "A real photograph: NASA’s portrait of the astronaut Eileen Collins.",
+            translatable("A real photograph: NASA’s portrait of the astronaut Eileen Collins."),
         ),
         Sample(
             "fake",
-            "A fake of it",
+            translatable("A fake of it"),
             "nasa-portrait-self-blend.png",
-            "A fake made for this project: an altered copy of the face is blended into the NASA portrait. "
-            "The network was trained on fakes of this kind.",
+            translatable(
+                "A fake made for this project: an altered copy of the face is blended into the NASA portrait. "
+                "The network was trained on fakes of this kind."
+            ),
         ),
         Sample(
             "missed",
-            "A fake it does not find",
+            translatable("A fake it does not find"),
             "nasa-portrait-larger-eyes.png",
-            "A fake made for this project: the NASA portrait with enlarged eyes. The network was not trained on such "
-            "retouching and does not recognise it.",
+            translatable(
+                "A fake made for this project: the NASA portrait with enlarged eyes. The network was not trained on "
+                "such retouching and does not recognise it."
+            ),
         ),
         Sample(
             "video",
-            "A video",
+            translatable("A video"),
             "nasa-portrait-camera.webm",
-            "Made for this project: a camera moves over the real NASA portrait for six seconds. It has no sound.",
+            translatable(
+                "Made for this project: a camera moves over the real NASA portrait for six seconds. It has no sound."
+            ),
         ),
         Sample(
             "voice",
-            "An artificial voice",
+            translatable("An artificial voice"),
             "formula-voice.flac",
-            "Made for this project: a formula hums syllables. No person is speaking, and no voice was copied.",
+            translatable(
+                "Made for this project: a formula hums syllables. No person is speaking, and no voice was copied."
+            ),
         ),
     )
 }

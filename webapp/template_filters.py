@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from detector import Verdict
+from babel.dates import format_date
+
+from detector import Verdict, text
 from detector.evidence import DEGRADATION_LABELS
 from detector.media import MEDIA
 from detector.reports import (
-    TAIL_PHRASES,
     error_rate_origin,
     error_rate_sentence,
     headline,
@@ -22,35 +23,45 @@ from detector.reports import (
 from detector.text import (
     format_bytes,
     format_count,
-    format_datetime,
     format_estimate,
     format_percent,
     format_probability,
+    translatable,
 )
+from webapp.languages import SOURCE_LANGUAGE, page_language, translating
 from webapp.models import Analysis, State
 
 SHORT_VERDICTS = {
-    Verdict.REAL: "Real",
-    Verdict.DEEPFAKE: "Deepfake",
-    Verdict.INCONCLUSIVE: "Inconclusive",
+    Verdict.REAL: translatable("Real"),
+    Verdict.DEEPFAKE: translatable("Deepfake"),
+    Verdict.INCONCLUSIVE: translatable("Inconclusive"),
 }
 WORK_HEADLINES = {
-    State.WAITING: "Waiting for its turn",
-    State.RUNNING: "Being checked",
-    State.FAILED: "The check failed",
-    State.CANCELLED: "Cancelled",
+    State.WAITING: translatable("Waiting for its turn"),
+    State.RUNNING: translatable("Being checked"),
+    State.FAILED: translatable("The check failed"),
+    State.CANCELLED: translatable("Cancelled"),
 }
+TAIL_LABELS = {"real": translatable("{files} this high or higher"), "fake": translatable("{files} this low or lower")}
 DEGRADATION_NAMES = {
-    "stored": "unaltered",
-    "jpeg50": "saved again as JPEG of quality 50",
-    "half": "shrunk to half and enlarged again",
-    "blur1": "blurred a little",
+    "stored": translatable("unaltered"),
+    "jpeg50": translatable("saved again as JPEG of quality 50"),
+    "half": translatable("shrunk to half and enlarged again"),
+    "blur1": translatable("blurred a little"),
 }
+
+
+def format_datetime(when: datetime) -> str:
+    """Return a date and time in UTC, such as "20 November 2026, 08:39 UTC", with the month in the page's language."""
+    language = page_language()
+    if language == SOURCE_LANGUAGE:
+        return text.format_datetime(when)
+    return f"{format_date(when, 'long', language)}, {when:%H:%M} UTC"
 
 
 def short_verdict(verdict: str, reasons: Sequence[str] = ()) -> str:
     """Return a verdict in a word or two; `reasons` may say that nothing could be checked."""
-    return SHORT_VERDICTS[Verdict(verdict)] if was_checked(reasons) else "Could not be checked"
+    return SHORT_VERDICTS[Verdict(verdict)] if was_checked(reasons) else translatable("Could not be checked")
 
 
 def work_headline(analysis: Analysis) -> str:
@@ -61,10 +72,12 @@ def work_headline(analysis: Analysis) -> str:
 def work_progress(analysis: Analysis, before: int) -> str:
     """Return the progress of an analysis, such as "42% done", or how many files are `before` it in the queue."""
     if analysis.state == State.RUNNING:
-        return f"{analysis.progress:.0%} done"
+        return translatable("{percent} done").format(percent=f"{analysis.progress:.0%}")
     if not before:
-        return "It starts in a moment."
-    return f"{format_count(before)} {'file is' if before == 1 else 'files are'} before yours."
+        return translatable("It starts in a moment.")
+    if before == 1:
+        return translatable("1 file is before yours.")
+    return translatable("{count} files are before yours.").format(count=format_count(before))
 
 
 def passed_time(analysis: Analysis) -> str:
@@ -96,7 +109,7 @@ def format_interval(measured: Mapping[str, Any], *, share: bool = True) -> str:
 
 def tail_label(kind: str, media: str) -> str:
     """Return what an error rate counts: "Real pictures this high or higher"."""
-    return f"{MEDIA[media].class_names[kind].capitalize()} {TAIL_PHRASES[kind]}"
+    return TAIL_LABELS[kind].format(files=MEDIA[media].class_names[kind].capitalize())
 
 
 def class_name(kind: str, media: str) -> str:
@@ -120,8 +133,12 @@ def capitalize_first(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-FILTERS = (
-    capitalize_first,
+def lowercase_first(words: str) -> str:
+    """Return words with a small first letter; names and German nouns within them keep theirs."""
+    return words[:1].lower() + words[1:]
+
+
+TEXT_FILTERS: tuple[Callable[..., Any], ...] = (
     headline,
     work_headline,
     work_progress,
@@ -129,7 +146,6 @@ FILTERS = (
     short_verdict,
     reason_sentence,
     map_caption,
-    was_checked,
     degradation_name,
     degradation_label,
     format_percent,
@@ -145,5 +161,11 @@ FILTERS = (
     format_bytes,
     format_duration,
     format_timestamp,
+)
+FILTERS: tuple[Callable[..., Any], ...] = (
+    capitalize_first,
+    lowercase_first,
+    was_checked,
     format_datetime,
+    *map(translating, TEXT_FILTERS),
 )

@@ -10,6 +10,7 @@ import numpy as np
 from detector.evidence.explanations import remove_detail
 from detector.models.engines import Engine, score_in_batches
 from detector.models.heatmaps import resize_heatmap
+from detector.text import translatable
 
 DELETION_GRID = 12  # places on each side
 DELETION_SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)  # proportions of the crop; beyond half no face is left
@@ -41,11 +42,10 @@ class DeletionCheck:
     def sentence(self) -> str:
         """The result in words."""
         if self.matters:
-            return (
-                f"Blurring the marked areas lowers the score more than blurring other areas, in all "
-                f"{RANDOM_DELETIONS} tries."
-            )
-        return (
+            return translatable(
+                "Blurring the marked areas lowers the score more than blurring other areas, in all {tries} tries."
+            ).format(tries=RANDOM_DELETIONS)
+        return translatable(
             "Blurring the marked areas does not lower the score more than blurring other areas. "
             "The map does not show what this score is based on."
         )

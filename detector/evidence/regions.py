@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from detector.models.heatmaps import NEUTRAL, resize_heatmap
+from detector.text import translatable
 
 FAINT_HEAT = 0.55  # an overlay weaker than this is hardly visible, so no region is named for it
 REGION_EVIDENCE = 0.5  # proportion of the evidence that the strongest pixels together hold
@@ -63,12 +64,14 @@ def describe_evidence(heatmap: np.ndarray, evidence: np.ndarray, landmarks: np.n
             landmarks parts of the picture.
     """
     if not evidence.any():
-        return "No part of the face shows evidence of a fake."
+        return translatable("No part of the face shows evidence of a fake.")
     names = _strongest_names(evidence, landmarks)
-    kind = "weak evidence" if float(heatmap.mean()) < NEUTRAL else "evidence"
+    kind = translatable("weak evidence") if float(heatmap.mean()) < NEUTRAL else translatable("evidence")
     if names:
-        return f"The {kind} of a fake lies mostly in {_join_words(names)}."
-    return f"The {kind} of a fake is spread over {'the whole picture' if landmarks is None else 'the whole face'}."
+        return translatable("The {kind} of a fake lies mostly in {parts}.").format(kind=kind, parts=_join_words(names))
+    if landmarks is None:
+        return translatable("The {kind} of a fake is spread over the whole picture.").format(kind=kind)
+    return translatable("The {kind} of a fake is spread over the whole face.").format(kind=kind)
 
 
 def _strongest_pixels(evidence: np.ndarray) -> np.ndarray:
@@ -102,9 +105,9 @@ def _strongest_names(evidence: np.ndarray, landmarks: np.ndarray | None) -> list
 def _parts_of_picture(size_px: int) -> list[tuple[str, np.ndarray]]:
     """Return nine parts with their centres, x and y."""
     names = (
-        *("the upper left", "the top", "the upper right"),
-        *("the left", "the middle", "the right"),
-        *("the lower left", "the bottom", "the lower right"),
+        *(translatable("the upper left"), translatable("the top"), translatable("the upper right")),
+        *(translatable("the left"), translatable("the middle"), translatable("the right")),
+        *(translatable("the lower left"), translatable("the bottom"), translatable("the lower right")),
     )
     return [(name, (np.array([i % 3, i // 3]) + 0.5) * size_px / 3) for i, name in enumerate(names)]
 
@@ -120,17 +123,18 @@ def _parts_of_face(landmarks: np.ndarray) -> list[tuple[str, np.ndarray]]:
     around = [eyes - 1.6 * across, eyes + 1.6 * across, mouth - 1.6 * across, mouth + 1.6 * across]
     around += [eyes - 1.6 * down, mouth + 0.9 * down]
     return [
-        ("the eye on the left", left_eye),
-        ("the eye on the right", right_eye),
-        ("the nose", nose),
-        ("the mouth", mouth),
-        ("the forehead", eyes - 0.6 * down),
-        ("the chin", mouth + 0.4 * down),
-        ("the cheek on the left", (eyes + mouth) / 2 - 0.8 * across),
-        ("the cheek on the right", (eyes + mouth) / 2 + 0.8 * across),
-        *(("the area around the face", point) for point in around),
+        (translatable("the eye on the left"), left_eye),
+        (translatable("the eye on the right"), right_eye),
+        (translatable("the nose"), nose),
+        (translatable("the mouth"), mouth),
+        (translatable("the forehead"), eyes - 0.6 * down),
+        (translatable("the chin"), mouth + 0.4 * down),
+        (translatable("the cheek on the left"), (eyes + mouth) / 2 - 0.8 * across),
+        (translatable("the cheek on the right"), (eyes + mouth) / 2 + 0.8 * across),
+        *((translatable("the area around the face"), point) for point in around),
     ]
 
 
 def _join_words(names: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    *others, last = names
+    return translatable("{first} and {second}").format(first=", ".join(others), second=last) if others else last

@@ -13,6 +13,7 @@ from detector.media.degradations import TIERS, UNDEGRADED, recompress, rescale
 from detector.models.engines import Engine, score_in_batches
 from detector.pictures.faces import crop_face, crop_square
 from detector.results import PictureDetection, Reason, Verdict
+from detector.text import translatable
 from detector.verdicts import decide
 
 TIGHT_CROP = "tight"
@@ -30,16 +31,16 @@ DEGRADATION_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 DEGRADATIONS = (UNDEGRADED, *DEGRADATION_FUNCTIONS, TIGHT_CROP)
 DEGRADATION_LABELS = {
-    UNDEGRADED: "As it is",
-    "jpeg90": "JPEG 90",
-    "jpeg70": "JPEG 70",
-    "jpeg50": "JPEG 50",
-    "jpeg30": "JPEG 30",
-    "webp80": "WebP 80",
-    "half": "Half size",
-    "quarter": "Quarter size",
-    "blur1": "Blurred",
-    TIGHT_CROP: "Cropped",
+    UNDEGRADED: translatable("As it is"),
+    "jpeg90": translatable("JPEG 90"),
+    "jpeg70": translatable("JPEG 70"),
+    "jpeg50": translatable("JPEG 50"),
+    "jpeg30": translatable("JPEG 30"),
+    "webp80": translatable("WebP 80"),
+    "half": translatable("Half size"),
+    "quarter": translatable("Quarter size"),
+    "blur1": translatable("Blurred"),
+    TIGHT_CROP: translatable("Cropped"),
 }
 TIGHT_MARGIN = 1.1  # of an avatar, over the longer side of the face box: the tightest crop in training
 MAX_TESTED_FACES = 4  # the first of a picture, so that a crowd does not cost a hundred crops
@@ -146,19 +147,28 @@ def robustness_sentence(result: RobustnessResult) -> str:
     verdicts = Counter(score.verdict for score in result.scores)
     total, n_inconclusive = len(result.scores), verdicts[Verdict.INCONCLUSIVE]
     if not result.is_robust:
-        return (
-            f"The result reversed. Of {total} copies of the picture, {verdicts[Verdict.REAL]} became real, "
-            f"{verdicts[Verdict.DEEPFAKE]} a deepfake and {n_inconclusive} inconclusive."
-        )
+        return translatable(
+            "The result reversed. Of {total} copies of the picture, {real} became real, {fake} a deepfake and "
+            "{inconclusive} inconclusive."
+        ).format(total=total, real=verdicts[Verdict.REAL], fake=verdicts[Verdict.DEEPFAKE], inconclusive=n_inconclusive)
     if len(verdicts) == 1:
-        return f"The result is the same for all {total} copies of the picture."
+        return translatable("The result is the same for all {total} copies of the picture.").format(total=total)
     if result.scores[0].verdict is Verdict.INCONCLUSIVE:
-        side = "real" if verdicts[Verdict.REAL] else "a deepfake"
-        return (
-            f"In {n_inconclusive} of {total} copies of the picture the result stayed inconclusive. "
-            f"In {total - n_inconclusive} it became {side}."
+        sentence = (
+            translatable(
+                "In {count} of {total} copies of the picture the result stayed inconclusive. In {others} it became "
+                "real."
+            )
+            if verdicts[Verdict.REAL]
+            else translatable(
+                "In {count} of {total} copies of the picture the result stayed inconclusive. In {others} it became "
+                "a deepfake."
+            )
         )
-    return f"In {n_inconclusive} of {total} copies of the picture the result became inconclusive. It never reversed."
+        return sentence.format(count=n_inconclusive, total=total, others=total - n_inconclusive)
+    return translatable(
+        "In {count} of {total} copies of the picture the result became inconclusive. It never reversed."
+    ).format(count=n_inconclusive, total=total)
 
 
 def degraded_crop(

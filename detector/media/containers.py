@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from detector.results import MediaTooLarge, UnreadableMedia
+from detector.text import translatable
 
 MAX_PACKETS = 5_000_000  # 10 hours at 120 frames a second; each costs 10 bytes here and 30 in FFmpeg
 MAX_DEPTH = 10  # of boxes in boxes; FFmpeg's own limit
@@ -60,11 +61,17 @@ def _check_chunks(file: BinaryIO, start: int, end: int, depth: int = 0) -> None:
         if start + 8 + size > end:
             if kind in {b"data", b"movi"}:
                 return
-            raise UnreadableMedia(f"The file is damaged or cut off: a part of its header has {size:,} bytes.")
+            raise UnreadableMedia(
+                translatable("The file is damaged or cut off: a part of its header has {size} bytes.").format(
+                    size=f"{size:,}"
+                )
+            )
         if kind in {b"hdrl", b"strl", b"odml"} and depth < MAX_DEPTH:
             _check_chunks(file, start + 12, start + 8 + size, depth + 1)
         start += 8 + size + size % 2
-    raise UnreadableMedia(f"The file is damaged: it has more than {MAX_CHUNKS:,} parts.")
+    raise UnreadableMedia(
+        translatable("The file is damaged: it has more than {most} parts.").format(most=f"{MAX_CHUNKS:,}")
+    )
 
 
 def _check_sample_counts(file: BinaryIO, size_bytes: int) -> None:
@@ -89,7 +96,11 @@ def _check_sample_counts(file: BinaryIO, size_bytes: int) -> None:
             total += in_track
         # A compressed header (cmov) could hide its numbers.
         if max(total, number) > MAX_PACKETS or kind == b"cmov":
-            raise MediaTooLarge(f"The file's header claims more than {MAX_PACKETS:,} frames, or hides their number.")
+            raise MediaTooLarge(
+                translatable("The file's header claims more than {most} frames, or hides their number.").format(
+                    most=f"{MAX_PACKETS:,}"
+                )
+            )
 
 
 def _walk_boxes(file: BinaryIO, start: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, bytes]]:

@@ -22,6 +22,7 @@ from av.video.stream import VideoStream
 
 from detector.media.containers import DEMUXERS, MAX_PACKETS
 from detector.results import MediaTooLarge, UnreadableMedia
+from detector.text import translatable
 
 MAX_FRAME_PIXELS = 4096 * 4096  # a decoder keeps up to 16 frames: 400 MB at 1.5 bytes a pixel
 MAX_ASPECT = 4  # of a pixel's sides; beyond it the header is taken for wrong
@@ -78,7 +79,11 @@ def open_container(file: BinaryIO, media_type: str) -> InputContainer:
             buffer_size=BUFFER_BYTES,
         )
     except (av.FFmpegError, EOFError) as error:
-        raise UnreadableMedia(f"The file ({media_type}) cannot be opened: it is damaged or cut off.") from error
+        raise UnreadableMedia(
+            translatable("The file ({media_type}) cannot be opened: it is damaged or cut off.").format(
+                media_type=media_type
+            )
+        ) from error
 
 
 def find_video(container: InputContainer) -> VideoStream | None:
@@ -145,11 +150,19 @@ def _stored_size(stream: VideoStream) -> tuple[int, int]:
         width_px = round(width_px * aspect)
     if width_px * height_px > MAX_FRAME_PIXELS:
         raise MediaTooLarge(
-            f"The video's frames are {width_px:,} x {height_px:,} pixels, {width_px * height_px:,} in all; "
-            f"at most {MAX_FRAME_PIXELS:,} are read."
+            translatable(
+                "The video's frames are {width_px} x {height_px} pixels, {pixels} in all; at most {most} are read."
+            ).format(
+                width_px=f"{width_px:,}",
+                height_px=f"{height_px:,}",
+                pixels=f"{width_px * height_px:,}",
+                most=f"{MAX_FRAME_PIXELS:,}",
+            )
         )
     if width_px * height_px == 0:
-        raise UnreadableMedia("The video's header does not state the size of its frames: it is damaged or cut off.")
+        raise UnreadableMedia(
+            translatable("The video's header does not state the size of its frames: it is damaged or cut off.")
+        )
     return width_px, height_px
 
 
@@ -262,8 +275,13 @@ def decode_sound(container: InputContainer, stream: AudioStream, rate_hz: int) -
             if layout != (layout := (frame.format.name, frame.layout.name, frame.sample_rate)):
                 if not MIN_SOURCE_RATE_HZ <= frame.sample_rate <= MAX_SOURCE_RATE_HZ:
                     raise UnreadableMedia(
-                        f"The sound has {frame.sample_rate:,} samples a second; "
-                        f"{MIN_SOURCE_RATE_HZ:,} to {MAX_SOURCE_RATE_HZ:,} are read."
+                        translatable(
+                            "The sound has {sample_rate} samples a second; {least} to {most} are read."
+                        ).format(
+                            sample_rate=f"{frame.sample_rate:,}",
+                            least=f"{MIN_SOURCE_RATE_HZ:,}",
+                            most=f"{MAX_SOURCE_RATE_HZ:,}",
+                        )
                     )
                 yield from _average_channels(resampler, None)
                 # Packed and with all channels: the resampler's own mix to mono is louder than the mean and may clip.

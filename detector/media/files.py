@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from detector.media.kinds import HEAD_BYTES
 from detector.results import MediaTooLarge, UnreadableMedia
+from detector.text import translatable
 
 
 def open_file(path: str | Path) -> BinaryIO:
@@ -22,13 +23,15 @@ def open_file(path: str | Path) -> BinaryIO:
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
-            raise UnreadableMedia(f"{_quote(path)} is a folder, not a file.")
+            raise UnreadableMedia(translatable("{path} is a folder, not a file.").format(path=_quote(path)))
         if not stat.S_ISREG(mode):  # opening a pipe or a device could block for ever
-            raise UnreadableMedia(f"{_quote(path)} is not a regular file.")
+            raise UnreadableMedia(translatable("{path} is not a regular file.").format(path=_quote(path)))
         return open(path, "rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
-        raise UnreadableMedia(f"{_quote(path)} cannot be opened: {reason}.") from error
+        raise UnreadableMedia(
+            translatable("{path} cannot be opened: {reason}.").format(path=_quote(path), reason=reason)
+        ) from error
 
 
 def read_head(source: str | Path | bytes) -> bytes:
@@ -53,7 +56,11 @@ def read_file(path: str | Path, *, max_bytes: int) -> bytes:
     with _opened(path) as file:
         size_bytes = os.fstat(file.fileno()).st_size
         if size_bytes > max_bytes:
-            raise MediaTooLarge(f"The file has {size_bytes:,} bytes; at most {max_bytes:,} are read.")
+            raise MediaTooLarge(
+                translatable("The file has {size_bytes} bytes; at most {most} are read.").format(
+                    size_bytes=f"{size_bytes:,}", most=f"{max_bytes:,}"
+                )
+            )
         return file.read()
 
 
@@ -63,7 +70,9 @@ def _opened(path: str | Path) -> Iterator[BinaryIO]:
         try:
             yield file
         except OSError as error:
-            raise UnreadableMedia(f"{_quote(path)} cannot be read: {error.strerror}.") from error
+            raise UnreadableMedia(
+                translatable("{path} cannot be read: {reason}.").format(path=_quote(path), reason=error.strerror)
+            ) from error
 
 
 def _quote(path: str | Path) -> str:

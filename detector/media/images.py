@@ -18,6 +18,7 @@ from detector.media.jpeg import count_progressive_scans
 from detector.media.kinds import MEDIA, sniff
 from detector.media.pillow import DECODING_ERRORS, pillow_warnings_ignored
 from detector.results import MediaTooLarge, UnreadableMedia
+from detector.text import translatable
 
 MAX_PIXELS = 50_000_000  # width x height; Pillow keeps 4 bytes of each, so about 200 MB while decoding
 MAX_SIDE_PX = 32_000  # OpenCV warps only pictures whose sides fit in 15 bits
@@ -56,10 +57,18 @@ def read_image(source: str | Path | bytes) -> np.ndarray:
     if media_type not in _PILLOW_FORMATS:
         item = MEDIA[media_type.partition("/")[0]].item
         formats = MEDIA["image"].formats
-        raise UnreadableMedia(f"The file is a {item} ({media_type}), not a picture; here only {formats} are read.")
+        raise UnreadableMedia(
+            translatable("The file is a {item} ({media_type}), not a picture; here only {formats} are read.").format(
+                item=item, media_type=media_type, formats=formats
+            )
+        )
     name = _PILLOW_FORMATS[media_type]
     if name == "JPEG" and (scans := count_progressive_scans(data)) > MAX_JPEG_SCANS:
-        raise MediaTooLarge(f"The JPEG picture has {scans:,} scans; at most {MAX_JPEG_SCANS} are read.")
+        raise MediaTooLarge(
+            translatable("The JPEG picture has {scans} scans; at most {most} are read.").format(
+                scans=f"{scans:,}", most=MAX_JPEG_SCANS
+            )
+        )
     try:
         with pillow_warnings_ignored(), Image.open(io.BytesIO(data), formats=[name]) as image:
             _check_size(*image.size)
@@ -72,12 +81,22 @@ def read_image(source: str | Path | bytes) -> np.ndarray:
                 ImageOps.exif_transpose(image, in_place=True)
             return np.array(_to_rgb(image))
     except Image.DecompressionBombError as error:
-        raise MediaTooLarge(f"The {name} picture has far more than {MAX_PIXELS:,} pixels.") from error
+        raise MediaTooLarge(
+            translatable("The {name} picture has far more than {most} pixels.").format(
+                name=name, most=f"{MAX_PIXELS:,}"
+            )
+        ) from error
     except MemoryError as error:
-        raise MediaTooLarge(f"There is not enough memory for the {name} picture ({len(data):,} bytes).") from error
+        raise MediaTooLarge(
+            translatable("There is not enough memory for the {name} picture ({size_bytes} bytes).").format(
+                name=name, size_bytes=f"{len(data):,}"
+            )
+        ) from error
     except DECODING_ERRORS as error:
         raise UnreadableMedia(
-            f"The {name} picture cannot be read: its {len(data):,} bytes are damaged, cut off or of a rare kind."
+            translatable(
+                "The {name} picture cannot be read: its {size_bytes} bytes are damaged, cut off or of a rare kind."
+            ).format(name=name, size_bytes=f"{len(data):,}")
         ) from error
 
 
@@ -111,11 +130,19 @@ def encode_png(image: np.ndarray) -> bytes:
 def _check_size(width_px: int, height_px: int) -> None:
     size = f"The picture is {width_px:,} x {height_px:,} pixels"
     if width_px * height_px > MAX_PIXELS:
-        raise MediaTooLarge(f"{size}, {width_px * height_px:,} in all; at most {MAX_PIXELS:,} are read.")
+        raise MediaTooLarge(
+            translatable("{size}, {pixels} in all; at most {most} are read.").format(
+                size=size, pixels=f"{width_px * height_px:,}", most=f"{MAX_PIXELS:,}"
+            )
+        )
     if max(width_px, height_px) > MAX_SIDE_PX:
-        raise MediaTooLarge(f"{size}; at most {MAX_SIDE_PX:,} on each side are read.")
+        raise MediaTooLarge(
+            translatable("{size}; at most {most} on each side are read.").format(size=size, most=f"{MAX_SIDE_PX:,}")
+        )
     if min(width_px, height_px) < MIN_SIDE_PX:
-        raise UnreadableMedia(f"{size}; at least {MIN_SIDE_PX} on each side are needed.")
+        raise UnreadableMedia(
+            translatable("{size}; at least {least} on each side are needed.").format(size=size, least=MIN_SIDE_PX)
+        )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

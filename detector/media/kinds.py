@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from detector.results import UnreadableMedia
+from detector.text import translatable
 
 HEAD_BYTES = 4096  # how much of a file `sniff` reads
 
@@ -57,15 +58,15 @@ MEDIA = {
         suffixes=frozenset(
             {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
         ),
-        formats="JPEG, PNG, WebP, GIF, BMP and TIFF pictures",
-        noun="Image",
-        item="picture",
-        class_names={"real": "real pictures", "fake": "deepfakes"},
+        formats=translatable("JPEG, PNG, WebP, GIF, BMP and TIFF pictures"),
+        noun=translatable("Image"),
+        item=translatable("picture"),
+        class_names={"real": translatable("real pictures"), "fake": translatable("deepfakes")},
         cohort_phrase=" with a face of this size",
         metrics_file="metrics.json",
         unseen_metrics_file="unseen_metrics.json",
         has_duration=False,
-        search_advice="Search for the original and for other copies of this picture.",
+        search_advice=translatable("Search for the original and for other copies of this picture."),
     ),
     "video": Medium(
         media_types={
@@ -76,14 +77,14 @@ MEDIA = {
             "video/x-msvideo": "avi",
         },
         suffixes=frozenset({".mp4", ".m4v", ".3gp", ".mov", ".qt", ".webm", ".mkv", ".avi"}),
-        formats="MP4, MOV, WebM, MKV and AVI videos",
-        noun="Video",
-        item="video",
-        class_names={"real": "real videos", "fake": "deepfakes"},
+        formats=translatable("MP4, MOV, WebM, MKV and AVI videos"),
+        noun=translatable("Video"),
+        item=translatable("video"),
+        class_names={"real": translatable("real videos"), "fake": translatable("deepfakes")},
         cohort_phrase="",
         metrics_file="video_metrics.json",
         has_duration=True,
-        search_advice="Search for the original and for other copies, with a still picture of this video.",
+        search_advice=translatable("Search for the original and for other copies, with a still picture of this video."),
     ),
     "audio": Medium(
         media_types={
@@ -94,14 +95,14 @@ MEDIA = {
             "audio/mp4": "m4a",
         },
         suffixes=frozenset({".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".m4b", ".mka"}),
-        formats="WAV, FLAC, MP3, OGG and M4A sound",
-        noun="Voice",
-        item="recording",
-        class_names={"real": "real recordings", "fake": "deepfakes"},
+        formats=translatable("WAV, FLAC, MP3, OGG and M4A sound"),
+        noun=translatable("Voice"),
+        item=translatable("recording"),
+        class_names={"real": translatable("real recordings"), "fake": translatable("deepfakes")},
         cohort_phrase="",
         metrics_file="voice_metrics.json",
         has_duration=True,
-        search_advice="Search for the original, with words that are spoken in this recording.",
+        search_advice=translatable("Search for the original, with words that are spoken in this recording."),
     ),
 }
 IMAGE_SUFFIXES, VIDEO_SUFFIXES, AUDIO_SUFFIXES = (MEDIA[media].suffixes for media in ("image", "video", "audio"))
@@ -117,41 +118,44 @@ _SIGNATURES = (
     (0, b"MM\0*", "image/tiff"),
     (0, b"II+\0", "image/tiff"),
     (0, b"MM\0+", "image/tiff"),
-    (4, b"ftypavif", "an AVIF picture"),
-    (4, b"ftypavis", "an AVIF picture"),
-    *((4, b"ftyp" + brand, "a HEIC picture") for brand in (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1")),
-    (4, b"ftypcrx ", "a raw camera picture"),
+    (4, b"ftypavif", translatable("an AVIF picture")),
+    (4, b"ftypavis", translatable("an AVIF picture")),
+    *(
+        (4, b"ftyp" + brand, translatable("a HEIC picture"))
+        for brand in (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1")
+    ),
+    (4, b"ftypcrx ", translatable("a raw camera picture")),
     *((4, b"ftyp" + brand, "audio/mp4") for brand in (b"M4A ", b"M4B ", b"F4A ")),
     (4, b"ftypqt  ", "video/quicktime"),
     (4, b"ftyp", "video/mp4"),
-    (0, b"FLV\x01", "an FLV video"),
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a Windows Media file"),
-    (0, b"\x00\x00\x01\xba", "an MPEG-1 or MPEG-2 video"),
-    (0, b"\x00\x00\x01\xb3", "an MPEG-1 or MPEG-2 video"),
+    (0, b"FLV\x01", translatable("an FLV video")),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", translatable("a Windows Media file")),
+    (0, b"\x00\x00\x01\xba", translatable("an MPEG-1 or MPEG-2 video")),
+    (0, b"\x00\x00\x01\xb3", translatable("an MPEG-1 or MPEG-2 video")),
     *((0, b"ID3" + version, "audio/mpeg") for version in (b"\2", b"\3", b"\4")),
     (0, b"fLaC", "audio/flac"),
-    (28, b"\x80theora", "an Ogg video"),
+    (28, b"\x80theora", translatable("an Ogg video")),
     (0, b"OggS", "audio/ogg"),
-    (0, b"#!AMR", "an AMR audio file"),
-    (8, b"AIF", "an AIFF audio file"),
-    *((0, b"\xff" + second, "an AAC audio file") for second in (b"\xf1", b"\xf9")),
+    (0, b"#!AMR", translatable("an AMR audio file")),
+    (8, b"AIF", translatable("an AIFF audio file")),
+    *((0, b"\xff" + second, translatable("an AAC audio file")) for second in (b"\xf1", b"\xf9")),
     *((0, b"\xff" + second, "audio/mpeg") for second in (b"\xfb", b"\xfa", b"\xf3", b"\xf2", b"\xe3", b"\xe2")),
-    (0, b"%PDF", "a PDF document"),
-    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document"),
-    (30, b"[Content_Types].xml", "an Office document"),
-    (30, b"mimetypeapplication/vnd.oasis", "an Office document"),
-    (0, b"PK\x03\x04", "a ZIP archive"),
-    (0, b"PK\x05\x06", "a ZIP archive"),
-    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"%PDF", translatable("a PDF document")),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", translatable("an Office document")),
+    (30, b"[Content_Types].xml", translatable("an Office document")),
+    (30, b"mimetypeapplication/vnd.oasis", translatable("an Office document")),
+    (0, b"PK\x03\x04", translatable("a ZIP archive")),
+    (0, b"PK\x05\x06", translatable("a ZIP archive")),
+    (0, b"\x1f\x8b", translatable("a gzip archive")),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    (0, b"Rar!\x1a\x07", "a RAR archive"),
-    (0, b"8BPS", "a Photoshop document"),
-    (0, b"\xff\x0a", "a JPEG XL picture"),
-    (0, b"\x00\x00\x00\x0cJXL ", "a JPEG XL picture"),
-    (0, b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture"),
-    (0, b"\x00\x00\x01\x00", "an icon"),
-    (0, b"\x7fELF", "a program"),
-    (0, b"MZ", "a program"),
+    (0, b"Rar!\x1a\x07", translatable("a RAR archive")),
+    (0, b"8BPS", translatable("a Photoshop document")),
+    (0, b"\xff\x0a", translatable("a JPEG XL picture")),
+    (0, b"\x00\x00\x00\x0cJXL ", translatable("a JPEG XL picture")),
+    (0, b"\x00\x00\x00\x0cjP  ", translatable("a JPEG 2000 picture")),
+    (0, b"\x00\x00\x01\x00", translatable("an icon")),
+    (0, b"\x7fELF", translatable("a program")),
+    (0, b"MZ", translatable("a program")),
 )
 _RIFF_TYPES = {b"AVI ": "video/x-msvideo", b"WAVE": "audio/wav"}
 _QUICKTIME_BOXES = {b"moov", b"mdat", b"wide", b"free", b"skip"}  # one of them comes first in a file without a type
@@ -173,12 +177,13 @@ def sniff(data: bytes) -> str:
         UnreadableMedia: the file is of another kind, which the message names.
     """
     if not data:
-        raise UnreadableMedia("The file is empty (0 bytes).")
+        raise UnreadableMedia(translatable("The file is empty (0 bytes)."))
     seen = _identify(bytes(data[:HEAD_BYTES]))
     if "/" in seen:
         return seen
     *others, last = (medium.formats for medium in MEDIA.values())
-    raise UnreadableMedia(f"The file is {seen}. Use {', '.join(others)}, or {last}.")
+    sentence = translatable("The file is {kind}.").format(kind=seen)
+    raise UnreadableMedia(f"{sentence} Use {', '.join(others)}, or {last}.")
 
 
 def _identify(head: bytes) -> str:
@@ -193,7 +198,7 @@ def _identify(head: bytes) -> str:
     for offset, magic, seen in _SIGNATURES:
         if head.startswith(magic, offset):
             return seen
-    return _identify_text(head) or "of an unknown kind"
+    return _identify_text(head) or translatable("of an unknown kind")
 
 
 def _identify_text(head: bytes) -> str | None:
@@ -206,7 +211,11 @@ def _identify_text(head: bytes) -> str | None:
         return None
     text = text.lstrip().lower()
     if not text.startswith("<"):
-        return "plain text"
+        return translatable("plain text")
     if "<svg" in text:
-        return "an SVG drawing"
-    return "an XML document" if text.startswith("<?xml") and "<html" not in text else "an HTML page"
+        return translatable("an SVG drawing")
+    return (
+        translatable("an XML document")
+        if text.startswith("<?xml") and "<html" not in text
+        else translatable("an HTML page")
+    )

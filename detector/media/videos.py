@@ -21,6 +21,7 @@ from detector.media.containers import DEMUXERS, check_header_limits
 from detector.media.files import open_file
 from detector.media.kinds import HEAD_BYTES, sniff
 from detector.results import UnreadableMedia
+from detector.text import translatable
 
 if TYPE_CHECKING:
     from detector.media.decoding import VideoTrack
@@ -90,7 +91,11 @@ class MediaReader:
 
         track = self._probed[1]
         if track is None:
-            raise UnreadableMedia(f"The file ({self.media_type}) has no video track that can be read.")
+            raise UnreadableMedia(
+                translatable("The file ({media_type}) has no video track that can be read.").format(
+                    media_type=self.media_type
+                )
+            )
         wanted = _choose_times(track.packets, every_s / float(track.time_base), max_frames)
         sent, matrix = 0, None
         # The second round is for damaged videos and for those whose keyframes are not real ones.
@@ -105,7 +110,9 @@ class MediaReader:
                 break
         if sent == 0:
             raise UnreadableMedia(
-                f"No frame of the video ({self.media_type}) can be read: it is empty, damaged or cut off."
+                translatable(
+                    "No frame of the video ({media_type}) can be read: it is empty, damaged or cut off."
+                ).format(media_type=self.media_type)
             )
 
     def read_audio(self, *, max_seconds: float = MAX_SOUND_S) -> np.ndarray:
@@ -117,14 +124,22 @@ class MediaReader:
         with decoding.open_container(self._rewound(), self.media_type) as container:
             stream = decoding.find_audio(container)
             if stream is None:
-                raise UnreadableMedia(f"The file ({self.media_type}) has no audio track that can be read.")
+                raise UnreadableMedia(
+                    translatable("The file ({media_type}) has no audio track that can be read.").format(
+                        media_type=self.media_type
+                    )
+                )
             for block in decoding.decode_sound(container, stream, SAMPLE_RATE_HZ):
                 blocks.append(block[:missing])
                 missing -= len(blocks[-1])
                 if missing <= 0:
                     break
         if not blocks:
-            raise UnreadableMedia(f"The sound ({self.media_type}) cannot be read: it is empty, damaged or cut off.")
+            raise UnreadableMedia(
+                translatable("The sound ({media_type}) cannot be read: it is empty, damaged or cut off.").format(
+                    media_type=self.media_type
+                )
+            )
         waveform: np.ndarray = np.clip(np.nan_to_num(np.concatenate(blocks), posinf=0, neginf=0), -1, 1)
         return waveform
 
@@ -140,7 +155,9 @@ class MediaReader:
         if track is None:
             if not has_audio:
                 raise UnreadableMedia(
-                    f"The file ({self.media_type}) has neither a video nor an audio track that can be read."
+                    translatable(
+                        "The file ({media_type}) has neither a video nor an audio track that can be read."
+                    ).format(media_type=self.media_type)
                 )
             return StreamInfo(self.media_type, stated_s, has_video=False, has_audio=True), None
         width_px, height_px = track.size_px
@@ -181,7 +198,11 @@ def open_media(source: MediaSource) -> Iterator[MediaReader]:
         source.seek(0)
         media_type = sniff(source.read(HEAD_BYTES))
         if media_type not in DEMUXERS:
-            raise UnreadableMedia(f"The file is a picture ({media_type}), neither video nor sound.")
+            raise UnreadableMedia(
+                translatable("The file is a picture ({media_type}), neither video nor sound.").format(
+                    media_type=media_type
+                )
+            )
         check_header_limits(source, media_type)
         yield MediaReader(source, media_type)
 

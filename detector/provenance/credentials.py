@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from detector.results import UnreadableMedia
-from detector.text import sanitize_text
+from detector.text import sanitize_text, translatable
 
 MAX_REPORT_CHARACTERS = 4_000_000  # of the library's report on one file
 MAX_CLAIMS = 50  # actions, source types or problems that are kept
@@ -92,7 +92,7 @@ def read_credentials(data: bytes, media_type: str, *, trust_anchors: str | None 
             raise ValueError(f"{len(report):,} characters")
         return _parse_report(json.loads(report), has_list=trust_anchors is not None)
     except (c2pa.C2paError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise UnreadableMedia("The Content Credentials (C2PA) in the file are damaged.") from error
+        raise UnreadableMedia(translatable("The Content Credentials (C2PA) in the file are damaged.")) from error
 
 
 def _parse_report(report: dict[str, Any], *, has_list: bool) -> Credentials:

@@ -22,7 +22,7 @@ from detector.provenance.credentials import Credentials, Trust, read_credentials
 from detector.provenance.exif_thumbnail import thumbnail_similarity
 from detector.provenance.metadata import FileText, Metadata, read_metadata
 from detector.results import UnreadableMedia
-from detector.text import format_count, sanitize_text
+from detector.text import format_count, sanitize_text, translatable
 
 EXIF_TIME = "%Y:%m:%d %H:%M:%S"
 EDITED_AFTER = timedelta(minutes=1)  # a camera may close a file some seconds after the shutter
@@ -77,97 +77,101 @@ class FindingKind(StrEnum):
 # kind: (what it can mean, what it cannot mean)
 MEANINGS = {
     FindingKind.CREDENTIALS_INTACT: (
-        "The file is as it was when it was signed.",
-        "They confirm the file, not what it shows. How reliable they are depends on the signer.",
+        translatable("The file is as it was when it was signed."),
+        translatable("They confirm the file, not what it shows. How reliable they are depends on the signer."),
     ),
     FindingKind.CREDENTIALS_BROKEN: (
-        "The file was changed after it was signed, perhaps only saved again. Or they belong to another file.",
-        "They are no sign of a deepfake. But nothing that they say is reliable.",
+        translatable(
+            "The file was changed after it was signed, perhaps only saved again. Or they belong to another file."
+        ),
+        translatable("They are no sign of a deepfake. But nothing that they say is reliable."),
     ),
     FindingKind.CREDENTIALS_ELSEWHERE: (
-        "A signed history of the picture may be found there.",
-        "The address alone proves nothing: anyone can write it into a file.",
+        translatable("A signed history of the picture may be found there."),
+        translatable("The address alone proves nothing: anyone can write it into a file."),
     ),
     FindingKind.SIGNER_TRUSTED: (
-        "The publishers of that list have checked the signer, so the name is correct.",
-        "A known signer confirms how the file was made, not what it shows.",
+        translatable("The publishers of that list have checked the signer, so the name is correct."),
+        translatable("A known signer confirms how the file was made, not what it shows."),
     ),
     FindingKind.SIGNER_UNKNOWN: (
-        "Someone used that name to sign the file. Many honest programs are on no list.",
-        "Anyone can sign in any name, so the name proves nothing.",
+        translatable("Someone used that name to sign the file. Many honest programs are on no list."),
+        translatable("Anyone can sign in any name, so the name proves nothing."),
     ),
     FindingKind.SIGNED_CLAIMS: (
-        "These are the steps that the signer reports.",
-        "Earlier steps are missing, and so are those of programs that do not sign.",
+        translatable("These are the steps that the signer reports."),
+        translatable("Earlier steps are missing, and so are those of programs that do not sign."),
     ),
     FindingKind.SYNTHETIC_SOURCE: (
-        "All or part of it is labelled as generated. Many generators and editors write such labels.",
-        "It does not say which part was generated. Anyone can write a label that is not signed.",
+        translatable("All or part of it is labelled as generated. Many generators and editors write such labels."),
+        translatable("It does not say which part was generated. Anyone can write a label that is not signed."),
     ),
     FindingKind.CAPTURED_SOURCE: (
-        "It is labelled as a photograph.",
-        "It does not prove it: anyone can write a label that is not signed.",
+        translatable("It is labelled as a photograph."),
+        translatable("It does not prove it: anyone can write a label that is not signed."),
     ),
     FindingKind.GENERATOR: (
-        "The picture, or a part of it, was made by an image generator.",
-        "It does not say how much. Enlarging a photograph leaves the same note, and notes can be copied.",
+        translatable("The picture, or a part of it, was made by an image generator."),
+        translatable("It does not say how much. Enlarging a photograph leaves the same note, and notes can be copied."),
     ),
     FindingKind.CAMERA: (
-        "It was taken with that camera, or made from a picture that was.",
-        "It does not prove a photograph: anyone can write these words into a file.",
+        translatable("It was taken with that camera, or made from a picture that was."),
+        translatable("It does not prove a photograph: anyone can write these words into a file."),
     ),
     FindingKind.SOFTWARE: (
-        "That program saved the picture. Nearly every published picture was saved by some program.",
-        "It does not say what was changed. It is no sign of a deepfake.",
+        translatable("That program saved the picture. Nearly every published picture was saved by some program."),
+        translatable("It does not say what was changed. It is no sign of a deepfake."),
     ),
     FindingKind.TAKEN: (
-        "The clock of the camera or of the program showed this time.",
-        "It does not prove the day: clocks can be wrong, and anyone can write a date.",
+        translatable("The clock of the camera or of the program showed this time."),
+        translatable("It does not prove the day: clocks can be wrong, and anyone can write a date."),
     ),
     FindingKind.EDITED: (
-        "It was edited, or only saved again. Cropping and brightening count too.",
-        "It does not say that the face was altered.",
+        translatable("It was edited, or only saved again. Cropping and brightening count too."),
+        translatable("It does not say that the face was altered."),
     ),
     FindingKind.LOCATION: (
-        "The camera stored its position, and anyone with this file can read it.",
-        "It does not prove the place: anyone can write one.",
+        translatable("The camera stored its position, and anyone with this file can read it."),
+        translatable("It does not prove the place: anyone can write one."),
     ),
     FindingKind.TEXT: (
-        "A person, or a program that saved the picture, wrote a text into the file.",
-        "It proves nothing: anyone can write a text.",
+        translatable("A person, or a program that saved the picture, wrote a text into the file."),
+        translatable("It proves nothing: anyone can write a text."),
     ),
     FindingKind.RESIZED: (
-        "It was cropped or scaled after that size was noted.",
-        "It is no sign of a deepfake: most services shrink what is uploaded.",
+        translatable("It was cropped or scaled after that size was noted."),
+        translatable("It is no sign of a deepfake: most services shrink what is uploaded."),
     ),
     FindingKind.OTHER_PREVIEW: (
-        "It was cropped or altered by a program that kept the old preview.",
-        "It does not say what was altered. Compare the two pictures to see the difference.",
+        translatable("It was cropped or altered by a program that kept the old preview."),
+        translatable("It does not say what was altered. Compare the two pictures to see the difference."),
     ),
     FindingKind.JPEG_TABLES: (
-        "Most programs use the standard tables, and many websites those of mozjpeg. Cameras and Adobe's programs have "
-        "their own.",
-        "It describes only how the file was last saved, not where the picture comes from.",
+        translatable(
+            "Most programs use the standard tables, and many websites those of mozjpeg. Cameras and Adobe's programs "
+            "have their own."
+        ),
+        translatable("It describes only how the file was last saved, not where the picture comes from."),
     ),
     FindingKind.PROGRESSIVE: (
-        "A program or a website saved it: cameras rarely write progressive files.",
-        "Being saved again is no sign of a deepfake.",
+        translatable("A program or a website saved it: cameras rarely write progressive files."),
+        translatable("Being saved again is no sign of a deepfake."),
     ),
     FindingKind.DAMAGED: (
-        "The file was cut off or written by a faulty program, or someone tampered with it.",
-        "It is no sign of a deepfake. The picture itself can still be checked.",
+        translatable("The file was cut off or written by a faulty program, or someone tampered with it."),
+        translatable("It is no sign of a deepfake. The picture itself can still be checked."),
     ),
     FindingKind.TECHNICAL: (
-        "The program that saved it last wrote no more, or a website removed the rest.",
-        "It says nothing about whether the picture is real.",
+        translatable("The program that saved it last wrote no more, or a website removed the rest."),
+        translatable("It says nothing about whether the picture is real."),
     ),
     FindingKind.NO_METADATA: (
-        "It was removed: most websites and messengers do so. Screenshots never have any.",
-        "It says nothing about whether the picture is real.",
+        translatable("It was removed: most websites and messengers do so. Screenshots never have any."),
+        translatable("It says nothing about whether the picture is real."),
     ),
     FindingKind.NOT_READ: (
-        "There may be metadata that other programs show.",
-        "It says nothing about whether the picture is real.",
+        translatable("There may be metadata that other programs show."),
+        translatable("It says nothing about whether the picture is real."),
     ),
 }
 
@@ -262,10 +266,15 @@ def read_provenance(
         *_find_source_types(notes, credentials),
         *_find_generators(notes, credentials),
         *_find_notes(notes),
-        *(Finding(FindingKind.DAMAGED, f"The {name} in the file cannot be read.") for name in damaged),
+        *(
+            Finding(FindingKind.DAMAGED, translatable("The {name} in the file cannot be read.").format(name=name))
+            for name in damaged
+        ),
     ]
     if metadata is None:
-        fact = f"EXIF, XMP and texts are not read from files of this kind ({media_type})."
+        fact = translatable("EXIF, XMP and texts are not read from files of this kind ({kind}).").format(
+            kind=media_type
+        )
         origin.append(Finding(FindingKind.NOT_READ, fact))
     elif not origin:
         origin.append(_describe_absence(notes))
@@ -285,8 +294,8 @@ def read_provenance(
 
 def _describe_absence(notes: Metadata) -> Finding:
     if notes.exif or notes.xmp:
-        return Finding(FindingKind.TECHNICAL, "Its metadata hold only technical notes, such as a size.")
-    fact = "The file has no metadata: no EXIF, no XMP, no text and no Content Credentials."
+        return Finding(FindingKind.TECHNICAL, translatable("Its metadata hold only technical notes, such as a size."))
+    fact = translatable("The file has no metadata: no EXIF, no XMP, no text and no Content Credentials.")
     return Finding(FindingKind.NO_METADATA, fact)
 
 
@@ -294,94 +303,141 @@ def _find_signatures(credentials: Credentials | None, address: str | None) -> It
     """Yield the findings on Content Credentials: whether they match the file, who signed, and what they state."""
     if credentials is None:
         if address:
-            fact = f"It points to Content Credentials (C2PA) on the internet ({_host(address)}). We did not fetch them."
+            fact = translatable(
+                "It points to Content Credentials (C2PA) on the internet ({host}). We did not fetch them."
+            ).format(host=_host(address))
             yield Finding(FindingKind.CREDENTIALS_ELSEWHERE, fact)
         return
     if credentials.is_intact:
-        fact = "It has intact Content Credentials (C2PA): the signature is valid and fits this file."
+        fact = translatable("It has intact Content Credentials (C2PA): the signature is valid and fits this file.")
         yield Finding(FindingKind.CREDENTIALS_INTACT, fact)
     else:
         codes = ", ".join(credentials.problems) or "no valid signature"
-        fact = f"It has broken Content Credentials (C2PA): they do not fit this file ({codes})."
+        fact = translatable("It has broken Content Credentials (C2PA): they do not fit this file ({codes}).").format(
+            codes=codes
+        )
         yield Finding(FindingKind.CREDENTIALS_BROKEN, fact)
-    signer = f"They are signed in the name of “{credentials.signer or 'nobody'}”"
+    signer = credentials.signer or "nobody"
     if credentials.trust is Trust.TRUSTED:
-        yield Finding(FindingKind.SIGNER_TRUSTED, f"{signer}, who is on the list of trusted signers.")
+        yield Finding(
+            FindingKind.SIGNER_TRUSTED,
+            translatable("They are signed in the name of “{signer}”, who is on the list of trusted signers.").format(
+                signer=signer
+            ),
+        )
     elif credentials.trust is Trust.UNTRUSTED:
-        yield Finding(FindingKind.SIGNER_UNKNOWN, f"{signer}, who is not on the list of trusted signers.")
+        yield Finding(
+            FindingKind.SIGNER_UNKNOWN,
+            translatable(
+                "They are signed in the name of “{signer}”, who is not on the list of trusted signers."
+            ).format(signer=signer),
+        )
     else:
-        fact = f"{signer}. There is no list of trusted signers here, so we cannot say whether to trust this one."
+        fact = translatable(
+            "They are signed in the name of “{signer}”. There is no list of trusted signers here, so we "
+            "cannot say whether to trust this one."
+        ).format(signer=signer)
         yield Finding(FindingKind.SIGNER_UNKNOWN, fact)
     claims = [
-        *([f"made with {credentials.made_by}"] if credentials.made_by else []),
-        *([f"signed at {credentials.signed_at}"] if credentials.signed_at else []),
-        *([f"steps: {', '.join(credentials.actions)}"] if credentials.actions else []),
+        *([translatable("made with {name}").format(name=credentials.made_by)] if credentials.made_by else []),
+        *([translatable("signed at {time}").format(time=credentials.signed_at)] if credentials.signed_at else []),
+        *([translatable("steps: {steps}").format(steps=", ".join(credentials.actions))] if credentials.actions else []),
     ]
     if claims:
-        yield Finding(FindingKind.SIGNED_CLAIMS, f"They say: {'; '.join(claims)}.")
+        yield Finding(FindingKind.SIGNED_CLAIMS, translatable("They say: {claims}.").format(claims="; ".join(claims)))
 
 
 def _find_source_types(notes: Metadata, credentials: Credentials | None) -> Iterator[Finding]:
     """Yield the source types that XMP and Content Credentials declare."""
-    labels = [("XMP declares", notes.xmp.get("DigitalSourceType", "").rpartition("/")[2])]
+    labels = [(translatable("XMP declares"), notes.xmp.get("DigitalSourceType", "").rpartition("/")[2])]
     if credentials is not None:
-        state = "intact" if credentials.is_intact else "broken"
-        labels += [(f"The {state} Content Credentials declare", label) for label in credentials.source_types]
+        who = (
+            translatable("The intact Content Credentials declare")
+            if credentials.is_intact
+            else translatable("The broken Content Credentials declare")
+        )
+        labels += [(who, label) for label in credentials.source_types]
     for who, label in labels:
         if label in SYNTHETIC_SOURCES:
-            yield Finding(FindingKind.SYNTHETIC_SOURCE, f"{who} the source type “{label}”: generated by a program.")
+            yield Finding(
+                FindingKind.SYNTHETIC_SOURCE,
+                translatable("{who} the source type “{label}”: generated by a program.").format(who=who, label=label),
+            )
         elif label in CAPTURED_SOURCES:
-            yield Finding(FindingKind.CAPTURED_SOURCE, f"{who} the source type “{label}”: taken with a camera.")
+            yield Finding(
+                FindingKind.CAPTURED_SOURCE,
+                translatable("{who} the source type “{label}”: taken with a camera.").format(who=who, label=label),
+            )
 
 
 def _find_generators(notes: Metadata, credentials: Credentials | None) -> Iterator[Finding]:
     """Yield the image generators that left their settings or their name."""
     for text in notes.texts:
         if text.generator:
-            fact = f"It holds the settings of an image generator ({text.generator}), named “{text.name}”."
+            fact = translatable("It holds the settings of an image generator ({generator}), named “{name}”.").format(
+                generator=text.generator, name=text.name
+            )
             yield Finding(FindingKind.GENERATOR, fact)
     if "AIPromptInformation" in notes.xmp:
-        yield Finding(FindingKind.GENERATOR, "XMP holds the prompt of an image generator.")
+        yield Finding(FindingKind.GENERATOR, translatable("XMP holds the prompt of an image generator."))
     names = [*_software(notes), notes.xmp.get("Credit"), notes.xmp.get("AISystemUsed")]
     names += [credentials.made_by] if credentials else []
     for name in dict.fromkeys(name for name in names if name and GENERATOR_NAMES.search(name)):
-        yield Finding(FindingKind.GENERATOR, f"It names an image generator: “{name}”.")
+        yield Finding(FindingKind.GENERATOR, translatable("It names an image generator: “{name}”.").format(name=name))
 
 
 def _find_notes(notes: Metadata) -> Iterator[Finding]:
     """Yield camera, software, time, place and other texts."""
     camera = [source[key] for source in (notes.exif, notes.xmp) for key in ("Make", "Model") if key in source]
     if camera:
-        yield Finding(FindingKind.CAMERA, f"It names a camera: “{' '.join(dict.fromkeys(camera))}”.")
+        yield Finding(
+            FindingKind.CAMERA,
+            translatable("It names a camera: “{name}”.").format(name=" ".join(dict.fromkeys(camera))),
+        )
     for name in _software(notes):
         if not GENERATOR_NAMES.search(name):
-            yield Finding(FindingKind.SOFTWARE, f"It names the software that wrote it: “{name}”.")
+            yield Finding(
+                FindingKind.SOFTWARE, translatable("It names the software that wrote it: “{name}”.").format(name=name)
+            )
     taken = notes.exif.get("DateTimeOriginal") or notes.xmp.get("CreateDate")
     if taken:
-        yield Finding(FindingKind.TAKEN, f"It says that it was taken or made at “{taken}”.")
+        yield Finding(
+            FindingKind.TAKEN, translatable("It says that it was taken or made at “{time}”.").format(time=taken)
+        )
     if notes.has_location:
-        yield Finding(FindingKind.LOCATION, "It says where it was taken. The place is not shown here.")
+        yield Finding(FindingKind.LOCATION, translatable("It says where it was taken. The place is not shown here."))
     names = dict.fromkeys(text.name for text in notes.texts if not text.generator and text.name != "Software")
     if names:
         shown = ", ".join(f"“{name}”" for name in list(names)[:MAX_NAMES])
-        more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-        yield Finding(FindingKind.TEXT, f"It holds texts named {shown}{more}.")
+        more = len(names) - MAX_NAMES
+        fact = (
+            translatable("It holds texts named {names} and {count} more.").format(names=shown, count=more)
+            if more > 0
+            else translatable("It holds texts named {names}.").format(names=shown)
+        )
+        yield Finding(FindingKind.TEXT, fact)
 
 
 def _find_edits(notes: Metadata, similarity: float | None) -> Iterator[Finding]:
     """Yield the signs that the picture was edited after it was taken."""
     taken, changed = (_parse_time(notes.exif.get(name, "")) for name in ("DateTimeOriginal", "DateTime"))
     if taken and changed and changed - taken > EDITED_AFTER:
-        yield Finding(FindingKind.EDITED, f"It was changed at “{notes.exif['DateTime']}”, after it was taken.")
+        yield Finding(
+            FindingKind.EDITED,
+            translatable("It was changed at “{time}”, after it was taken.").format(time=notes.exif["DateTime"]),
+        )
     if "History" in notes.xmp:
         steps = int(notes.xmp["History"])
-        yield Finding(
-            FindingKind.EDITED, f"XMP lists {format_count(steps)} step{'' if steps == 1 else 's'} of editing."
-        )
-    if similarity is not None and similarity < MIN_PREVIEW_SIMILARITY:
         fact = (
-            f"The small preview inside the file does not show the same as the picture (correlation {similarity:.2f})."
+            translatable("XMP lists 1 step of editing.")
+            if steps == 1
+            else translatable("XMP lists {count} steps of editing.").format(count=format_count(steps))
         )
+        yield Finding(FindingKind.EDITED, fact)
+    if similarity is not None and similarity < MIN_PREVIEW_SIMILARITY:
+        fact = translatable(
+            "The small preview inside the file does not show the same as the picture (correlation {similarity})."
+        ).format(similarity=f"{similarity:.2f}")
         yield Finding(FindingKind.OTHER_PREVIEW, fact)
 
 
@@ -391,16 +447,18 @@ def _find_coding(notes: Metadata, jpeg: JpegCoding | None) -> Iterator[Finding]:
         return
     noted = [notes.exif.get(name, "") for name in ("ExifImageWidth", "ExifImageHeight")]
     if all(size.isdecimal() for size in noted) and {*map(int, noted)} != {jpeg.width_px, jpeg.height_px}:
-        fact = f"EXIF says {noted[0]} × {noted[1]} pixels, but the picture has {jpeg.width_px} × {jpeg.height_px}."
+        fact = translatable("EXIF says {noted} pixels, but the picture has {size}.").format(
+            noted=" × ".join(noted), size=f"{jpeg.width_px} × {jpeg.height_px}"
+        )
         yield Finding(FindingKind.RESIZED, fact)
     how = {
-        "standard": f"at quality {jpeg.quality} with the standard tables",
-        "mozjpeg": f"at quality {jpeg.quality} with the tables of mozjpeg",
-        "own": f"with tables of its own, about as coarse as quality {jpeg.quality}",
+        "standard": translatable("It was last saved as JPEG at quality {quality} with the standard tables."),
+        "mozjpeg": translatable("It was last saved as JPEG at quality {quality} with the tables of mozjpeg."),
+        "own": translatable("It was last saved as JPEG with tables of its own, about as coarse as quality {quality}."),
     }[jpeg.family]
-    yield Finding(FindingKind.JPEG_TABLES, f"It was last saved as JPEG {how}.")
+    yield Finding(FindingKind.JPEG_TABLES, how.format(quality=jpeg.quality))
     if jpeg.is_progressive:
-        yield Finding(FindingKind.PROGRESSIVE, "It is a progressive JPEG.")
+        yield Finding(FindingKind.PROGRESSIVE, translatable("It is a progressive JPEG."))
 
 
 def _software(notes: Metadata) -> list[str]:

@@ -17,6 +17,7 @@ from detector.media.videos import MediaReader, StreamInfo
 from detector.pictures.detect import PictureDetector
 from detector.pictures.quality import picture_exclusion_reasons
 from detector.results import Face, Reason, Track, UnreadableMedia, Verdict, VideoDetection, VoiceDetection
+from detector.text import translatable
 from detector.videos.tracks import Tracker, robust_mean
 
 MIN_SAMPLES = 8  # a clip too short for as many steps is sampled more often
@@ -52,7 +53,9 @@ def detect_video(
     started = time.perf_counter()
     info = video.info
     if not info.has_video:
-        raise UnreadableMedia(f"The file ({info.media_type}) holds sound and no video.")
+        raise UnreadableMedia(
+            translatable("The file ({media_type}) holds sound and no video.").format(media_type=info.media_type)
+        )
     scores = _score_frames(video, pictures, every_s, progress)
     sound = detect_audio_track(video, detect_voice)
     if progress is not None:

@@ -15,6 +15,7 @@ from detector.models.files import VOICE_REFERENCE_SCORES_FILE as VOICE_REFERENCE
 from detector.models.heatmaps import NEUTRAL, activation_heatmap
 from detector.models.reference_scores import ReferenceScores, load_matching_reference_scores
 from detector.results import ErrorRate, ModelError, Segment, UnreadableMedia, VoiceDetection
+from detector.text import translatable
 from detector.verdicts import decide
 from detector.voices.features import (
     FFT_LENGTH,
@@ -165,7 +166,9 @@ def _check_duration(waveform: np.ndarray) -> None:
     if len(waveform) < FFT_LENGTH:
         duration_ms, required_ms = (1e3 * count / SAMPLE_RATE_HZ for count in (len(waveform), FFT_LENGTH))
         raise UnreadableMedia(
-            f"The recording holds {duration_ms:.0f} ms of sound; at least {required_ms:.0f} are needed."
+            translatable("The recording holds {duration_ms} ms of sound; at least {required_ms} are needed.").format(
+                duration_ms=f"{duration_ms:.0f}", required_ms=f"{required_ms:.0f}"
+            )
         )
 
 
@@ -173,7 +176,9 @@ def _check_waveform(waveform: np.ndarray) -> np.ndarray:
     # Integers would be read as a recording far over full scale.
     if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating) or not np.isfinite(waveform).all():
         raise UnreadableMedia(
-            f"A recording given as an array must be (T,) float32 mono 16 kHz; this one is {waveform.shape} "
-            f"{waveform.dtype}, or holds values that are not numbers."
+            translatable(
+                "A recording given as an array must be (T,) float32 mono 16 kHz; this one is {shape} "
+                "{dtype}, or holds values that are not numbers."
+            ).format(shape=waveform.shape, dtype=waveform.dtype)
         )
     return waveform.astype(np.float32, copy=False)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from detector.text import format_count, format_estimate
+from detector.text import format_count, format_estimate, translatable
 from webapp.drawings.charts import PERCENT, QUARTERS, Area, Chart, Dot, Panel, Span, x_ticks, y_ticks
 from webapp.drawings.scales import percent
 
@@ -16,7 +16,11 @@ COUNTS_PX = 90
 BARS_PX = 130
 BAR = 0.86  # of a bin's width
 TICK_PROBABILITIES = (0.01, 0.1, 0.5, 0.9, 0.99)
-ZONES = (("real", "called real"), ("inconclusive", "inconclusive"), ("deepfake", "called deepfake"))
+ZONES = (
+    ("real", translatable("called real")),
+    ("inconclusive", "inconclusive"),
+    ("deepfake", translatable("called deepfake")),
+)
 
 
 def calibration(plots: Values, metrics: Values) -> Chart:
@@ -27,25 +31,38 @@ def calibration(plots: Values, metrics: Values) -> Chart:
         x, fakes = percent(each["probability"]), each["fakes"]
         low, value, high = (round(100 - percent(fakes[key]), 2) for key in ("low", "value", "high"))
         spans.append(Span("interval ink", x, low, x, high))
-        dots.append(Dot("ink", x, value, f"P(fake) {each['probability']:.0%}: {format_estimate(fakes)} are fake"))
+        dots.append(
+            Dot(
+                "ink",
+                x,
+                value,
+                translatable("P(fake) {probability}: {fakes} are fake").format(
+                    probability=f"{each['probability']:.0%}", fakes=format_estimate(fakes)
+                ),
+            )
+        )
     ece = metrics["overall"]["ece"]
     shares = Panel(
-        label=f"Proportion of fakes in {len(bins)} bins of the probability; calibration error {ece['value']:.3f}.",
+        label=translatable("Proportion of fakes in {count} bins of the probability; calibration error {ece}.").format(
+            count=len(bins), ece=f"{ece['value']:.3f}"
+        ),
         x_ticks=x_ticks(QUARTERS, 0, 1, PERCENT),
         y_ticks=y_ticks(QUARTERS, 0, 1, PERCENT),
-        x_title="P(fake), the probability of being a fake",
-        y_title="proportion of fakes, with 95% intervals",
+        x_title=translatable("P(fake), the probability of being a fake"),
+        y_title=translatable("proportion of fakes, with {level} intervals").format(level="95%"),
         spans=tuple(spans),
         dots=tuple(dots),
         is_square=True,
     )
     tallest, width = max(*counts, 1), 100 / len(counts)
     numbers = Panel(
-        label=f"Number of pictures in each of {len(counts)} bins, at most {format_count(max(counts))}.",
+        label=translatable("Number of pictures in each of {count} bins, at most {most}.").format(
+            count=len(counts), most=format_count(max(counts))
+        ),
         height=COUNTS_PX,
         x_ticks=x_ticks(QUARTERS, 0, 1, PERCENT),
         y_ticks=y_ticks([0, tallest], 0, tallest, "{:,.0f}"),
-        y_title="pictures",
+        y_title=translatable("pictures"),
         areas=tuple(
             Area("muted", round(width * place, 2), 100 - percent(count / tallest), round(width * BAR, 2),
                  percent(count / tallest), title=format_count(count))
@@ -56,8 +73,13 @@ def calibration(plots: Values, metrics: Values) -> Chart:
         (f"{each['probability']:.1%}", format_count(each["fakes"]["n"]), format_estimate(each["fakes"]))
         for each in bins
     )
-    legend = (("chance", "perfect calibration"), ("dot ink", "measured"))
-    return Chart((shares, numbers), legend, ("Mean P(fake)", "Pictures", "Proportion of fakes"), rows)
+    legend = (("chance", translatable("perfect calibration")), ("dot ink", translatable("measured")))
+    return Chart(
+        (shares, numbers),
+        legend,
+        (translatable("Mean P(fake)"), translatable("Pictures"), translatable("Proportion of fakes")),
+        rows,
+    )
 
 
 def score_histogram(plots: Values, metrics: Values) -> Chart:
@@ -72,7 +94,10 @@ def score_histogram(plots: Values, metrics: Values) -> Chart:
         tick for p in TICK_PROBABILITIES for tick in x_ticks([_log_odds(p)], low, high, f"{100 * p:g}%")
     )  # fmt: skip
     panels = []
-    for kind, colour, words in (("real", "real", "real pictures"), ("fake", "deepfake", "fakes")):
+    for kind, colour, words in (
+        ("real", "real", translatable("real pictures")),
+        ("fake", "deepfake", translatable("fakes")),
+    ):
         bars, n = plots["histogram"]["bars"][kind], plots["histogram"]["n"][kind]
         places = (percent((edge - low) / (high - low)) for edge in edges[:-1])
         width = 100 / len(bars)
@@ -94,19 +119,19 @@ def score_histogram(plots: Values, metrics: Values) -> Chart:
         )
         panels.append(
             Panel(
-                label=f"Probabilities of {format_count(n)} {words}.",
+                label=translatable("Probabilities of {n} {words}.").format(n=format_count(n), words=words),
                 height=BARS_PX,
                 x_ticks=ticks,
                 y_ticks=y_ticks([0, tallest], 0, tallest, PERCENT),
                 x_title="P(fake), scale of log-odds" if kind == "fake" else "",
-                y_title=f"proportion of {format_count(n)} {words}",
+                y_title=translatable("proportion of {n} {words}").format(n=format_count(n), words=words),
                 areas=(*zones, *filled),
                 spans=tuple(Span("threshold", x, 0, x, 100) for x in starts[1:]),
             )
         )
     legend = (
         *((f"zone-ground {name}", words) for name, words in ZONES),
-        ("real", "real pictures"),
+        ("real", translatable("real pictures")),
         ("deepfake", "fakes"),
     )
     return Chart(tuple(panels), legend)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from detector.text import format_count, format_estimate, format_percent
+from detector.text import format_count, format_estimate, format_percent, translatable
 from webapp.drawings.charts import (
     PERCENT,
     QUARTERS,
@@ -25,8 +25,11 @@ from webapp.drawings.scales import percent
 
 Values = Mapping[str, Any]
 
-POINT_KINDS = {"called deepfake": "deepfake", "not called real": "real"}
-ROC_AXES = ("proportion of real pictures above the threshold", "proportion of fakes above the threshold")
+POINT_KINDS = {translatable("called deepfake"): "deepfake", translatable("not called real"): "real"}
+ROC_AXES = (
+    translatable("proportion of real pictures above the threshold"),
+    translatable("proportion of fakes above the threshold"),
+)
 FEWEST_ALARMS = 0.0005  # left end of the logarithmic axis
 ALARM_DECADES = (0.001, 0.01, 0.1, 1)
 
@@ -39,12 +42,17 @@ def roc(plots: Values) -> Chart:
         for place, row in enumerate(curves)
     ]
     dots = tuple(
-        Dot(POINT_KINDS[name], percent(x), 100 - percent(y), f"{name}: {x:.1%} of real pictures, {y:.1%} of fakes")
+        Dot(
+            POINT_KINDS[name],
+            percent(x),
+            100 - percent(y),
+            translatable("{name}: {x} of real pictures, {y} of fakes").format(name=name, x=f"{x:.1%}", y=f"{y:.1%}"),
+        )
         for name, (x, y) in plots["roc_points"].items()
     )
     words = "; ".join(f"{row['name']} AUC {row['auc']['value']:.3f}" for row in curves)
     panel = Panel(
-        label=f"ROC curves: {words}.",
+        label=translatable("ROC curves: {words}.").format(words=words),
         x_ticks=x_ticks(QUARTERS, 0, 1, PERCENT),
         y_ticks=y_ticks(QUARTERS, 0, 1, PERCENT),
         x_title=ROC_AXES[0],
@@ -55,8 +63,11 @@ def roc(plots: Values) -> Chart:
         is_square=True,
     )
     legend = [(line.kind, row["name"]) for line, row in zip(lines, curves, strict=True)]
-    legend += [(f"dot {POINT_KINDS[name]}", f"threshold: {name}") for name in plots["roc_points"]]
-    return Chart((panel,), tuple(legend), ("Fakes", "n", "AUC"), _auc_rows(curves))
+    legend += [
+        (f"dot {POINT_KINDS[name]}", translatable("threshold: {name}").format(name=name))
+        for name in plots["roc_points"]
+    ]
+    return Chart((panel,), tuple(legend), (translatable("Fakes"), "n", "AUC"), _auc_rows(curves))
 
 
 def source_roc(plots: Values) -> Chart:
@@ -64,8 +75,8 @@ def source_roc(plots: Values) -> Chart:
     panels, legend = [], []
     rows: list[tuple[str, ...]] = []
     place = 0
-    for kind, words in (("fake", "Fakes of each source, against all real pictures"),
-                        ("real", "Real pictures of each source, against all fakes")):  # fmt: skip
+    for kind, words in (("fake", translatable("Fakes of each source, against all real pictures")),
+                        ("real", translatable("Real pictures of each source, against all fakes"))):  # fmt: skip
         lines: list[Line] = []
         for row in plots["roc_sources"][kind]:
             alarms, hits = zip(*row["curve"], strict=True)
@@ -83,12 +94,12 @@ def source_roc(plots: Values) -> Chart:
         )
         panels.append(
             Panel(
-                label=f"ROC curves. {words}. " + ". ".join(
+                label=translatable("ROC curves.") + f" {words}. " + ". ".join(
                     f"{row['name']} AUC {row['auc']['value']:.3f}" for row in plots["roc_sources"][kind]
                 ) + ".",
                 x_ticks=decades,
                 y_ticks=y_ticks(QUARTERS, 0, 1, PERCENT),
-                x_title=f"{ROC_AXES[0]}, logarithmic",
+                x_title=translatable("{axis}, logarithmic").format(axis=ROC_AXES[0]),
                 y_title=words,
                 lines=tuple(lines),
             )
@@ -115,23 +126,29 @@ def trade_off(points: Sequence[Values]) -> Chart:
                 kind,
                 percent(p["called_real"] / right),
                 round(100 - percent(p["inconclusive"]), 2),
-                f"{p['called_real']:.0%} called real: {p['inconclusive']:.1%} inconclusive",
+                translatable("{called_real} called real: {inconclusive} inconclusive").format(
+                    called_real=f"{p['called_real']:.0%}", inconclusive=f"{p['inconclusive']:.1%}"
+                ),
             )
             for p in own
         ]
     least = min(points, key=lambda point: float(point["inconclusive"]))
     panel = Panel(
-        label=f"The more fakes may be called real, the fewer pictures stay inconclusive: {least['inconclusive']:.0%} "
-        f"at {least['called_real']:.0%}.",
+        label=translatable(
+            "The more fakes may be called real, the fewer pictures stay inconclusive: {inconclusive} at {called_real}."
+        ).format(inconclusive=f"{least['inconclusive']:.0%}", called_real=f"{least['called_real']:.0%}"),
         x_ticks=x_ticks(round_steps(0, right), 0, right, PERCENT),
         y_ticks=y_ticks(QUARTERS, 0, 1, PERCENT),
-        x_title="fakes called real, at most",
-        y_title="pictures left inconclusive",
+        x_title=translatable("fakes called real, at most"),
+        y_title=translatable("pictures left inconclusive"),
         lines=tuple(lines),
         dots=tuple(dots),
     )
     legend = tuple(
-        (series_kind(place), f"at most {limit:.1%} of real pictures called a deepfake")
+        (
+            series_kind(place),
+            translatable("at most {limit} of real pictures called a deepfake").format(limit=f"{limit:.1%}"),
+        )
         for place, limit in enumerate(limits)
     )
     return Chart((panel,), legend)
@@ -149,16 +166,27 @@ def accuracy(metrics: Values) -> Chart:
         ys = [(row[key] - low) / (1 - low) for row in epochs]
         lines.append(polyline(kind, xs, ys))
         dots += [
-            Dot(kind, percent(x), round(100 - percent(y), 2), f"epoch {row['epoch']}: {row[key]:.1%}")
+            Dot(
+                kind,
+                percent(x),
+                round(100 - percent(y), 2),
+                translatable("epoch {epoch}: {accuracy}").format(epoch=row["epoch"], accuracy=f"{row[key]:.1%}"),
+            )
             for x, y, row in zip(xs, ys, epochs, strict=True)
         ]
     panel = Panel(
-        label=f"Accuracy after {len(epochs)} epochs: {epochs[-1]['train_accuracy']:.1%} on training pictures, "
-        f"{epochs[-1]['tune_accuracy']:.1%} on calibration pictures.",
+        label=translatable(
+            "Accuracy after {count} epochs: {train_accuracy} on training pictures, {tune_accuracy} on "
+            "calibration pictures."
+        ).format(
+            count=len(epochs),
+            train_accuracy=f"{epochs[-1]['train_accuracy']:.1%}",
+            tune_accuracy=f"{epochs[-1]['tune_accuracy']:.1%}",
+        ),
         x_ticks=x_ticks(numbers[:: 1 + len(numbers) // 10], first, last, "{:.0f}"),
         y_ticks=y_ticks(round_steps(low, 1), low, 1, PERCENT),
-        x_title="epoch",
-        y_title="accuracy",
+        x_title=translatable("epoch"),
+        y_title=translatable("accuracy"),
         lines=tuple(lines),
         dots=tuple(dots),
     )
@@ -166,8 +194,8 @@ def accuracy(metrics: Values) -> Chart:
         (str(row["epoch"]), format_percent(row["train_accuracy"]), format_percent(row["tune_accuracy"]))
         for row in epochs
     )
-    legend = (("muted", "training, augmented"), ("series-1", "calibration, as stored"))
-    return Chart((panel,), legend, ("Epoch", "Training", "Calibration"), rows)
+    legend = (("muted", translatable("training, augmented")), ("series-1", translatable("calibration, as stored")))
+    return Chart((panel,), legend, (translatable("Epoch"), translatable("Training"), "Calibration"), rows)
 
 
 def _auc_rows(curves: Sequence[Values]) -> tuple[tuple[str, ...], ...]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from detector.text import translatable
+
 Record = Mapping[str, Any]
 
 
@@ -45,9 +47,9 @@ def deletion_curves(check: Record) -> DeletionCurves:
         )
 
     removed = f"{100 * most:.0f}%"
-    label = (
-        f"The score with {removed} of the face blurred: logit {marked[-1]:.1f} with the marked areas blurred, "
-        f"{elsewhere[-1]:.1f} with other areas blurred, {marked[0]:.1f} with nothing blurred."
-    )
+    label = translatable(
+        "The score with {removed} of the face blurred: logit {marked} with the marked areas blurred, "
+        "{elsewhere} with other areas blurred, {start} with nothing blurred."
+    ).format(removed=removed, marked=f"{marked[-1]:.1f}", elsewhere=f"{elsewhere[-1]:.1f}", start=f"{marked[0]:.1f}")
     curves = (Curve("elsewhere", points(elsewhere)), Curve("marked", points(marked)))
-    return DeletionCurves(curves, f"{removed} blurred", label)
+    return DeletionCurves(curves, translatable("{removed} blurred").format(removed=removed), label)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from detector.text import format_count, format_estimate
+from detector.text import format_count, format_estimate, translatable
 from webapp.drawings.charts import PERCENT, Chart, Dot, Panel, Span, Text, round_steps, x_ticks
 from webapp.drawings.scales import percent
 
@@ -18,9 +18,9 @@ RAIL_PX = 13  # from one rail to the next
 GAP_PX = 12  # below a row
 CHANCE = 0.5  # AUC of guessing
 RATE_KINDS = {  # figure of metrics.json: CSS class, words
-    "false_alarms": ("real", "real pictures called a deepfake"),
-    "misses": ("deepfake", "fakes called real"),
-    "inconclusive": ("muted", "inconclusive, of all"),
+    "false_alarms": ("real", translatable("real pictures called a deepfake")),
+    "misses": ("deepfake", translatable("fakes called real")),
+    "inconclusive": ("muted", translatable("inconclusive, of all")),
 }
 
 
@@ -45,11 +45,23 @@ def source_auc(metrics: Values) -> Chart:
         for row in found
     ]
     overall = metrics["overall"]["auc"]
-    rows.append(Row(f"all, n {format_count(metrics['overall']['n'])}", f"{overall['value']:.3f}", (("ink", overall),)))
+    rows.append(
+        Row(
+            translatable("all, n {n}").format(n=format_count(metrics["overall"]["n"])),
+            f"{overall['value']:.3f}",
+            (("ink", overall),),
+        )
+    )
     low = min(CHANCE, math.floor(20 * min(row["auc"]["low"] for row in found)) / 20)
-    words = f"AUC of {len(found)} sources, from {found[0]['auc']['value']:.3f} to {found[-1]['auc']['value']:.3f}."
-    panel = _panel(rows, low, 1, words, "AUC, with 95% intervals", mark=CHANCE)
-    legend = (("dot real", "real pictures of a source"), ("dot deepfake", "fakes of a source"), ("dot ink", "all"))
+    words = translatable("AUC of {count} sources, from {lowest} to {highest}.").format(
+        count=len(found), lowest=f"{found[0]['auc']['value']:.3f}", highest=f"{found[-1]['auc']['value']:.3f}"
+    )
+    panel = _panel(rows, low, 1, words, translatable("AUC, with {level} intervals").format(level="95%"), mark=CHANCE)
+    legend = (
+        ("dot real", translatable("real pictures of a source")),
+        ("dot deepfake", translatable("fakes of a source")),
+        ("dot ink", translatable("all")),
+    )
     return Chart((panel,), legend)
 
 
@@ -65,11 +77,15 @@ def ablations(plots: Values) -> Chart:
         ]
         low, high = min(row["low"] for row in own), max(row["high"] for row in own)
         low, high = math.floor(20 * low) / 20, math.ceil(20 * high) / 20
-        words = f"{figure} of {len(own)} runs: {own[0]['value']:.3f} with all parts."
+        words = translatable("{figure} of {count} runs: {value} with all parts.").format(
+            figure=figure, count=len(own), value=f"{own[0]['value']:.3f}"
+        )
         panels.append(_panel(rows, low, high, words, f"{figure}, n {own[0]['n']:,.0f}", mark=own[0]["value"]))
         table += [(figure, row["name"], format_estimate(row, share=False)) for row in own]
-    legend = (("dot ink", "all parts"), ("dot series-1", "one part left out"))
-    return Chart(tuple(panels), legend, ("Figure", "Run", "Value"), tuple(table))
+    legend = (("dot ink", translatable("all parts")), ("dot series-1", translatable("one part left out")))
+    return Chart(
+        tuple(panels), legend, (translatable("Figure"), translatable("Run"), translatable("Value")), tuple(table)
+    )
 
 
 def error_rates(rates: Mapping[str, Values], axis: str, names: Mapping[str, str] | None = None) -> Chart:
@@ -90,8 +106,17 @@ def error_rates(rates: Mapping[str, Values], axis: str, names: Mapping[str, str]
             Row(name, f"n {format_count(n)}", tuple((RATE_KINDS[figure][0], estimate) for figure, estimate in found))
         )
         table.append((name, *(format_estimate(figures[f]) if figures.get(f) else "–" for f in RATE_KINDS)))
-    words = f"Error rates of {len(rows)} subsets by {axis}; the table below has the numbers."
-    panel = _panel(rows, 0, math.ceil(10 * highest) / 10, words, "proportion of pictures, with 95% intervals", PERCENT)
+    words = translatable("Error rates of {count} subsets by {axis}; the table below has the numbers.").format(
+        count=len(rows), axis=axis
+    )
+    panel = _panel(
+        rows,
+        0,
+        math.ceil(10 * highest) / 10,
+        words,
+        translatable("proportion of pictures, with {level} intervals").format(level="95%"),
+        PERCENT,
+    )
     legend = tuple((f"dot {kind}", words) for kind, words in RATE_KINDS.values())
     head = (axis[0].upper() + axis[1:], *(words[0].upper() + words[1:] for _, words in RATE_KINDS.values()))
     return Chart((panel,), legend, head, tuple(table))

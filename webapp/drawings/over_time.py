@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from detector.text import format_probability
+from detector.text import format_probability, translatable
 from webapp.drawings.scales import Tick, percent
 from webapp.template_filters import format_timestamp
 
@@ -110,9 +110,12 @@ def timeline(track: Record, record: Record, thresholds: Sequence[float]) -> Time
         )
     highest = format_probability(max(frame["probability"] for frame in track["frames"]))
     end = format_timestamp(record["duration_s"])
-    label = f"Timeline from 0:00 to {end}: {len(bars)} frames of this face, the highest score {highest}."
+    label = translatable(
+        "Timeline from 0:00 to {end}: {count} frames of this face, the highest score {highest}."
+    ).format(end=end, count=len(bars), highest=highest)
     if cuts:
-        label += f" Another shot begins at {', '.join(map(format_timestamp, cuts))}."
+        shots = translatable("Another shot begins at {times}.").format(times=", ".join(map(format_timestamp, cuts)))
+        label = f"{label} {shots}"
     return TimeDrawing(
         TIMELINE_PX,
         duration,
@@ -162,7 +165,9 @@ def segments(record: Record, thresholds: Sequence[float]) -> TimeDrawing:
         )
     highest = format_probability(max(segment["probability"] for segment in found))
     end = format_timestamp(record["duration_s"])
-    label = f"Scores of {len(bars)} parts from 0:00 to {end}, the highest {highest}."
+    label = translatable("Scores of {count} parts from 0:00 to {end}, the highest {highest}.").format(
+        count=len(bars), end=end, highest=highest
+    )
     ys = tuple(round(SEGMENTS_PX - SEGMENT_BAR_PX * threshold, 1) for threshold in thresholds)
     return TimeDrawing(
         SEGMENTS_PX, duration, label, tuple(bars), time_ticks(duration), _share_ys(SEGMENTS_PX, SEGMENT_BAR_PX), ys
@@ -182,7 +187,10 @@ def time_ticks(duration_s: float) -> tuple[Tick, ...]:
 def pitch_ticks() -> tuple[tuple[str, float], ...]:
     """Return labels of frequencies beside a spectrogram, and their heights in percent from the top."""
     return tuple(
-        (f"{hz // 1000} kHz" if hz >= 1000 else f"{hz} Hz", round(100 - percent(_mel(hz) / _mel(HIGHEST_HZ)), 2))
+        (
+            f"{hz // 1000} kHz" if hz >= 1000 else f"{hz} Hz",
+            round(100 - percent(_mel(hz) / _mel(HIGHEST_HZ)), 2),
+        )
         for hz in SHOWN_HZ
     )
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detector.text import format_probability
+from detector.text import format_probability, translatable
 
-ZONE_TITLES = {"real": "Leans real", "inconclusive": "Inconclusive", "deepfake": "Leans fake"}  # from left to right
+ZONE_TITLES = {
+    "real": translatable("Leans real"),
+    "inconclusive": translatable("Inconclusive"),
+    "deepfake": translatable("Leans fake"),
+}  # from left to right
 BAND_WIDTH = 10  # percent of the scale; a score is not known more exactly than that
 NEAR_EDGE = 0.15  # of a zone's width
 
@@ -97,7 +101,7 @@ def band(probability: float, threshold_real: float, threshold_fake: float) -> Ba
     x = min(max(start + within * zone_width - BAND_WIDTH / 2, start), end - BAND_WIDTH)
     edge = ""
     if within < NEAR_EDGE and zone != "real":
-        edge = "near the line to its left"
+        edge = translatable("near the line to its left")
     elif within > 1 - NEAR_EDGE and zone != "deepfake":
-        edge = "near the line to its right"
+        edge = translatable("near the line to its right")
     return Band(round(x, 2), BAND_WIDTH, zone, ZONE_TITLES[zone], edge)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from detector.text import format_count
+from detector.text import format_count, translatable
 from webapp.drawings.charts import Area, Chart, Panel, Text
 from webapp.drawings.scales import Tick
 
 CELL_PX = 84
 DARKEST = 0.45  # of a cell's colour, so that its numbers stay readable
-COLUMNS = (("real", "called real"), ("inconclusive", "inconclusive"), ("deepfake", "called deepfake"))
+COLUMNS = (
+    ("real", translatable("called real")),
+    ("inconclusive", "inconclusive"),
+    ("deepfake", translatable("called deepfake")),
+)
 TRUTHS = (("real", "real"), ("fake", "fake"))
 
 
@@ -32,13 +36,17 @@ def confusion(metrics: Mapping[str, Any]) -> Chart:
         words = ", ".join(
             f"{format_count(count)} {verdict}" for count, (_, verdict) in zip(counts, COLUMNS, strict=True)
         )
-        sentences.append(f"{format_count(sum(counts))} {name} pictures: {words}.")
+        sentences.append(
+            translatable("{count} {name} pictures: {words}.").format(
+                count=format_count(sum(counts)), name=name, words=words
+            )
+        )
     panel = Panel(
         label=" ".join(sentences),
         height=CELL_PX * len(TRUTHS),
         x_ticks=tuple(Tick(round(100 * (i + 0.5) / 3, 2), verdict, "middle") for i, (verdict, _) in enumerate(COLUMNS)),
-        x_title="verdict",
-        y_title="truth",
+        x_title=translatable("verdict"),
+        y_title=translatable("truth"),
         y_ticks=tuple(Tick(25 + 50 * row, name, "end") for row, (_, name) in enumerate(TRUTHS)),
         areas=tuple(areas),
         texts=tuple(texts),
