@@ -223,7 +223,7 @@ def _member_grad_cam(member: Any, network: Any, pixels: np.ndarray, *, is_adopte
 
 
 def _feature_graph(network: Any) -> Any:
-    """Return a Keras network with two outputs: the last feature maps, and the network's own output.
+    """Return a Keras network with two outputs: the last feature maps before the logit, and the network's own output.
 
     Raises:
         ModelError: the network has no feature maps.
@@ -235,7 +235,10 @@ def _feature_graph(network: Any) -> Any:
         outputs = list(accumulate(network.layers, lambda values, layer: layer(values), initial=pixels))[1:]
         end = outputs[-1]
     else:
-        pixels, end, outputs = network.input, network.output, [layer.output for layer in network.layers]
+        pixels, end = network.input, network.output
+        # What only the class map needs lies after the logit and has no gradient.
+        scored = keras.Model(pixels, end["logit"]) if isinstance(end, dict) else network
+        outputs = [layer.output for layer in scored.layers]
     maps = [values for values in outputs if _has_maps(values)]
     if not maps:
         raise ModelError(f"The network {network.name} has no feature maps to take gradients of; use lime.")
