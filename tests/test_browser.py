@@ -203,8 +203,8 @@ def test_a_recording_is_analysed_and_displayed(page, sound_file):
     for picture in page.locator(".spectrogram img").all():
         assert page.request.get(picture.get_attribute("src")).ok
     expect(page.get_by_role("img", name="Spectrogram: time from left to right")).to_be_visible()
-    unfold(page, "Score of each segment")
-    expect(page.get_by_role("img", name=re.compile(r"Scores of \d+ segments"))).to_be_visible()
+    unfold(page, "Score of each part")
+    expect(page.get_by_role("img", name=re.compile(r"Scores of \d+ parts"))).to_be_visible()
     expect(page.locator(".spectrogram .heat")).to_be_hidden()
     page.get_by_label("Show the heat map").check()
     expect(page.locator(".spectrogram .heat")).to_be_visible()
@@ -429,7 +429,7 @@ def test_a_result_is_printed_unfolded_and_without_buttons(scripted, face_file):
     expect(number).to_be_hidden()
     scripted.emulate_media(media="print")
     expect(number).to_be_visible()
-    for name in ("Yes, delete the picture", "Check the explanation", "Test the robustness", "Download the evidence"):
+    for name in ("Yes, delete the picture", "Check the explanation", "Test the stability", "Download the evidence"):
         expect(scripted.locator("button", has_text=name).first).to_be_hidden()
     paper = scripted.pdf(prefer_css_page_size=True, print_background=True)
     assert len(re.findall(rb"/Type\s*/Page\b", paper)) <= 2

@@ -78,17 +78,17 @@ def page_language() -> str:
 def remember_language() -> Redirection | None:
     """Keep the language of a link in the session, and lead to the same page without the parameter."""
     language = request.args.get(PARAMETER)
-    if language not in LANGUAGES or request.endpoint is None or request.method != "GET":
+    if language not in LANGUAGES or request.method != "GET":
         return None
     session[SESSION_KEY] = language
+    if request.endpoint is None:
+        return None  # the page that says that there is no such page
     return redirect(url_for(request.endpoint, **(request.view_args or {})), 303)
 
 
 def language_address(language: str) -> str:
     """Return the address of this page in another language; of the start page if this one answers a form."""
-    is_page = request.endpoint is not None and request.method == "GET" and request.url_rule is not None
-    endpoint, values = (request.endpoint, request.view_args) if is_page else ("pages.upload", None)
-    return url_for(str(endpoint), **{**(values or {}), PARAMETER: language})
+    return f"{'' if request.method == 'GET' else url_for('pages.upload')}?{PARAMETER}={language}"
 
 
 def add_language_headers(response: Response) -> Response:
