@@ -65,7 +65,8 @@ def test_the_latest_results_say_what_was_not_checked(show, client):
 def test_one_error_sentence_stands_under_the_headline(show, make):
     page = show(make("real", probability=0.1, rates=[rate("real", 0.3), rate("fake", 0.12)]))
     found = re.search('</h1> <p class="verdict-error">(.*?)</p>', page)[1]
-    assert re.fullmatch(r"On (kinds of fakes it had not seen|generators it had not heard), 12 of 100 \w+( \w+)? (looked|sounded) this real\.", found)
+    opening = "On (kinds of fakes it had not seen|generators it had not heard)"
+    assert re.fullmatch(rf"{opening}, 12 of 100 \w+( \w+)? (looked|sounded) this real\.", found)
     assert "in 1,000" not in page.partition('id="advice"')[0]
 
 
