@@ -215,7 +215,8 @@ def load_body(body: keras.Model, path: str | Path) -> None:
 
     Args:
         body: the network without its head.
-        path: a .weights.h5 file of a body, or a model.h5 of this project; of a combined model the last member is used.
+        path: a .weights.h5 file of a body, or a model.h5 of this project; of a combined model the last member that fits
+            is used.
 
     Raises:
         ModelError: the file is missing or belongs to another network.
@@ -226,8 +227,11 @@ def load_body(body: keras.Model, path: str | Path) -> None:
         raise ModelError(f"The weights file {path} is missing.")
     try:
         if not str(path).endswith(".weights.h5"):
-            whole = keras.models.load_model(path, compile=False)
-            body.set_weights(member_networks(whole)[-1].get_layer("body").get_weights())
+            members = member_networks(keras.models.load_model(path, compile=False))
+            bodies = [member.get_layer("body").get_weights() for member in members]
+            shapes = [values.shape for values in body.get_weights()]
+            fitting = [weights for weights in bodies if [values.shape for values in weights] == shapes]
+            body.set_weights((fitting or bodies)[-1])
             return
         with warnings.catch_warnings():
             # Keras only warns about some layers missing in the file, and leaves them random.

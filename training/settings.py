@@ -180,7 +180,7 @@ class TrainingSettings:
 DEFAULT_SETTINGS = TrainingSettings(
     manifest=str(DEFAULT_MANIFEST),
     manifest_sha256="",
-    network="efficientnet_lite0",
+    network="mobilenet",
     weights="",
     weights_sha256="",
     input_size_px=192,
@@ -257,8 +257,8 @@ def is_whole_model(weights: str) -> bool:
 
 
 def trained_network(spec: ModelSpec) -> str:
-    """Return the architecture a run can continue from: the last member of a combined model."""
-    members = spec.training.get("members")
+    """Return the architecture a run can continue from: the last member of a combined model that has a whole body."""
+    members = [member for member in spec.training.get("members", ()) if not member["settings"].get("head")]
     return str(members[-1]["settings"]["network"]) if members else spec.network
 
 
