@@ -349,7 +349,7 @@ def test_a_chosen_picture_is_previewed_and_the_form_gets_busy(scripted, face_fil
 def test_a_chosen_recording_can_be_played_and_its_upload_is_shown_in_the_button(
     scripted, clip_file, sound_file, tmp_path
 ):
-    chooser, button = scripted.get_by_label("Choose a picture"), scripted.locator("#send")
+    chooser, button = scripted.locator("input[type=file]"), scripted.locator("#send")
     for file, shown, hidden in ((clip_file, "video", "audio"), (sound_file, "audio", "video")):
         chooser.set_input_files(file)
         player = scripted.locator(f"#{shown}-preview")
@@ -364,7 +364,8 @@ def test_a_chosen_recording_can_be_played_and_its_upload_is_shown_in_the_button(
         """() => {
             window.words = [];
             const label = document.getElementById("upload-label");
-            new MutationObserver(() => words.push(label.textContent)).observe(label, { childList: true });
+            const note = (change) => words.push(change.addedNodes[0].textContent);
+            new MutationObserver((changes) => changes.forEach(note)).observe(label, { childList: true });
             XMLHttpRequest.prototype.send = function () { // the network's part, held back
                 for (const loaded of [25, 100]) {
                     this.upload.dispatchEvent(new ProgressEvent("progress", { loaded, total: 100 }));
