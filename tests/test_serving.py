@@ -89,7 +89,9 @@ def test_the_address_is_announced_once_it_answers(environment):
 
 
 def test_make_run_takes_a_port():
-    run = subprocess.run(["make", "-n", "run", "PORT=8080"], cwd=ROOT, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        ["make", "--no-print-directory", "-n", "run", "PORT=8080"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert run.stdout.splitlines()[-1].endswith("--bind 127.0.0.1:8080 app:app")
 
 

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
 LAST = "block12_add"
 SETTINGS = replace(
     DEFAULT_SETTINGS,
+    network="efficientnet_lite0",
     weights="none",
     input_size_px=64,
     self_blend=0.4,
