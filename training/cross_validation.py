@@ -7,7 +7,7 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,15 @@ from training.combining import combine, learned_sources
 from training.manifests import ROOT, Example, read_manifest
 from training.runs import replace_file, settings_digest
 from training.scoring import read_scores, write_scores
-from training.settings import MODEL, SettingsOptions, TrainingSettings, WholeNumber, is_whole_model, weights_settings
+from training.settings import (
+    MODEL,
+    SettingsOptions,
+    TrainingSettings,
+    WholeNumber,
+    describe_settings,
+    is_whole_model,
+    weights_settings,
+)
 from training.tables import VISUALIZATIONS, Row
 from training.unseen_tables import (
     UnseenAccount,
@@ -87,7 +95,7 @@ def cross_validate(options: CrossValidationOptions) -> None:
         rows = score_folds(settings, runs, options)
         options.out.mkdir(parents=True, exist_ok=True)
         replace_file(scores, partial(write_scores, rows))
-        account = UnseenAccount(describe_settings(settings, options), calibration_within_limits(rows))
+        account = UnseenAccount(describe_cross_validation(settings, options), calibration_within_limits(rows))
     metrics = measure_unseen(rows, account)
     replace_file(metrics_file, lambda part: part.write_text(json.dumps(metrics, indent=1) + "\n"))
     print_unseen(metrics)
@@ -226,11 +234,10 @@ def default_runs(settings: TrainingSettings) -> Path:
     return ROOT / "runs" / f"folds-{settings.network}-{settings_digest(settings)}"
 
 
-def describe_settings(settings: TrainingSettings, options: CrossValidationOptions) -> dict[str, Any]:
-    """Return settings for a file that is published: files are named without their folders."""
-    names = {"manifest": Path(settings.manifest).name, "weights": Path(settings.weights).name}
+def describe_cross_validation(settings: TrainingSettings, options: CrossValidationOptions) -> dict[str, Any]:
+    """Return the settings of a cross-validation and of its runs, for a file that is published."""
     averaged = {"member_sha256": file_sha256(options.member), "members": options.members} if options.member else {}
-    return asdict(settings) | names | {"most_per_source": options.most_per_source} | averaged
+    return describe_settings(settings) | {"most_per_source": options.most_per_source} | averaged
 
 
 def _listed(folds: Collection[int | None]) -> str:

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from training.kind_heads import build_kind_network, build_pooled, fit_kind_heads
 from training.manifests import Example, LocatedFace, locate_faces, read_manifest, split_train_calibration, without_fold
 from training.networks import build_network, split_network
 from training.runs import CurveRow, RunFolder, commit, replace_file
-from training.settings import TrainingSettings, is_whole_model
+from training.settings import TrainingSettings, describe_settings, is_whole_model
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -79,8 +79,6 @@ def load_training_data(settings: TrainingSettings, lower: Any = None) -> Trainin
         SystemExit: the manifest lacks something that the settings name.
     """
     training, calibration = _split_examples(settings)
-    if unknown := set(settings.emphasis) - {example.source for example in training}:
-        raise SystemExit(f"There are no pictures of the source {', '.join(sorted(unknown))} to show more often.")
     calibration_faces = locate_faces(calibration)
     chosen = np.random.default_rng(settings.seed).permutation(len(calibration))[:MAX_CALIBRATION]
     plain = [calibration[i] for i in chosen]
@@ -269,9 +267,16 @@ def _finish_epoch(model: Any, data: TrainingData, folder: RunFolder, rows: list[
 
 
 def _split_examples(settings: TrainingSettings) -> tuple[list[Example], list[Example]]:
-    """Return the pictures to learn from and those to calibrate on, without what the settings leave out."""
+    """Return the pictures to learn from and those to calibrate on, without what the settings leave out.
+
+    Raises:
+        SystemExit: the manifest lacks something that the settings name.
+    """
     examples = leave_out(read_manifest(Path(settings.manifest)), settings.leave_out)
-    return split_train_calibration(without_fold(examples, settings.leave_out_fold))
+    training, calibration = split_train_calibration(without_fold(examples, settings.leave_out_fold))
+    if unknown := set(settings.emphasis) - {example.source for example in training}:
+        raise SystemExit(f"There are no pictures of the source {', '.join(sorted(unknown))} to show more often.")
+    return training, calibration
 
 
 def _fit_heads(settings: TrainingSettings, network: Any) -> tuple[Any, list[Example], dict[str, Any]]:
@@ -297,9 +302,8 @@ def _load_features(
 def _describe_run(
     settings: TrainingSettings, training: list[Example], calibration: list[Example], rows: list[CurveRow]
 ) -> dict[str, Any]:
-    """Return the account of a run for the model's spec; files are named without their folders."""
+    """Return the account of a run for the model's spec."""
     sources = Counter(f"{e.source} {'fake' if e.label else 'real'}" for e in training)
-    files = {"manifest": Path(settings.manifest).name, "weights": Path(settings.weights).name}
     return {
         "sources": dict(sorted(sources.items())),
         "fit": len(training),
@@ -307,7 +311,7 @@ def _describe_run(
         "curve": [{name: round(value, 4) for name, value in row.items()} for row in rows],
         "date": date.today().isoformat(),
         "commit": commit(),
-        "settings": {**asdict(settings), **files},
+        "settings": describe_settings(settings),
         "before": _earlier_training(settings.weights),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -237,6 +237,11 @@ def complete_settings(settings: TrainingSettings) -> TrainingSettings:
         **weights_settings(weights),
         autoencoders_sha256=autoencoders_sha256() if settings.reconstruct else "",
     )
+
+
+def describe_settings(settings: TrainingSettings) -> dict[str, Any]:
+    """Return settings for a file that is published: files are named without their folders."""
+    return asdict(settings) | {"manifest": Path(settings.manifest).name, "weights": Path(settings.weights).name}
 
 
 def weights_settings(weights: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from scripts import cross_validate as command
 from training import ablation, cross_validation, unseen_tables
 from training.cross_validation import (
     CrossValidationOptions,
-    describe_settings,
+    describe_cross_validation,
     draw_per_source,
     exclude_learned,
     leave_out,
@@ -107,10 +107,10 @@ def test_the_figures_name_the_networks_that_were_averaged(tmp_path):
     member = tmp_path / "earlier.h5"
     member.write_bytes(b"any")
     options = CrossValidationOptions(DEFAULT_SETTINGS, member=member, members=(0, 2), most_per_source=40)
-    described = describe_settings(DEFAULT_SETTINGS, options)
+    described = describe_cross_validation(DEFAULT_SETTINGS, options)
     assert (described["members"], described["most_per_source"]) == ((0, 2), 40)
     assert described["member_sha256"] == file_sha256(member) and str(tmp_path) not in str(described)
-    assert "members" not in describe_settings(DEFAULT_SETTINGS, replace(options, member=None))
+    assert "members" not in describe_cross_validation(DEFAULT_SETTINGS, replace(options, member=None))
 
 
 def test_a_left_out_fold_never_reaches_training(folds_manifest, tmp_path):

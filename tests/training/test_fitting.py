@@ -18,6 +18,8 @@ from training.runs import replace_file
 
 pytestmark = pytest.mark.slow
 
+HEADS = ("--network", "efficientnet_lite0", "--head", "kinds", "--last-frozen", "block12_add", "--views", "1")
+
 
 def curves(run):
     with open(run / "history.csv", newline="") as file:
@@ -140,9 +142,10 @@ def test_generators_are_left_out_by_prefix_in_any_case():
         leave_out(examples, ("gan",))
 
 
-def test_an_emphasis_on_an_unknown_source_is_refused(train_in, tmp_path):
+@pytest.mark.parametrize("options", [(), HEADS], ids=["whole network", "heads"])
+def test_an_emphasis_on_an_unknown_source_is_refused(train_in, tmp_path, options):
     with pytest.raises(SystemExit, match="no pictures of the source nowhere"):
-        train_in(tmp_path, "--emphasis", "nowhere=2")
+        train_in(tmp_path, "--emphasis", "nowhere=2", *options)
 
 
 def test_the_best_epoch_on_mixed_batches_is_kept(train_in, tmp_path, monkeypatch):
