@@ -6,14 +6,13 @@ paths are relative to it. A column page is optional: recordings of one page shar
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from training.manifests import Example
+from training.manifests import Example, read_labelled_rows
 
 SPEECH_MANIFEST_COLUMNS = ("path", "label", "split", "source", "generator", "speaker")
 # Generators by the model that makes the waveform, else by the system that all versions of a generator share. The first
@@ -109,18 +108,9 @@ def read_speech_manifest(path: Path) -> list[Recording]:
     Raises:
         SystemExit: the file, a column or a value is missing, or a label is not 0 or 1.
     """
-    if not path.is_file():
-        raise SystemExit(f"There is no manifest {path}.")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not set(SPEECH_MANIFEST_COLUMNS) <= set(rows[0]):
-        raise SystemExit(
-            f"The manifest {path} is empty or lacks one of the columns {', '.join(SPEECH_MANIFEST_COLUMNS)}."
-        )
+    rows = read_labelled_rows(path, SPEECH_MANIFEST_COLUMNS)
     if any(not row[name] for row in rows for name in ("path", "speaker", "generator", "split")):
         raise SystemExit(f"Every row of the manifest {path} needs a path, a speaker, a generator and a split.")
-    if wrong := {row["label"] or "nothing" for row in rows} - {"0", "1"}:
-        raise SystemExit(f"Labels are 0 (real) or 1 (fake); the manifest {path} has {', '.join(sorted(wrong))}.")
     unknown = tuple(row["speaker"].rstrip("?") for row in rows if row["speaker"].endswith("?"))
 
     def group(speaker: str) -> str:
