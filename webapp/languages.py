@@ -7,7 +7,9 @@ into the page's language: it finds them in the catalogue as they are, or as one 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -133,44 +135,59 @@ def _translate(text: str, catalogue: NullTranslations, language: str) -> str:
 
 def _translate_message(text: str, n_sentences: int, catalogue: NullTranslations, language: str) -> str | None:
     """Return the translation of one message; None if the catalogue has none like it."""
-    for known, end in ((text, ""), (text.removesuffix("."), ".")):
-        found: str = catalogue.ugettext(known)
-        if found != known:
-            return found + end if known + end == text else found
+    for sentence, end in ((text, ""), (text.removesuffix("."), ".")):
+        found: str = catalogue.ugettext(sentence)
+        if found != sentence:
+            return found + end if sentence + end == text else found
     initial = text[:1].lower() + text[1:]
     if initial != text and (found := catalogue.ugettext(initial)) != initial:
         return found[:1].upper() + found[1:]
     if _LIST_MARKS[0] in text and not text.endswith("."):
         return None
-    for pattern, n_letters, message, translation in _patterns(catalogue):
-        if len(_SENTENCE_END.split(message)) != n_sentences or not (values := pattern.fullmatch(text)):
+    for known in _patterns(catalogue).get(n_sentences, ()):
+        if not (values := known.pattern.fullmatch(text)):
             continue
         parts = {
-            name: value if f"“{{{name}}}" in message else _translate(value, catalogue, language)
+            name: value if f"“{{{name}}}" in known.message else _translate(value, catalogue, language)
             for name, value in values.groupdict().items()
         }
         # A message of hardly more than placeholders, such as "{first} and {second}", also fits names.
-        if n_letters >= FEWEST_LETTERS or all(parts[name] != value for name, value in values.groupdict().items()):
-            return translation.format(**parts)
+        if known.n_letters >= FEWEST_LETTERS or all(parts[name] != value for name, value in values.groupdict().items()):
+            return known.translation.format(**parts)
     return None
 
 
-@lru_cache(maxsize=len(LANGUAGES))
-def _patterns(catalogue: NullTranslations) -> list[tuple[re.Pattern[str], int, str, str]]:
-    """Return the messages with {placeholders}, the most specific first.
+@dataclass(frozen=True)
+class _Pattern:
+    """A message with {placeholders}.
 
-    Returns:
-        Each with a pattern of its English text, the number of characters beside the placeholders, and its translation.
+    Attributes:
+        pattern: matches texts that fill in the message.
+        message: the English text.
+        translation: the text in the page's language.
+        n_letters: number of characters beside the placeholders.
     """
+
+    pattern: re.Pattern[str]
+    message: str
+    translation: str
+    n_letters: int
+
+
+@lru_cache(maxsize=len(LANGUAGES))
+def _patterns(catalogue: NullTranslations) -> dict[int, list[_Pattern]]:
+    """Return the messages with {placeholders} by their number of sentences, the most specific first."""
     messages: Mapping[Any, str] = getattr(catalogue, "_catalog", {})
-    found = []
+    found = defaultdict(list)
     for message, translation in messages.items():
         if not isinstance(message, str) or not _PLACEHOLDER.search(message):
             continue
         parts = _PLACEHOLDER.split(message)
         pattern = "".join(f"(?P<{part}>.+?)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
-        found.append((re.compile(pattern, re.DOTALL), sum(map(len, parts[::2])), message, translation))
-    return sorted(found, key=lambda each: -each[1])
+        n_sentences = len(_SENTENCE_END.split(message))
+        n_letters = sum(map(len, parts[::2]))
+        found[n_sentences].append(_Pattern(re.compile(pattern, re.DOTALL), message, translation, n_letters))
+    return {count: sorted(known, key=lambda each: -each.n_letters) for count, known in found.items()}
 
 
 def localize_numbers(text: str, language: str) -> str:

@@ -7,16 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from detector.text import translatable
+from webapp.drawings.charts import Line
 
 Record = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A curve in a square of 100 x 100: its CSS class and its `points` attribute."""
-
-    kind: str
-    points: str
 
 
 @dataclass(frozen=True)
@@ -29,7 +22,7 @@ class DeletionCurves:
         label: the drawing in words.
     """
 
-    curves: tuple[Curve, ...]
+    curves: tuple[Line, ...]
     end: str
     label: str
 
@@ -51,5 +44,5 @@ def deletion_curves(check: Record) -> DeletionCurves:
         "The score with {removed} of the face blurred: logit {marked} with the marked areas blurred, "
         "{elsewhere} with other areas blurred, {start} with nothing blurred."
     ).format(removed=removed, marked=f"{marked[-1]:.1f}", elsewhere=f"{elsewhere[-1]:.1f}", start=f"{marked[0]:.1f}")
-    curves = (Curve("elsewhere", points(elsewhere)), Curve("marked", points(marked)))
+    curves = (Line("elsewhere", points(elsewhere)), Line("marked", points(marked)))
     return DeletionCurves(curves, translatable("{removed} blurred").format(removed=removed), label)
