@@ -103,7 +103,7 @@ def measure_rows(rows: list[Row]) -> dict[str, Any]:
     Returns:
         Each figure as the dictionary of an Estimate, None where it is undefined. `accuracy_decided` weighs both labels
         equally and counts the pictures that got a verdict. `accuracy_all` and `f1` follow the usual reports: every
-        picture is decided at `FORCED_CUT`. `ece_perfect` is a single number: the 95 % bound of the `ece` that perfect
+        picture is decided at `FORCED_CUT`. `ece_perfect` is a single number: the 95% bound of the `ece` that perfect
         probabilities would show.
     """
     table = ScoreTable(rows)
