@@ -14,6 +14,8 @@ CATALOGUES := webapp/translations
 # REQUIRE_ALL_TESTS=1 turns every skipped test into a failure; ARGS is passed to pytest.
 REQUIRE_ALL_TESTS ?=
 ARGS ?=
+# Test files that run at the same time.
+TEST_PROCESSES ?= 2
 
 # Counts the packages of requirements file $(1) while pip installs them; on one line in a terminal.
 SHELL := /bin/bash
@@ -40,7 +42,7 @@ run: $(VENV)/serve.stamp ## serve on http://127.0.0.1:5000; another port: make r
 	@exec $(PY) -m gunicorn --config gunicorn.conf.py --bind 127.0.0.1:$(PORT) app:app
 
 test: $(VENV)/train.stamp $(VENV)/dev.stamp ## run all tests, print coverage and the skipped tests with reasons
-	@$(PY) -m pytest -rs --cov --cov-report=term $(if $(REQUIRE_ALL_TESTS),-p tests.no_skips) $(ARGS)
+	@$(PY) -m pytest -rs -n $(TEST_PROCESSES) --dist loadfile --cov --cov-report=term $(if $(REQUIRE_ALL_TESTS),-p tests.no_skips) $(ARGS)
 
 test-fast: $(VENV)/train.stamp $(VENV)/dev.stamp ## run the tests that are neither slow nor in a browser, under a minute
 	@$(PY) -m pytest -m "not slow and not browser" $(ARGS)
