@@ -49,6 +49,15 @@ DEGRADATION_NAMES = {
     "half": translatable("shrunk to half and enlarged again"),
     "blur1": translatable("blurred a little"),
 }
+KIND_NAMES = {
+    "gan": translatable("GAN"),
+    "diffusion": translatable("diffusion"),
+    "text-to-image": translatable("text-to-image"),
+    "swap": translatable("face swap"),
+    "talking head": translatable("talking head"),
+    "photograph": translatable("photograph"),
+    "video frame": translatable("video frame"),
+}  # of fakes and of real pictures, by their names in the figures
 
 
 def format_datetime(when: datetime) -> str:
@@ -89,6 +98,11 @@ def passed_time(analysis: Analysis) -> str:
 def degradation_name(name: str) -> str:
     """Return a degradation in words; an unknown name is returned as it is."""
     return DEGRADATION_NAMES.get(name, name)
+
+
+def kind_name(kind: str) -> str:
+    """Return a kind of fakes or of real pictures in words; an unknown one is returned as it is."""
+    return KIND_NAMES.get(kind, kind)
 
 
 def degradation_label(name: str) -> str:
@@ -148,6 +162,7 @@ TEXT_FILTERS: tuple[Callable[..., Any], ...] = (
     map_caption,
     degradation_name,
     degradation_label,
+    kind_name,
     format_percent,
     format_probability,
     format_estimate,

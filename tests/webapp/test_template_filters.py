@@ -1,4 +1,7 @@
+import json
+
 import pytest
+from project import ROOT
 
 from detector import Verdict
 from detector.media.degradations import TIERS
@@ -19,6 +22,12 @@ def test_durations(elapsed_ms, words):
 def test_every_degradation_has_words():
     assert set(TIERS) == set(template_filters.DEGRADATION_NAMES)
     assert template_filters.degradation_name("another") == "another"
+
+
+def test_every_kind_in_the_figures_has_words():
+    figures = json.loads((ROOT / "visualizations" / "unseen_metrics.json").read_text())
+    assert {row["kind"] for row in figures["families"] + figures["real_sources"]} <= set(template_filters.KIND_NAMES)
+    assert template_filters.kind_name("another") == "another"
 
 
 @pytest.mark.parametrize("verdict", Verdict)
