@@ -20,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from detector.media.images import read_image
+from detector.models.spec import file_sha256
 from detector.pictures.faces import FaceFinder, crop_square, finder_settings, whole_square
 from detector.results import DetectorError
 from training.runs import replace_file
@@ -265,10 +266,8 @@ def _draw(group: str, seed: int) -> float:
 
 
 def _file_key(path: Path) -> str:
-    """Return the cache key of a picture: which file, and which settings of the face finder."""
-    status = path.stat()
-    key = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}:{finder_settings()}"
-    return hashlib.sha256(key.encode()).hexdigest()
+    """Return the cache key of a picture: its content, and the settings of the face finder."""
+    return hashlib.sha256(f"{file_sha256(path)}:{finder_settings()}".encode()).hexdigest()
 
 
 def _read_cache() -> dict[str, LocatedFace]:
