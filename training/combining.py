@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from training.networks import average_networks, member_networks
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-def combine(paths: list[Path], chosen: tuple[int, ...] = ()) -> tuple[Any, ModelSpec]:
+def combine(paths: list[Path], chosen: tuple[int, ...] = (), blur_slope: float | None = None) -> tuple[Any, ModelSpec]:
     """Load models and average their logits; the members of a combined model count as models of their own.
 
     Args:
         paths: model.h5 files, trained on crops of the same size and margin.
         chosen: numbers of the networks to combine, counted from 0 over all models; by default all.
+        blur_slope: of the combined model, see `FaceInput`; None averages those of the networks.
 
     Returns:
         The Keras network, and its spec, which is not calibrated.
@@ -33,14 +35,19 @@ def combine(paths: list[Path], chosen: tuple[int, ...] = ()) -> tuple[Any, Model
         raise ModelError("Models that are combined must be trained on crops of the same margin.")
     networks = [network for engine in engines for network in member_networks(engine.network)]
     accounts = [account for engine in engines for account in _member_accounts(engine)]
+    slopes = [engine.spec.face.blur_slope for engine in engines for _ in member_networks(engine.network)]
     if unknown := set(chosen) - set(range(len(networks))):
         raise ModelError(f"There is no network {min(unknown)}; the models hold {len(networks)}, counted from 0.")
     places = chosen or range(len(networks))
     network, members = average_networks([networks[i] for i in places]), [accounts[i] for i in places]
+    if blur_slope is None:
+        blur_slope = sum(slopes[i] for i in places) / len(places)
     last = engines[-1].spec
     names = ("sources", "fit", "tune", "curve", "date")
     account: dict[str, Any] = {name: last.training[name] for name in names if name in last.training}
-    spec = ModelSpec("ensemble", last.input, UNCALIBRATED, {**account, "members": members})
+    spec = ModelSpec(
+        "ensemble", replace(last.face, blur_slope=blur_slope), UNCALIBRATED, {**account, "members": members}
+    )
     return network, spec
 
 

@@ -22,10 +22,10 @@ import numpy as np
 from tqdm import tqdm
 
 from detector.models.sessions import Session
+from detector.models.sharpness import sharpness
 from training import manifests
 from training.batches import GRAFT_CHANCE, BatchGenerator, SamplePlan, cut_faces, source_weights
 from training.exporting import OPSET
-from training.image_statistics import sharpness
 from training.manifests import Example, LocatedFace
 from training.runs import replace_file
 from training.settings import TrainingSettings

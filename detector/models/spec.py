@@ -23,10 +23,13 @@ class FaceInput:
     Attributes:
         size_px: side of the square input.
         crop_margin: side of the face crop over the longer side of the face box.
+        blur_slope: how much the network's logit rises with each unit of sharpness below 0, in real pictures and fakes
+            alike. The engines take it off, so that a blurred picture is not suspicious for its blur.
     """
 
     size_px: int
     crop_margin: float
+    blur_slope: float = 0.0
 
 
 @dataclass(frozen=True)
