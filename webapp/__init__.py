@@ -52,6 +52,8 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
         SQLALCHEMY_DATABASE_URI=values["DATABASE_URL"] or f"sqlite:///{folder / 'deepfake.sqlite'}",
         MAX_CONTENT_LENGTH=max(values["MAX_UPLOAD_MB"], values["MAX_RECORDING_MB"]) * MEGABYTE + FORM_OVERHEAD_BYTES,
         SESSION_COOKIE_SECURE=values["COOKIE_SECURE"],
+        # Browsers accept the prefix over https and from this very host only, so no sister domain can plant a session.
+        SESSION_COOKIE_NAME="__Host-session" if values["COOKIE_SECURE"] else "session",
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_HTTPONLY=True,
         WTF_CSRF_TIME_LIMIT=None,  # as long as the session, because a page may stay open for hours
