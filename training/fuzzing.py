@@ -74,7 +74,7 @@ class FuzzOptions:
     files: int = 1000
     media: tuple[str, ...] = tuple(MEDIA)
     seed: int = 0
-    limit_s: float = 30.0
+    limit_s: float = 120.0  # a video whose times were damaged can have dozens of sampled frames
     limit_mb: float = 1000.0
     keep: Path | None = None
 
