@@ -18,6 +18,7 @@ from webapp.instance import load_or_create_secret_key, prepare_instance_folder, 
 from webapp.jobs import Supervisor, worker_id
 from webapp.languages import register_languages
 from webapp.models import connect_database
+from webapp.outages import register_outages
 from webapp.pages import site
 from webapp.schema import upgrade_database
 from webapp.storage import Storage
@@ -71,6 +72,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
     app.register_blueprint(site)
     app.after_request(add_security_headers)
     register_errors(app)
+    register_outages(app)
     register_languages(app)
     for function in FILTERS:
         app.add_template_filter(function)
