@@ -128,7 +128,8 @@ function send() {
       return;
     }
     const page = new DOMParser().parseFromString(request.responseText, "text/html");
-    fail(page.getElementById("upload-error")?.textContent || words.unexpected);
+    const sentence = page.getElementById("upload-error") ?? page.querySelector(".dead-end .lead"); // beside the form, or alone
+    fail(sentence?.textContent || words.unexpected);
   });
   request.addEventListener("error", () => fail(words.lost));
   request.open("POST", form.action);

@@ -18,6 +18,7 @@ from webapp.instance import load_or_create_secret_key, prepare_instance_folder, 
 from webapp.jobs import Supervisor, worker_id
 from webapp.languages import register_languages
 from webapp.models import connect_database
+from webapp.outages import register_outages
 from webapp.pages import site
 from webapp.schema import upgrade_database
 from webapp.storage import Storage
@@ -52,6 +53,8 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
         SQLALCHEMY_DATABASE_URI=values["DATABASE_URL"] or f"sqlite:///{folder / 'deepfake.sqlite'}",
         MAX_CONTENT_LENGTH=max(values["MAX_UPLOAD_MB"], values["MAX_RECORDING_MB"]) * MEGABYTE + FORM_OVERHEAD_BYTES,
         SESSION_COOKIE_SECURE=values["COOKIE_SECURE"],
+        # Browsers accept the prefix over https and from this very host only, so no sister domain can plant a session.
+        SESSION_COOKIE_NAME="__Host-session" if values["COOKIE_SECURE"] else "session",
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_HTTPONLY=True,
         WTF_CSRF_TIME_LIMIT=None,  # as long as the session, because a page may stay open for hours
@@ -69,6 +72,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
     app.register_blueprint(site)
     app.after_request(add_security_headers)
     register_errors(app)
+    register_outages(app)
     register_languages(app)
     for function in FILTERS:
         app.add_template_filter(function)

@@ -30,6 +30,14 @@ PAGES = {
         translatable("It only receives forms. Go back to the start page and try again."),
     ),
     500: (translatable("Something went wrong on the server"), translatable("Please try again.")),
+    503: (
+        translatable("The server is busy"),
+        translatable("Its database does not respond, so nothing was changed. Please try again in half a minute."),
+    ),
+    507: (
+        translatable("The server has no room left"),
+        translatable("Its disk is full, so nothing was stored. Please try again later."),
+    ),
 }
 
 

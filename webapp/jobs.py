@@ -21,18 +21,21 @@ from socket import gethostname
 from typing import TextIO
 
 from flask import Flask, current_app
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from detector import Detector, DetectorError, load_detector
 from webapp import analyses
 from webapp.analysis_output import analyse
 from webapp.config import EMBEDDED, PREFIX, PROJECT, SETTINGS, StartupError
 from webapp.instance import write_atomically
-from webapp.models import new_token
+from webapp.models import db, new_token
+from webapp.outages import outage_of
 
 IDLE_S = 300  # without work for so long, the process ends and frees its memory
 POLL_S = 0.5
 PROGRESS_EVERY_S = 0.5
 PAUSE_AFTER_CRASH_S = 1.0
+PAUSE_IN_OUTAGE_S = 5.0
 NICENESS = 5  # pictures, whose visitors are waiting, have priority
 FILE_IS_GONE = "The file is no longer stored. Please send it again."
 
@@ -165,7 +168,11 @@ def work(app: Flask, *, server_pid: int | None = None, idle_s: float = IDLE_S) -
         analyses.recover()
         idle_since = time.monotonic()
         while not is_stopping() and (server_pid is None or time.monotonic() - idle_since < idle_s):
-            analysis_id = analyses.claim()
+            try:
+                analysis_id = analyses.claim()
+            except DBAPIError as error:
+                _wait_out(error)
+                continue
             if analysis_id is None:
                 stopping.wait(POLL_S)
                 continue
@@ -205,6 +212,27 @@ def run(analysis_id: str, load: Callable[[], Detector], *, is_stopping: Callable
         analyses.put_back(analysis_id)
     except AnalysisCancelled:
         pass
+    except (OSError, SQLAlchemyError) as error:  # no fault of the file, so the attempt does not count
+        _wait_out(error)
+        while not is_stopping():
+            try:
+                analyses.put_back(analysis_id)
+                return
+            except SQLAlchemyError as still:
+                _wait_out(still)
+
+
+def _wait_out(error: Exception) -> None:
+    """Wait for the end of an outage.
+
+    Raises:
+        Exception: the error itself, if it is no outage.
+    """
+    if outage_of(error) is None:
+        raise error
+    db.session.rollback()
+    current_app.logger.warning("Outage, the work goes on afterwards: %s", str(error).partition("\n")[0])
+    time.sleep(PAUSE_IN_OUTAGE_S)
 
 
 def _write_pid(lock: TextIO, pid: int) -> None:

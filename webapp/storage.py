@@ -22,13 +22,15 @@ class Storage:
         url: a folder, or an fsspec address such as s3://bucket/folder.
 
     Raises:
-        StartupError: no installed package supports the address.
+        StartupError: no installed package supports the address, or the folder cannot be created.
     """
 
     def __init__(self, url: str) -> None:
         try:
             self._files, self._root = fsspec.url_to_fs(url)
-        except (ValueError, ImportError) as error:
+            if "file" in self._files.protocol:
+                Path(self._root).mkdir(mode=0o700, parents=True, exist_ok=True)  # uploads are for the server alone
+        except (ValueError, ImportError, OSError) as error:
             raise StartupError(f"{PREFIX}STORAGE_URL cannot be used: {error}.") from error
 
     def save(self, name: str, data: bytes | BinaryIO) -> None:

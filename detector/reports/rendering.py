@@ -64,7 +64,7 @@ def _write_section(pdf: FPDF, section: Section) -> None:
     for paragraph in section.paragraphs:
         _write(pdf, paragraph, 11)
     for picture in section.pictures:
-        with Image.open(io.BytesIO(picture.jpeg)) as image:
+        with Image.open(io.BytesIO(picture.jpeg), formats=["JPEG"]) as image:
             height_mm = min(PDF_PICTURE_MM, pdf.epw * image.height / image.width)
         if pdf.will_page_break(height_mm + 10):
             pdf.add_page()

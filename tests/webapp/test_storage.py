@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from webapp.config import StartupError
 from webapp.storage import Storage
 
 
@@ -58,3 +59,9 @@ def test_a_stream_is_saved_from_where_it_stands_and_given_back_as_a_path(storage
         assert path.read_bytes() == b"and body"
     with pytest.raises(FileNotFoundError), storage.local_path("folder/b"):
         pass
+
+
+def test_a_folder_that_cannot_be_created_stops_the_start(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StartupError, match="DEEPFAKE_STORAGE_URL cannot be used: .*Not a directory"):
+        Storage(str(tmp_path / "file" / "folder"))
