@@ -6,6 +6,7 @@ const PROGRESS_BYTES = 5 * MEGABYTE; // smaller files arrive before anybody coul
 const root = document.documentElement;
 const form = document.getElementById("uploader");
 const input = document.getElementById("file");
+const folder = document.getElementById("folder");
 const zone = document.getElementById("drop-zone");
 const previews = {
   image: document.getElementById("preview"),
@@ -21,37 +22,75 @@ const label = document.getElementById("upload-label");
 const emptyLabel = label.textContent;
 const emptyTitle = title.textContent;
 const words = form.dataset; // the template gives them in the language of the page
-const limits = { picture: Number(form.dataset.maxMb), recording: Number(form.dataset.maxRecordingMb) };
+const limits = {
+  picture: Number(form.dataset.maxMb),
+  recording: Number(form.dataset.maxRecordingMb),
+  together: Number(form.dataset.maxBatchMb),
+  files: Number(form.dataset.maxFiles),
+};
+let carried = []; // { file, path } of a dropped folder, which no input can hold with its paths
 
 root.classList.add("scripted");
+input.required = true;
+document.getElementById("folder-button").hidden = !("webkitdirectory" in folder);
 
-function megabytes(file) {
-  const digits = { minimumFractionDigits: 1, maximumFractionDigits: 1, useGrouping: false };
-  return (file.size / MEGABYTE).toLocaleString(root.lang, digits);
+function chosenFiles() {
+  if (carried.length) return carried.map(({ file }) => file);
+  return [...input.files, ...folder.files];
 }
 
-function describe(file) {
-  const size = file.size >= MEGABYTE ? `${megabytes(file)} MB` : `${Math.ceil(file.size / 1000)} kB`;
+function idleLabel() {
+  const count = chosenFiles().length;
+  return count > 1 ? words.checkFiles.replace("{count}", count) : emptyLabel;
+}
+
+function totalBytes(files) {
+  return files.reduce((sum, file) => sum + file.size, 0);
+}
+
+function megabytes(bytes) {
+  const digits = { minimumFractionDigits: 1, maximumFractionDigits: 1, useGrouping: false };
+  return (bytes / MEGABYTE).toLocaleString(root.lang, digits);
+}
+
+function describe(files) {
+  const bytes = totalBytes(files);
+  const size = bytes >= MEGABYTE ? `${megabytes(bytes)} MB` : `${Math.ceil(bytes / 1000)} kB`;
   return `${size} · ${words.chooseAnother}`;
 }
 
-function findProblem(file) {
+function findProblem(files) {
+  if (!files.length) return "";
+  if (files.length === 1 && !files[0].name.toLowerCase().endsWith(".zip")) return findProblemOfOne(files[0]);
+  if (files.length > limits.files) {
+    return words.tooMany.replace("{n_files}", files.length).replace("{limit}", limits.files);
+  }
+  const bytes = totalBytes(files);
+  if (bytes <= limits.together * MEGABYTE) return ""; // the server decides about each file
+  return words.tooLargeTogether.replace("{size}", megabytes(bytes)).replace("{limit}", limits.together);
+}
+
+function findProblemOfOne(file) {
   if (file.size === 0) return words.empty;
   const isRecording = /^(video|audio)\//.test(file.type) || !file.type; // the server decides about an unknown type
   const maxMegabytes = isRecording ? limits.recording : limits.picture;
   if (file.size > maxMegabytes * MEGABYTE) {
-    return words.tooLarge.replace("{size}", megabytes(file)).replace("{limit}", maxMegabytes);
+    return words.tooLarge.replace("{size}", megabytes(file.size)).replace("{limit}", maxMegabytes);
   }
   return "";
 }
 
-function show(file) {
-  const wrong = file ? findProblem(file) : "";
+function show() {
+  const files = chosenFiles();
+  const wrong = findProblem(files);
+  const [file] = files.length === 1 ? files : [];
   problem.textContent = wrong;
   input.setCustomValidity(wrong);
-  zone.classList.toggle("filled", Boolean(file));
-  title.textContent = file ? file.name : emptyTitle;
-  detail.textContent = file ? describe(file) : "";
+  input.required = !files.length;
+  zone.classList.toggle("filled", Boolean(files.length));
+  title.textContent = file ? file.name : files.length ? words.files.replace("{count}", files.length) : emptyTitle;
+  detail.textContent = files.length ? describe(files) : "";
+  label.textContent = idleLabel();
 
   for (const preview of Object.values(previews)) {
     if (preview.src) URL.revokeObjectURL(preview.src);
@@ -65,9 +104,42 @@ function show(file) {
 function take(files) {
   if (!files.length) return;
   const chosen = new DataTransfer();
-  chosen.items.add(files[0]);
+  for (const file of files) chosen.items.add(file);
+  carried = [];
+  folder.value = "";
   input.files = chosen.files;
-  show(files[0]);
+  show();
+}
+
+function takeFolder(found) {
+  if (!found.length) return;
+  input.value = folder.value = "";
+  carried = found;
+  show();
+}
+
+// All files of a dropped file or folder, with their paths.
+async function readEntry(entry) {
+  if (entry.isFile) {
+    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+    return [{ file, path: entry.fullPath.replace(/^\//, "") }];
+  }
+  const reader = entry.createReader();
+  const found = [];
+  for (;;) { // a reader gives up to a hundred entries at a time
+    const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!entries.length) return found;
+    for (const each of entries) found.push(...await readEntry(each));
+  }
+}
+
+async function takeDropped(carriedData) {
+  const entries = [...carriedData.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.some((entry) => entry.isDirectory)) {
+    take(carriedData.files);
+    return;
+  }
+  takeFolder((await Promise.all(entries.map(readEntry))).flat());
 }
 
 function setBusy(busyForm, busy) {
@@ -76,7 +148,16 @@ function setBusy(busyForm, busy) {
   status.textContent = busy ? words.checking : "";
 }
 
-input.addEventListener("change", () => show(input.files[0]));
+input.addEventListener("change", () => {
+  carried = [];
+  folder.value = "";
+  show();
+});
+folder.addEventListener("change", () => {
+  carried = [];
+  input.value = "";
+  show();
+});
 for (const preview of Object.values(previews)) {
   for (const event of ["load", "loadedmetadata"]) preview.addEventListener(event, () => { preview.hidden = false; });
   preview.addEventListener("error", () => { preview.hidden = true; }); // a format that this browser cannot show, such as TIFF
@@ -101,7 +182,7 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   depth = 0;
   zone.classList.remove("hovered");
-  take(event.dataTransfer.files);
+  takeDropped(event.dataTransfer);
 });
 addEventListener("paste", (event) => take(event.clipboardData.files));
 
@@ -113,7 +194,7 @@ function showProgress(fraction) {
 
 function hideProgress() {
   button.style.removeProperty("--sent");
-  label.textContent = emptyLabel;
+  label.textContent = idleLabel();
 }
 
 // A large file is sent with its progress in the button.
@@ -132,8 +213,10 @@ function send() {
     fail(sentence?.textContent || words.unexpected);
   });
   request.addEventListener("error", () => fail(words.lost));
+  const data = new FormData(form);
+  for (const { file, path } of carried) data.append("file", file, path);
   request.open("POST", form.action);
-  request.send(new FormData(form));
+  request.send(data);
 }
 
 function fail(sentence) {
@@ -146,7 +229,7 @@ function fail(sentence) {
 
 form.addEventListener("submit", (event) => {
   if (event.defaultPrevented || root.classList.contains("waiting")) return;
-  if (input.files[0].size < PROGRESS_BYTES) return;
+  if (!carried.length && totalBytes(chosenFiles()) < PROGRESS_BYTES) return;
   event.preventDefault();
   setBusy(form, true);
   send();
@@ -162,5 +245,5 @@ for (const each of document.querySelectorAll("form")) {
 addEventListener("pageshow", () => {
   for (const each of document.querySelectorAll("form")) setBusy(each, false);
   hideProgress();
-  if (input.files.length) show(input.files[0]);
+  if (chosenFiles().length) show();
 });

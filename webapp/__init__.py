@@ -10,9 +10,10 @@ from flask_wtf import CSRFProtect
 
 from detector import Detector
 from webapp.analyses import MEGABYTE
+from webapp.batches.pages import batches
 from webapp.config import PROJECT, load_settings
 from webapp.detector_thread import DetectorThread
-from webapp.errors import register_errors
+from webapp.errors import SIZE_LIMITS, register_errors
 from webapp.headers import SessionCookie, add_security_headers
 from webapp.instance import load_or_create_secret_key, prepare_instance_folder, startup_lock
 from webapp.jobs import Supervisor, worker_id
@@ -24,7 +25,7 @@ from webapp.schema import upgrade_database
 from webapp.storage import Storage
 from webapp.template_filters import FILTERS
 
-FORM_OVERHEAD_BYTES = 100_000
+FORM_OVERHEAD_BYTES = 1_000_000  # of the names of many files
 
 
 def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector | None = None) -> Flask:
@@ -51,7 +52,8 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
         app.config["WORKER"] = worker_id(folder)
     app.config.update(
         SQLALCHEMY_DATABASE_URI=values["DATABASE_URL"] or f"sqlite:///{folder / 'deepfake.sqlite'}",
-        MAX_CONTENT_LENGTH=max(values["MAX_UPLOAD_MB"], values["MAX_RECORDING_MB"]) * MEGABYTE + FORM_OVERHEAD_BYTES,
+        MAX_CONTENT_LENGTH=max(values[name] for name in SIZE_LIMITS) * MEGABYTE + FORM_OVERHEAD_BYTES,
+        MAX_FORM_PARTS=2 * values["MAX_BATCH_FILES"],  # above the limit itself, which has its own sentence
         SESSION_COOKIE_SECURE=values["COOKIE_SECURE"],
         # Browsers accept the prefix over https and from this very host only, so no sister domain can plant a session.
         SESSION_COOKIE_NAME="__Host-session" if values["COOKIE_SECURE"] else "session",
@@ -70,6 +72,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
 
     CSRFProtect(app)
     app.register_blueprint(site)
+    app.register_blueprint(batches)
     app.after_request(add_security_headers)
     register_errors(app)
     register_outages(app)

@@ -1,7 +1,7 @@
 """The analyses of a visitor's files: every state from the upload to the deletion.
 
-A picture is analysed during its upload. A video or a recording waits in its row until the process of `webapp.jobs`
-claims it.
+A picture on its own is analysed during its upload. A video, a recording or a file of a batch waits in its row until
+the process of `webapp.jobs` claims it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import io
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from flask import current_app
-from sqlalchemy import Update, func, select, update
+from sqlalchemy import Update, func, select, tuple_, update
 from sqlalchemy import delete as delete_from
 
 import detector
@@ -24,25 +25,37 @@ from detector.text import format_bytes, translatable
 from webapp import uploads
 from webapp.analysis_output import AnalysisOutput, analyse
 from webapp.media_pages import MEDIUM_PAGES
-from webapp.models import MAX_ERROR_CHARACTERS, Analysis, State, count_changed, db
+from webapp.models import MAX_ERROR_CHARACTERS, Analysis, Batch, State, count_changed, db
 from webapp.samples import SAMPLES, read_sample
 from webapp.uploads import FileFacts
 
 RECENT_ANALYSES = 12
 MAX_NAME_CHARACTERS = 120
+MAX_PATH_CHARACTERS = 240  # of a name with its folders
 MEGABYTE = 1_000_000
 MAX_ATTEMPTS = 2
 GAVE_UP = "The check of this file crashed twice, so there is no result."
+QUEUE_ORDER = (Analysis.batch_position, Analysis.created_at)
 
 
 class UnsupportedMedia(UnreadableMedia):
     """The file is of a kind that is not supported."""
 
 
+@dataclass(frozen=True)
+class BatchPlace:
+    """The place of a file among those that were sent with it: the batch's id, and a position from 0."""
+
+    batch_id: str
+    position: int
+
+
 # submit, read, delete
 
 
-def submit(file: BinaryIO, *, filename: str, visitor: str, sample: str | None = None) -> Analysis:
+def submit(
+    file: BinaryIO, *, filename: str, visitor: str, sample: str | None = None, place: BatchPlace | None = None
+) -> Analysis:
     """Store an upload and analyse it: a picture at once, a video or a recording in the background.
 
     If anything fails, nothing is stored. A picture is analysed again even when the same bytes are already stored, so
@@ -53,6 +66,8 @@ def submit(file: BinaryIO, *, filename: str, visitor: str, sample: str | None = 
         filename: the sender's name for the file; only displayed.
         visitor: who may see the result.
         sample: the name of one of the shipped samples; None for an upload.
+        place: in a batch, whose pictures are analysed in the background too, and whose names keep their folders; None
+            for a file on its own.
 
     Raises:
         MediaTooLarge: more bytes or pixels than are accepted.
@@ -64,12 +79,14 @@ def submit(file: BinaryIO, *, filename: str, visitor: str, sample: str | None = 
     media = facts.media_type.partition("/")[0]
     analysis = Analysis(
         visitor=visitor,
-        filename=clean_name(filename),
+        filename=clean_path(filename) if place else clean_name(filename),
         sample=sample,
+        batch_id=place.batch_id if place else None,
+        batch_position=place.position if place else 0,
         media=media,
         upload_sha256=facts.sha256,
     )
-    if detector.media.MEDIA[media].has_duration:
+    if place or detector.media.MEDIA[media].has_duration:
         analysis.state = State.WAITING
         _store(analysis, file, facts, {})
         current_app.extensions["jobs"].wake()
@@ -97,14 +114,16 @@ def get(analysis_id: str, visitor: str | None) -> Analysis | None:
 
 
 def recent(visitor: str | None) -> list[Analysis]:
-    """Return a visitor's latest analyses, the newest first."""
-    newest_first = select(Analysis).filter_by(visitor=visitor).order_by(Analysis.created_at.desc())
+    """Return the latest analyses of a visitor's files on their own, the newest first."""
+    own = select(Analysis).filter_by(visitor=visitor, batch_id=None)
+    newest_first = own.order_by(Analysis.created_at.desc())
     return list(db.session.scalars(newest_first.limit(RECENT_ANALYSES)))
 
 
 def place_in_queue(analysis: Analysis) -> int:
     """Return how many files are before a waiting one, with those that are being analysed."""
-    is_before = (Analysis.state == State.WAITING) & (Analysis.created_at < analysis.created_at)
+    is_earlier = tuple_(*QUEUE_ORDER) < tuple_(analysis.batch_position, analysis.created_at)
+    is_before = (Analysis.state == State.WAITING) & is_earlier
     before = select(func.count()).where(is_before | (Analysis.state == State.RUNNING))
     return db.session.scalar(before) or 0
 
@@ -115,16 +134,36 @@ def delete(analysis_id: str, visitor: str | None) -> bool:
     Returns:
         Whether there was one. Of two simultaneous requests only one gets True.
     """
-    sha256 = db.session.scalar(
-        delete_from(Analysis).filter_by(id=analysis_id, visitor=visitor).returning(Analysis.upload_sha256)
-    )
-    if sha256 is None:
+    deleted = db.session.execute(
+        delete_from(Analysis)
+        .filter_by(id=analysis_id, visitor=visitor)
+        .returning(Analysis.upload_sha256, Analysis.batch_id)
+    ).one_or_none()
+    if deleted is None:
         db.session.rollback()
         return False
     uploads.storage().delete(_folder(analysis_id))
-    uploads.drop_reference(sha256)
+    uploads.drop_reference(deleted.upload_sha256)
+    if deleted.batch_id is not None:
+        drop_empty_batch(deleted.batch_id)
     db.session.commit()
     return True
+
+
+def ids_of_batch(batch_id: str, visitor: str | None) -> list[str]:
+    """Return the ids of the analyses of a visitor's batch, in the order as sent."""
+    own = select(Analysis.id).filter_by(batch_id=batch_id, visitor=visitor)
+    return list(db.session.scalars(own.order_by(Analysis.batch_position)))
+
+
+def drop_empty_batch(batch_id: str) -> None:
+    """Delete a batch without analyses, in the caller's transaction.
+
+    Its locked row makes the simultaneous deletion of another of its analyses wait.
+    """
+    db.session.execute(select(Batch.id).filter_by(id=batch_id).with_for_update())
+    is_empty = ~select(Analysis.id).filter_by(batch_id=batch_id).exists()
+    db.session.execute(delete_from(Batch).filter_by(id=batch_id).where(is_empty))
 
 
 def open_file(analysis: Analysis, name: str) -> BinaryIO:
@@ -174,13 +213,17 @@ def recover() -> None:
 
 
 def claim() -> str | None:
-    """Mark the analysis that has waited longest as running here, and return its id; None when none waits."""
-    oldest = select(Analysis.id).filter_by(state=State.WAITING).order_by(Analysis.created_at).limit(1)
+    """Mark the first analysis of the queue as running here, and return its id; None when none waits.
+
+    A file on its own comes before all but the first file of a batch, and batches take turns: each file of a batch
+    waits behind the files at earlier places of other batches.
+    """
+    first = select(Analysis.id).filter_by(state=State.WAITING).order_by(*QUEUE_ORDER).limit(1)
     values = {"state": State.RUNNING, "worker": current_app.config["WORKER"], "progress": 0.0}
     analysis_id = db.session.scalar(
         update(Analysis)
         # The state is checked twice, because another machine may claim the same row at the same moment.
-        .where(Analysis.id == oldest.scalar_subquery(), Analysis.state == State.WAITING)
+        .where(Analysis.id == first.scalar_subquery(), Analysis.state == State.WAITING)
         .values(**values, attempts=Analysis.attempts + 1)
         .returning(Analysis.id)
     )
@@ -252,11 +295,12 @@ def cancel(analysis_id: str, visitor: str | None) -> bool:
     Returns:
         Whether there was something to stop.
     """
-    unfinished = Analysis.state.in_((State.WAITING, State.RUNNING))
-    cancelled = update(Analysis).filter_by(id=analysis_id, visitor=visitor).where(unfinished)
-    is_stopped = count_changed(cancelled.values(state=State.CANCELLED, worker=None)) > 0
-    db.session.commit()
-    return is_stopped
+    return _cancel(id=analysis_id, visitor=visitor) > 0
+
+
+def cancel_batch(batch_id: str, visitor: str | None) -> int:
+    """Stop the unfinished analyses of a visitor's batch; return how many there were."""
+    return _cancel(batch_id=batch_id, visitor=visitor)
 
 
 def retry(analysis_id: str, visitor: str | None) -> bool:
@@ -265,14 +309,31 @@ def retry(analysis_id: str, visitor: str | None) -> bool:
     Returns:
         Whether there was one.
     """
-    over = Analysis.state.in_((State.CANCELLED, State.FAILED))
-    again = update(Analysis).filter_by(id=analysis_id, visitor=visitor).where(over)
-    values = {"state": State.WAITING, "progress": 0.0, "attempts": 0, "error": None, "created_at": datetime.now(UTC)}
-    is_restarted = count_changed(again.values(**values)) > 0
+    return _retry(id=analysis_id, visitor=visitor) > 0
+
+
+def retry_batch(batch_id: str, visitor: str | None) -> int:
+    """Start the cancelled and the failed analyses of a visitor's batch again; return how many there were."""
+    return _retry(batch_id=batch_id, visitor=visitor)
+
+
+def _cancel(**columns: str | None) -> int:
+    unfinished = Analysis.state.in_((State.WAITING, State.RUNNING))
+    cancelled = update(Analysis).filter_by(**columns).where(unfinished)
+    n_stopped = count_changed(cancelled.values(state=State.CANCELLED, worker=None))
     db.session.commit()
-    if is_restarted:
+    return n_stopped
+
+
+def _retry(**columns: str | None) -> int:
+    over = Analysis.state.in_((State.CANCELLED, State.FAILED))
+    again = update(Analysis).filter_by(**columns).where(over)
+    values = {"state": State.WAITING, "progress": 0.0, "attempts": 0, "error": None, "created_at": datetime.now(UTC)}
+    n_restarted = count_changed(again.values(**values))
+    db.session.commit()
+    if n_restarted:
         current_app.extensions["jobs"].wake()
-    return is_restarted
+    return n_restarted
 
 
 def _change(analysis_id: str, **values: object) -> bool:
@@ -292,11 +353,19 @@ def clean_name(name: str) -> str:
     """Return a displayable file name: no path, no control or invisible characters, shortened in the middle."""
     name = name.replace("\\", "/").rpartition("/")[2]
     name = "".join(" " if c.isspace() else c for c in name if c.isspace() or unicodedata.category(c)[0] != "C")
-    name = " ".join(name.split())
-    if len(name) > MAX_NAME_CHARACTERS:
-        kept = MAX_NAME_CHARACTERS // 2
-        name = f"{name[: kept - 1]}…{name[-kept:]}"
-    return name or "unnamed"
+    return _shorten(" ".join(name.split()), MAX_NAME_CHARACTERS) or "unnamed"
+
+
+def clean_path(path: str) -> str:
+    """Return a displayable file name with its folders, as a ZIP or a folder holds it; never to be used as a path."""
+    parts = (part.strip() for part in path.replace("\\", "/").split("/"))
+    kept = "/".join(clean_name(part) for part in parts if part not in ("", ".", ".."))
+    return _shorten(kept, MAX_PATH_CHARACTERS) or "unnamed"
+
+
+def _shorten(name: str, max_characters: int) -> str:
+    kept = max_characters // 2
+    return name if len(name) <= max_characters else f"{name[: kept - 1]}…{name[-kept:]}"
 
 
 def _check_media(file: BinaryIO) -> str:

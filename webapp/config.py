@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError
 PROJECT = Path(__file__).resolve().parent.parent
 PREFIX = "DEEPFAKE_"
 MIN_SECRET_CHARACTERS = 16
-EMBEDDED, OFF = "embedded", "off"  # where videos and recordings are analysed
+EMBEDDED, OFF = "embedded", "off"  # where videos, recordings and batches are analysed
 
 
 class StartupError(Exception):
@@ -101,11 +101,29 @@ SETTINGS = (
     Setting("STORAGE_URL", "", "folder or fsspec address of the stored files; empty: in the instance folder", _text),
     Setting("MAX_UPLOAD_MB", "20", "largest accepted picture in megabytes (1,000,000 bytes)", _whole_number(1, 200)),
     Setting("MAX_RECORDING_MB", "200", "largest accepted video or recording in megabytes", _whole_number(1, 20_000)),
+    Setting(
+        "MAX_BATCH_FILES",
+        "500",
+        "most files in one upload, with those in its ZIP archives",
+        _whole_number(2, 2000),
+    ),
+    Setting(
+        "MAX_BATCH_MB",
+        "1000",
+        "largest upload of several files in megabytes, with ZIP archives unpacked",
+        _whole_number(1, 100_000),
+    ),
+    Setting(
+        "MAX_ZIP_RATIO",
+        "100",
+        "how many times its size a ZIP archive may unpack to, above 20 MB",
+        _whole_number(2, 1000),
+    ),
     Setting("EVERY_S", "1", "seconds between the sampled frames of a video", _number(0.04, 60)),
     Setting(
         "JOBS",
         EMBEDDED,
-        "`embedded`: the server starts a process that analyses videos and recordings; "
+        "`embedded`: the server starts a process that analyses videos, recordings and batches of files; "
         "`off`: start it yourself with `python -m webapp.worker`",
         _choice(EMBEDDED, OFF),
     ),

@@ -14,6 +14,7 @@ from webapp.pages import upload_page
 
 # the first match counts
 STATUSES = ((UnsupportedMedia, 415), (UnreadableMedia, 400), (MediaTooLarge, 413), (ModelError, 503))
+SIZE_LIMITS = ("MAX_UPLOAD_MB", "MAX_RECORDING_MB", "MAX_BATCH_MB")  # settings; the largest is that of a request
 PAGES = {
     400: (
         translatable("The server did not understand this request"),
@@ -56,10 +57,9 @@ def show_detector_error(error: DetectorError) -> tuple[str, int]:
 
 def show_too_large(error: RequestEntityTooLarge) -> tuple[str, int]:
     """Refuse a request that is over the size limit."""
-    limit_mb = max(current_app.config["MAX_UPLOAD_MB"], current_app.config["MAX_RECORDING_MB"])
-    return upload_page(
-        error=translatable("The file is too large; at most {limit} MB are accepted.").format(limit=limit_mb)
-    ), 413
+    limit_mb = max(current_app.config[name] for name in SIZE_LIMITS)
+    sentence = translatable("The upload is too large; at most {limit} MB and {files} files are accepted at once.")
+    return upload_page(error=sentence.format(limit=limit_mb, files=current_app.config["MAX_BATCH_FILES"])), 413
 
 
 def show_expired_form(error: CSRFError) -> tuple[str, int]:

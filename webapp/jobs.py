@@ -1,4 +1,4 @@
-"""The process that analyses videos and recordings beside the server: its start, its lock and its loop.
+"""The process that analyses videos, recordings and batches beside the server: its start, its lock and its loop.
 
 The state of every job is in its `Analysis` row, see `webapp.analyses`, so it survives a restart. A file that crashes
 the process affects no other file: it is tried once more and then fails.

@@ -1,4 +1,4 @@
-"""The tables: uploads and their analyses."""
+"""The tables: uploads, their analyses, and batches of them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ else:
 
 
 def new_token() -> str:
-    """Return an unguessable name of 22 characters, for an analysis or a visitor."""
+    """Return an unguessable name of 22 characters, for an analysis, a batch or a visitor."""
     return secrets.token_urlsafe(TOKEN_BYTES)
 
 
@@ -82,13 +82,34 @@ class Upload(Model):
     media_type: Mapped[str] = mapped_column(String(32))
 
 
+class Batch(Model):
+    """Several files of one visitor that were sent together; it goes with the last of its analyses.
+
+    Attributes:
+        name: of the ZIP or the folder; empty for files that have nothing in common.
+        refused: the files without an analysis, see `webapp.batches.files.RefusedFile`.
+    """
+
+    __tablename__ = "batch"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_token)
+    visitor: Mapped[str] = mapped_column(String(32))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=lambda: datetime.now(UTC))
+    name: Mapped[str] = mapped_column(String(255), default="")
+    refused: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+
+    __table_args__ = (Index("ix_batch_visitor_created_at", "visitor", "created_at"),)
+
+
 class Analysis(Model):
     """One upload of one visitor, and its verdict when it is done.
 
     Attributes:
         sample: name of the shipped sample; None for an upload.
+        batch_id: the files it was sent with; None for a file on its own.
+        batch_position: its place among them as sent, from 0; 0 for a file on its own.
         media: "image", "video" or "audio".
-        state: a `State`; pictures are always `DONE`.
+        state: a `State`; a picture on its own is always `DONE`.
         progress: fraction of the work that is done, in [0, 1].
         worker: the process that analyses it while it is running, by `jobs.worker_id` of its instance folder.
         attempts: how often its analysis was started.
@@ -106,6 +127,8 @@ class Analysis(Model):
     upload_sha256: Mapped[str] = mapped_column(ForeignKey("upload.sha256"), index=True)
     filename: Mapped[str] = mapped_column(String(255))
     sample: Mapped[str | None] = mapped_column(String(16))
+    batch_id: Mapped[str | None] = mapped_column(ForeignKey("batch.id"), index=True)
+    batch_position: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=lambda: datetime.now(UTC))
     media: Mapped[str] = mapped_column(String(16))
     state: Mapped[str] = mapped_column(String(16), default=State.DONE)

@@ -29,6 +29,8 @@ from detector.reports import advice, verdict_error_sentence, was_checked
 from detector.results import ERROR_CLASS_BY_VERDICT
 from detector.text import translatable
 from webapp import analyses, drawings, evidence, page_files, uploads
+from webapp.batches import results
+from webapp.batches.files import is_single, submit_files
 from webapp.forms import UploadForm
 from webapp.languages import translate
 from webapp.media_pages import IMAGE_SEARCHES, MEDIUM_PAGES
@@ -61,21 +63,24 @@ def upload_page(*, error: str | None = None) -> str:
         # without the request's data: reading them again could raise the error that is being shown
         form=UploadForm(formdata=None),
         error=error,
-        suffixes=",".join(sorted(suffix for medium in MEDIA.values() for suffix in medium.suffixes)),
+        suffixes=",".join([*sorted(suffix for medium in MEDIA.values() for suffix in medium.suffixes), ".zip"]),
         samples=SAMPLES.values(),
-        recent=analyses.recent(session.get("visitor")),
+        recent=results.recent(session.get("visitor")),
         thumbnail_name=page_files.THUMBNAIL,
     )
 
 
 @site.post("/analyses")
 def create_analysis() -> Redirection | tuple[str, int]:
-    """Accept an upload and redirect to its result."""
-    form = UploadForm()
-    if not form.validate():
-        return upload_page(error=next(iter(form.file.errors), translatable("Choose a file first."))), 400
-    file = form.file.data
-    return _redirect_to_result(analyses.submit(file.stream, filename=file.filename, visitor=_visitor()))
+    """Accept an upload and redirect to its result, or to the results of all its files."""
+    files = UploadForm().files
+    if not files:
+        return upload_page(error=translatable("Choose a file first.")), 400
+    if not is_single(files):
+        batch = submit_files(files, visitor=_visitor())
+        return redirect(url_for("batches.show", batch_id=batch.id), 303)
+    (file,) = files
+    return _redirect_to_result(analyses.submit(file.stream, filename=file.name, visitor=_visitor()))
 
 
 @site.post("/samples/<name>")

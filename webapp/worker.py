@@ -1,4 +1,4 @@
-"""Analyse videos and recordings: started by the server, or by hand with `python -m webapp.worker`."""
+"""Analyse videos, recordings and batches: started by the server, or by hand with `python -m webapp.worker`."""
 
 from __future__ import annotations
 

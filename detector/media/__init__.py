@@ -8,6 +8,7 @@ from detector.media.kinds import (
     MEDIA,
     VIDEO_SUFFIXES,
     Medium,
+    is_zip,
     sniff,
 )
 
@@ -20,6 +21,7 @@ __all__ = [
     "Medium",
     "encode_jpeg",
     "encode_png",
+    "is_zip",
     "read_image",
     "sniff",
 ]

@@ -9,6 +9,7 @@ from detector.results import UnreadableMedia
 from detector.text import translatable
 
 HEAD_BYTES = 4096  # how much of a file `sniff` reads
+ZIP_ARCHIVE = translatable("a ZIP archive")
 
 
 @dataclass(frozen=True)
@@ -144,8 +145,8 @@ _SIGNATURES = (
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", translatable("an Office document")),
     (30, b"[Content_Types].xml", translatable("an Office document")),
     (30, b"mimetypeapplication/vnd.oasis", translatable("an Office document")),
-    (0, b"PK\x03\x04", translatable("a ZIP archive")),
-    (0, b"PK\x05\x06", translatable("a ZIP archive")),
+    (0, b"PK\x03\x04", ZIP_ARCHIVE),
+    (0, b"PK\x05\x06", ZIP_ARCHIVE),
     (0, b"\x1f\x8b", translatable("a gzip archive")),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (0, b"Rar!\x1a\x07", translatable("a RAR archive")),
@@ -184,6 +185,15 @@ def sniff(data: bytes) -> str:
     *others, last = (medium.formats for medium in MEDIA.values())
     sentence = translatable("The file is {kind}.").format(kind=seen)
     raise UnreadableMedia(f"{sentence} Use {', '.join(others)}, or {last}.")
+
+
+def is_zip(data: bytes) -> bool:
+    """Return whether a file is a ZIP archive, but no document that is stored as one.
+
+    Args:
+        data: the file, or at least its first `HEAD_BYTES`.
+    """
+    return _identify(bytes(data[:HEAD_BYTES])) == ZIP_ARCHIVE
 
 
 def _identify(head: bytes) -> str:

@@ -17,15 +17,23 @@ from detector.reports.phrases import (
     verdict_error_sentence,
     was_checked,
 )
+from detector.reports.rendering import CAPTION_COLOUR, PDF_ENCODING, TEXT_COLOUR, VERDICT_COLOURS, typeset
 from detector.reports.report import Evidence
+from detector.reports.rows import SCAN_COLUMNS, ScanRow
 from detector.reports.verification import verify_bundle
 
 __all__ = [
+    "CAPTION_COLOUR",
     "Evidence",
     "KNOWN_PHRASE",
+    "PDF_ENCODING",
+    "SCAN_COLUMNS",
+    "ScanRow",
     "TAIL_PHRASES",
+    "TEXT_COLOUR",
     "UNMEASURED",
     "UNSEEN_PHRASES",
+    "VERDICT_COLOURS",
     "advice",
     "build_bundle",
     "error_rate_origin",
@@ -35,6 +43,7 @@ __all__ = [
     "reason_sentence",
     "size_sentence",
     "suggestion_sentence",
+    "typeset",
     "verdict_error_sentence",
     "verify_bundle",
     "was_checked",

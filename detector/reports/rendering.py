@@ -43,7 +43,7 @@ def render_pdf(report: Report) -> bytes:
 
     pdf = FPDF(format="A4")
     pdf.core_fonts_encoding = PDF_ENCODING
-    pdf.set_title(_typeset(report.headline))
+    pdf.set_title(typeset(report.headline))
     pdf.set_lang("en")
     pdf.set_creation_date(report.checked_at or PDF_EPOCH)
     pdf.set_margin(18)
@@ -68,7 +68,7 @@ def _write_section(pdf: FPDF, section: Section) -> None:
             height_mm = min(PDF_PICTURE_MM, pdf.epw * image.height / image.width)
         if pdf.will_page_break(height_mm + 10):
             pdf.add_page()
-        pdf.image(io.BytesIO(picture.jpeg), h=height_mm, alt_text=_typeset(picture.caption))
+        pdf.image(io.BytesIO(picture.jpeg), h=height_mm, alt_text=typeset(picture.caption))
         pdf.ln(1)
         _write(pdf, picture.caption, 9, colour=CAPTION_COLOUR)
     for name, value in section.facts:
@@ -85,11 +85,11 @@ def _write(
 ) -> None:
     pdf.set_font("Helvetica", style, size_pt)
     pdf.set_text_color(*colour)
-    pdf.multi_cell(0, size_pt * 0.5, _typeset(text), align="L", new_x="LMARGIN", new_y="NEXT")
+    pdf.multi_cell(0, size_pt * 0.5, typeset(text), align="L", new_x="LMARGIN", new_y="NEXT")
     pdf.ln(1)
 
 
-def _typeset(text: str) -> str:
-    """Return a text with every letter that a PDF's own fonts lack as an escape."""
+def typeset(text: str) -> str:
+    """Return a text with every letter that a PDF's own fonts lack as an escape, such as \\u4f60."""
     composed = unicodedata.normalize("NFC", text)
     return composed.encode(PDF_ENCODING, errors="backslashreplace").decode(PDF_ENCODING)

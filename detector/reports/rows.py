@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from detector.record import to_record
 from detector.reports.phrases import KNOWN_PHRASE, SHORT_TAIL_PHRASES, unseen_phrase, was_checked
@@ -33,11 +34,15 @@ class ScanRow:
     detection: Detection | None = None
     error: str | None = None
 
-    def to_json(self) -> str:
-        """Return the file's JSON object on one line; a missing value is null."""
+    def to_values(self) -> dict[str, Any]:
+        """Return the record of the detection with the path and the error as JSON values; a missing value is None."""
         missing = dict.fromkeys(name for name in SCAN_COLUMNS if name not in RATE_COLUMNS)
         found = to_record(self.detection) if self.detection else {}
-        return json.dumps({**missing, **found, "path": self.path, "error": self.error})
+        return {**missing, **found, "path": self.path, "error": self.error}
+
+    def to_json(self) -> str:
+        """Return the file's JSON object on one line."""
+        return json.dumps(self.to_values())
 
     def to_csv(self) -> list[str]:
         """Return the values of `SCAN_COLUMNS`."""

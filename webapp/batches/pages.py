@@ -1,0 +1,104 @@
+"""The page of a batch, and what can be done there."""
+
+from __future__ import annotations
+
+import io
+
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    current_app,
+    flash,
+    redirect,
+    render_template,
+    request,
+    send_file,
+    session,
+    url_for,
+)
+from werkzeug.wrappers import Response as Redirection
+
+from detector.media import MEDIA
+from detector.text import translatable
+from webapp import analyses, page_files
+from webapp.batches import results
+from webapp.batches.files import delete_batch
+from webapp.batches.results import SORTS, BatchResults
+from webapp.drawings.outcomes import outcome_bars
+from webapp.exports import FORMATS, ExportRow, export, row_of, row_of_refused
+from webapp.exports.sentences import wrong_sentences
+from webapp.outcomes import CHECKED, OUTCOME_NAMES
+
+batches = Blueprint("batches", __name__, url_prefix="/batches")
+
+
+@batches.get("/<batch_id>")
+def show(batch_id: str) -> str:
+    """Show the results of all files of a batch; `?sort=-probability` sorts by a column, downward with a minus."""
+    found = _own(batch_id)
+    wanted = request.args.get("sort", "position")
+    sort = wanted.removeprefix("-") if wanted.removeprefix("-") in SORTS else "position"
+    is_descending = wanted.startswith("-")
+    verdicts = [(r.media or "", str(r.outcome), r.model_sha256 or "") for r in found.rows if r.outcome in CHECKED]
+    return render_template(
+        "batch.html",
+        batch=found,
+        rows=found.sorted_rows(sort, descending=is_descending),
+        sort=sort,
+        is_descending=is_descending,
+        outcome_names=OUTCOME_NAMES,
+        chart=outcome_bars(found.counts),
+        wrong_sentences=wrong_sentences(verdicts, current_app.config["VISUALIZATIONS"]),
+        formats=FORMATS,
+        media=MEDIA,
+        thumbnail_name=page_files.THUMBNAIL,
+    )
+
+
+@batches.post("/<batch_id>/cancel")
+def cancel(batch_id: str) -> Redirection:
+    """Stop the analyses of a batch that are not done; the uploads stay."""
+    _own(batch_id)
+    analyses.cancel_batch(batch_id, session.get("visitor"))
+    return redirect(url_for("batches.show", batch_id=batch_id), 303)
+
+
+@batches.post("/<batch_id>/retry")
+def retry(batch_id: str) -> Redirection:
+    """Start the cancelled and the failed analyses of a batch again."""
+    _own(batch_id)
+    analyses.retry_batch(batch_id, session.get("visitor"))
+    return redirect(url_for("batches.show", batch_id=batch_id), 303)
+
+
+@batches.post("/<batch_id>/delete")
+def delete(batch_id: str) -> Redirection:
+    """Delete all results of a batch and their files."""
+    _own(batch_id)
+    delete_batch(batch_id, session.get("visitor"))
+    flash(translatable("All results of this upload and their files have been deleted."))
+    return redirect(url_for("pages.upload"), 303)
+
+
+@batches.get("/<batch_id>/results.<ending>")
+def download(batch_id: str, ending: str) -> Response:
+    """Send all results of a batch as one file in the order as sent; `ending` is csv, json, xlsx or pdf."""
+    found = _own(batch_id)
+    if ending not in FORMATS:
+        abort(404)
+    data = export(_export_rows(found), ending, title=found.title)
+    name = f"results-{found.batch.created_at:%Y-%m-%d}.{ending}"
+    return send_file(
+        io.BytesIO(data), mimetype=FORMATS[ending].media_type, as_attachment=True, download_name=name, max_age=None
+    )
+
+
+def _own(batch_id: str) -> BatchResults:
+    return results.get(batch_id, session.get("visitor")) or abort(404)
+
+
+def _export_rows(found: BatchResults) -> list[ExportRow]:
+    refused = {each.position: row_of_refused(each.filename, each.error) for each in results.refused_files(found.batch)}
+    stored = {analysis.batch_position: row_of(analysis) for analysis in results.read_analyses(found.batch)}
+    return [row for _, row in sorted((refused | stored).items())]
