@@ -19,6 +19,7 @@ from webapp.jobs import Supervisor, worker_id
 from webapp.languages import register_languages
 from webapp.models import connect_database
 from webapp.pages import site
+from webapp.retention import register_retention
 from webapp.schema import upgrade_database
 from webapp.storage import Storage
 from webapp.template_filters import FILTERS
@@ -70,6 +71,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
     app.after_request(add_security_headers)
     register_errors(app)
     register_languages(app)
+    register_retention(app)
     for function in FILTERS:
         app.add_template_filter(function)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True

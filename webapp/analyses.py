@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import io
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from flask import current_app
-from sqlalchemy import Update, func, select, update
+from sqlalchemy import ColumnElement, Update, func, select, update
 from sqlalchemy import delete as delete_from
 
 import detector
@@ -32,6 +32,7 @@ RECENT_ANALYSES = 12
 MAX_NAME_CHARACTERS = 120
 MEGABYTE = 1_000_000
 MAX_ATTEMPTS = 2
+DELETED_AT_ONCE = 20  # in one transaction, so that uploads do not wait long for it
 GAVE_UP = "The check of this file crashed twice, so there is no result."
 
 
@@ -42,7 +43,9 @@ class UnsupportedMedia(UnreadableMedia):
 # submit, read, delete
 
 
-def submit(file: BinaryIO, *, filename: str, visitor: str, sample: str | None = None) -> Analysis:
+def submit(
+    file: BinaryIO, *, filename: str, visitor: str, sample: str | None = None, repeats: str | None = None
+) -> Analysis:
     """Store an upload and analyse it: a picture at once, a video or a recording in the background.
 
     If anything fails, nothing is stored. A picture is analysed again even when the same bytes are already stored, so
@@ -53,6 +56,7 @@ def submit(file: BinaryIO, *, filename: str, visitor: str, sample: str | None = 
         filename: the sender's name for the file; only displayed.
         visitor: who may see the result.
         sample: the name of one of the shipped samples; None for an upload.
+        repeats: id of the analysis that is repeated; None for an upload.
 
     Raises:
         MediaTooLarge: more bytes or pixels than are accepted.
@@ -66,6 +70,7 @@ def submit(file: BinaryIO, *, filename: str, visitor: str, sample: str | None = 
         visitor=visitor,
         filename=clean_name(filename),
         sample=sample,
+        repeats=repeats,
         media=media,
         upload_sha256=facts.sha256,
     )
@@ -89,6 +94,25 @@ def submit_sample(name: str, *, visitor: str) -> Analysis:
         visitor: who may see the result.
     """
     return submit(io.BytesIO(read_sample(name)), filename=SAMPLES[name].filename, visitor=visitor, sample=name)
+
+
+def repeat(analysis_id: str, visitor: str | None) -> Analysis | None:
+    """Analyse a visitor's file again with the present model, as a new analysis that refers to the earlier one.
+
+    Returns:
+        The new analysis; None if the visitor has no such result.
+
+    Raises:
+        FileNotFoundError: the file is no longer stored.
+        DetectorError: as `submit`, for example because the size limit was lowered since.
+    """
+    earlier = get(analysis_id, visitor)
+    if earlier is None or earlier.state != State.DONE:
+        return None
+    with uploads.open_upload(earlier.upload_sha256) as file:
+        return submit(
+            file, filename=earlier.filename, visitor=earlier.visitor, sample=earlier.sample, repeats=earlier.id
+        )
 
 
 def get(analysis_id: str, visitor: str | None) -> Analysis | None:
@@ -115,16 +139,18 @@ def delete(analysis_id: str, visitor: str | None) -> bool:
     Returns:
         Whether there was one. Of two simultaneous requests only one gets True.
     """
-    sha256 = db.session.scalar(
-        delete_from(Analysis).filter_by(id=analysis_id, visitor=visitor).returning(Analysis.upload_sha256)
-    )
-    if sha256 is None:
-        db.session.rollback()
-        return False
-    uploads.storage().delete(_folder(analysis_id))
-    uploads.drop_reference(sha256)
-    db.session.commit()
-    return True
+    return _delete_some(Analysis.id == analysis_id, Analysis.visitor == visitor) > 0
+
+
+def delete_several(visitor: str | None, analysis_ids: Collection[str] | None = None) -> int:
+    """Delete those of a visitor's analyses, or all, as `delete` does; return how many there were."""
+    chosen = () if analysis_ids is None else (Analysis.id.in_(analysis_ids),)
+    return _delete_all(Analysis.visitor == visitor, *chosen)
+
+
+def delete_older(moment: datetime) -> int:
+    """Delete the analyses of all visitors that began before a moment, as `delete` does; return how many there were."""
+    return _delete_all(Analysis.created_at < moment)
 
 
 def open_file(analysis: Analysis, name: str) -> BinaryIO:
@@ -318,6 +344,32 @@ def _check_media(file: BinaryIO) -> str:
             )
         )
     return media_type
+
+
+def _delete_all(*conditions: ColumnElement[bool]) -> int:
+    count = 0
+    while deleted := _delete_some(*conditions):
+        count += deleted
+    return count
+
+
+def _delete_some(*conditions: ColumnElement[bool]) -> int:
+    """Delete the oldest analyses that meet the conditions, at most DELETED_AT_ONCE; return how many.
+
+    The transaction begins with a write, so that of two simultaneous ones only one deletes a row. All lock rows in the
+    same order: analyses by their time, then uploads by their hash.
+    """
+    oldest = select(Analysis.id).where(*conditions).order_by(Analysis.created_at, Analysis.id)
+    chosen = oldest.limit(DELETED_AT_ONCE).with_for_update()
+    deleted = db.session.execute(
+        delete_from(Analysis).where(Analysis.id.in_(chosen)).returning(Analysis.upload_sha256, Analysis.id),
+        execution_options={"synchronize_session": False},
+    ).all()
+    for sha256, analysis_id in sorted(deleted):
+        uploads.storage().delete(_folder(analysis_id))
+        uploads.drop_reference(sha256)
+    db.session.commit()
+    return len(deleted)
 
 
 def _apply(analysis: Analysis, output: AnalysisOutput) -> None:
