@@ -14,6 +14,7 @@ from webapp.config import PROJECT, load_settings
 from webapp.detector_thread import DetectorThread
 from webapp.errors import register_errors
 from webapp.headers import SessionCookie, add_security_headers
+from webapp.history.pages import history
 from webapp.instance import load_or_create_secret_key, prepare_instance_folder, startup_lock
 from webapp.jobs import Supervisor, worker_id
 from webapp.languages import register_languages
@@ -68,6 +69,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
 
     CSRFProtect(app)
     app.register_blueprint(site)
+    app.register_blueprint(history)
     app.after_request(add_security_headers)
     register_errors(app)
     register_languages(app)

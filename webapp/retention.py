@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from webapp import analyses
 
-SWEEP_EVERY_S = 3600
+EXPIRY_SWEEP_EVERY_S = 3600
 MAX_COOKIE_DAYS = 400  # browsers keep no cookie longer
 RENEWED = "renewed"  # in the session: the day of its last renewal
 
@@ -80,7 +80,7 @@ def renew_session(response: Response) -> Response:
 def _sweep_again_and_again(app: Flask) -> None:
     while True:
         try_to_sweep(app)
-        time.sleep(SWEEP_EVERY_S)
+        time.sleep(EXPIRY_SWEEP_EVERY_S)
 
 
 def _sweep_command() -> None:
