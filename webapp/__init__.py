@@ -22,6 +22,7 @@ from webapp.models import connect_database
 from webapp.pages import site
 from webapp.retention import register_retention
 from webapp.schema import upgrade_database
+from webapp.statistics.pages import statistics
 from webapp.storage import Storage
 from webapp.template_filters import FILTERS
 
@@ -70,6 +71,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
     CSRFProtect(app)
     app.register_blueprint(site)
     app.register_blueprint(history)
+    app.register_blueprint(statistics)
     app.after_request(add_security_headers)
     register_errors(app)
     register_languages(app)

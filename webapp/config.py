@@ -114,6 +114,12 @@ SETTINGS = (
     Setting(
         "RETENTION_DAYS", "30", "days after which a result and its file are deleted; 0: never", _whole_number(0, 36_500)
     ),
+    Setting(
+        "OPERATOR_TOKEN",
+        "",
+        "opens the statistics of all visitors at `/operator`; empty: there is no such page",
+        _secret,
+    ),
 )
 
 
