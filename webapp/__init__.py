@@ -15,13 +15,16 @@ from webapp.config import PROJECT, load_settings
 from webapp.detector_thread import DetectorThread
 from webapp.errors import SIZE_LIMITS, register_errors
 from webapp.headers import SessionCookie, add_security_headers
+from webapp.history.pages import history
 from webapp.instance import load_or_create_secret_key, prepare_instance_folder, startup_lock
 from webapp.jobs import Supervisor, worker_id
 from webapp.languages import register_languages
 from webapp.models import connect_database
 from webapp.outages import register_outages
 from webapp.pages import site
+from webapp.retention import register_retention
 from webapp.schema import upgrade_database
+from webapp.statistics.pages import statistics
 from webapp.storage import Storage
 from webapp.template_filters import FILTERS
 
@@ -73,10 +76,13 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
     CSRFProtect(app)
     app.register_blueprint(site)
     app.register_blueprint(batches)
+    app.register_blueprint(history)
+    app.register_blueprint(statistics)
     app.after_request(add_security_headers)
     register_errors(app)
     register_outages(app)
     register_languages(app)
+    register_retention(app)
     for function in FILTERS:
         app.add_template_filter(function)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True

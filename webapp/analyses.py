@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from flask import current_app
-from sqlalchemy import Update, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Update, func, select, tuple_, update
 from sqlalchemy import delete as delete_from
 
 import detector
@@ -34,6 +34,7 @@ MAX_NAME_CHARACTERS = 120
 MAX_PATH_CHARACTERS = 240  # of a name with its folders
 MEGABYTE = 1_000_000
 MAX_ATTEMPTS = 2
+DELETED_AT_ONCE = 20  # in one transaction, so that uploads do not wait long for it
 GAVE_UP = "The check of this file crashed twice, so there is no result."
 QUEUE_ORDER = (Analysis.batch_position, Analysis.created_at)
 
@@ -54,7 +55,13 @@ class BatchPlace:
 
 
 def submit(
-    file: BinaryIO, *, filename: str, visitor: str, sample: str | None = None, place: BatchPlace | None = None
+    file: BinaryIO,
+    *,
+    filename: str,
+    visitor: str,
+    sample: str | None = None,
+    repeats: str | None = None,
+    place: BatchPlace | None = None,
 ) -> Analysis:
     """Store an upload and analyse it: a picture at once, a video or a recording in the background.
 
@@ -66,6 +73,7 @@ def submit(
         filename: the sender's name for the file; only displayed.
         visitor: who may see the result.
         sample: the name of one of the shipped samples; None for an upload.
+        repeats: id of the analysis that is repeated; None for an upload.
         place: in a batch, whose pictures are analysed in the background too, and whose names keep their folders; None
             for a file on its own.
 
@@ -81,6 +89,7 @@ def submit(
         visitor=visitor,
         filename=clean_path(filename) if place else clean_name(filename),
         sample=sample,
+        repeats=repeats,
         batch_id=place.batch_id if place else None,
         batch_position=place.position if place else 0,
         media=media,
@@ -106,6 +115,25 @@ def submit_sample(name: str, *, visitor: str) -> Analysis:
         visitor: who may see the result.
     """
     return submit(io.BytesIO(read_sample(name)), filename=SAMPLES[name].filename, visitor=visitor, sample=name)
+
+
+def repeat(analysis_id: str, visitor: str | None) -> Analysis | None:
+    """Analyse a visitor's file again with the present model, as a new analysis that refers to the earlier one.
+
+    Returns:
+        The new analysis; None if the visitor has no such result.
+
+    Raises:
+        FileNotFoundError: the file is no longer stored.
+        DetectorError: as `submit`, for example because the size limit was lowered since.
+    """
+    earlier = get(analysis_id, visitor)
+    if earlier is None or earlier.state != State.DONE:
+        return None
+    with uploads.open_upload(earlier.upload_sha256) as file:
+        return submit(
+            file, filename=earlier.filename, visitor=earlier.visitor, sample=earlier.sample, repeats=earlier.id
+        )
 
 
 def get(analysis_id: str, visitor: str | None) -> Analysis | None:
@@ -134,20 +162,18 @@ def delete(analysis_id: str, visitor: str | None) -> bool:
     Returns:
         Whether there was one. Of two simultaneous requests only one gets True.
     """
-    deleted = db.session.execute(
-        delete_from(Analysis)
-        .filter_by(id=analysis_id, visitor=visitor)
-        .returning(Analysis.upload_sha256, Analysis.batch_id)
-    ).one_or_none()
-    if deleted is None:
-        db.session.rollback()
-        return False
-    uploads.storage().delete(_folder(analysis_id))
-    uploads.drop_reference(deleted.upload_sha256)
-    if deleted.batch_id is not None:
-        drop_empty_batch(deleted.batch_id)
-    db.session.commit()
-    return True
+    return _delete_some(Analysis.id == analysis_id, Analysis.visitor == visitor) > 0
+
+
+def delete_several(visitor: str | None, analysis_ids: Collection[str] | None = None) -> int:
+    """Delete those of a visitor's analyses, or all, as `delete` does; return how many there were."""
+    chosen = () if analysis_ids is None else (Analysis.id.in_(analysis_ids),)
+    return _delete_all(Analysis.visitor == visitor, *chosen)
+
+
+def delete_older(moment: datetime) -> int:
+    """Delete the analyses of all visitors that began before a moment, as `delete` does; return how many there were."""
+    return _delete_all(Analysis.created_at < moment)
 
 
 def ids_of_batch(batch_id: str, visitor: str | None) -> list[str]:
@@ -387,6 +413,36 @@ def _check_media(file: BinaryIO) -> str:
             )
         )
     return media_type
+
+
+def _delete_all(*conditions: ColumnElement[bool]) -> int:
+    count = 0
+    while deleted := _delete_some(*conditions):
+        count += deleted
+    return count
+
+
+def _delete_some(*conditions: ColumnElement[bool]) -> int:
+    """Delete the oldest analyses that meet the conditions, at most DELETED_AT_ONCE; return how many.
+
+    The transaction begins with a write, so that of two simultaneous ones only one deletes a row. All lock rows in the
+    same order: analyses by their time, then uploads by their hash, then batches.
+    """
+    oldest = select(Analysis.id).where(*conditions).order_by(Analysis.created_at, Analysis.id)
+    chosen = oldest.limit(DELETED_AT_ONCE).with_for_update()
+    deleted = db.session.execute(
+        delete_from(Analysis)
+        .where(Analysis.id.in_(chosen))
+        .returning(Analysis.upload_sha256, Analysis.id, Analysis.batch_id),
+        execution_options={"synchronize_session": False},
+    ).all()
+    for sha256, analysis_id, _ in sorted(deleted, key=lambda row: (row.upload_sha256, row.id)):
+        uploads.storage().delete(_folder(analysis_id))
+        uploads.drop_reference(sha256)
+    for batch_id in sorted({row.batch_id for row in deleted} - {None}):
+        drop_empty_batch(batch_id)
+    db.session.commit()
+    return len(deleted)
 
 
 def _apply(analysis: Analysis, output: AnalysisOutput) -> None:

@@ -11,6 +11,7 @@ import detector
 from detector import Detector
 from detector.models import Engine
 from detector.record import CheckedExplanation, evidence_to_record, to_record
+from detector.reports import was_checked
 from detector.results import PictureDetection
 from webapp.page_files import CROP, draw_page_files, encode_png
 from webapp.uploads import FileFacts
@@ -62,6 +63,7 @@ def analyse(
         "media": detection.media,
         "verdict": str(detection.verdict),
         "probability": detection.probability,
+        "is_checked": was_checked(detection.reasons),
         "threshold_real": calibration.threshold_real,
         "threshold_fake": calibration.threshold_fake,
         "elapsed_ms": detection.elapsed_ms,

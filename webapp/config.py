@@ -129,6 +129,15 @@ SETTINGS = (
     ),
     Setting("THREADS", "0", "inference threads of a worker; 0: one for each core", _whole_number(0, 1024)),
     Setting("COOKIE_SECURE", "false", "true: cookies over https only, even if a proxy ends https", _switch),
+    Setting(
+        "RETENTION_DAYS", "30", "days after which a result and its file are deleted; 0: never", _whole_number(0, 36_500)
+    ),
+    Setting(
+        "OPERATOR_TOKEN",
+        "",
+        "opens the statistics of all visitors at `/operator`; empty: there is no such page",
+        _secret,
+    ),
 )
 
 

@@ -11,6 +11,7 @@ from flask import Flask
 import detector
 from detector import Detector, ModelError
 from webapp.config import StartupError
+from webapp.retention import start_sweeping
 
 Answer = TypeVar("Answer")
 
@@ -46,7 +47,7 @@ class DetectorThread:
 
 
 def warm_up(app: Flask) -> None:
-    """Load the detector before the first upload, and resume the jobs that a stop interrupted.
+    """Load the detector before the first upload, resume the jobs that a stop interrupted, and delete what has expired.
 
     Raises:
         StartupError: there is no usable model.
@@ -56,3 +57,4 @@ def warm_up(app: Flask) -> None:
     except ModelError as error:
         raise StartupError(str(error)) from error
     app.extensions["jobs"].wake()
+    start_sweeping(app)

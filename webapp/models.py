@@ -115,6 +115,8 @@ class Analysis(Model):
         attempts: how often its analysis was started.
         error: why there is no verdict, as a sentence; None unless it failed.
         threshold_real, threshold_fake: probabilities between which this verdict would be inconclusive.
+        is_checked: it is done and its score has a meaning, see `detector.reports.was_checked`.
+        repeats: id of the analysis that this one repeats, which may have been deleted since; None for an upload.
         has_heatmaps: the storage holds heat maps.
         result: `detector.record.to_record` and, for a picture, the evidence; written by any version of the detector.
             Empty until the analysis is done, while verdict, probability and thresholds are None. Read `record`.
@@ -141,6 +143,8 @@ class Analysis(Model):
     threshold_real: Mapped[float | None]
     threshold_fake: Mapped[float | None]
     elapsed_ms: Mapped[float | None]
+    is_checked: Mapped[bool] = mapped_column(default=False)
+    repeats: Mapped[str | None] = mapped_column(String(32))
     has_heatmaps: Mapped[bool] = mapped_column(default=False)
     result: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
 
@@ -152,7 +156,14 @@ class Analysis(Model):
         return upgrade(self.result) if self.result else {}
 
     __table_args__ = (
-        Index("ix_analysis_visitor_created_at", "visitor", "created_at"),
+        # Every column that the history and the statistics filter, sort or count by: a search then reads no records,
+        # which are many times as long as the rest of a row.
+        Index(
+            "ix_analysis_history",
+            *("visitor", "created_at", "id", "state", "is_checked", "verdict", "media", "probability", "elapsed_ms"),
+            "filename",
+        ),
+        Index("ix_analysis_created_at", "created_at"),
         Index("ix_analysis_state_created_at", "state", "created_at"),
     )
 
@@ -181,5 +192,7 @@ def connect_database(app: Flask) -> None:
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # SQLite's own function knows only the letters of ASCII.
+    connection.create_function("lower", 1, lambda text: text and text.lower(), deterministic=True)
     for pragma in ("foreign_keys = ON", "journal_mode = WAL", f"busy_timeout = {BUSY_TIMEOUT_MS}"):
         connection.execute(f"PRAGMA {pragma}")

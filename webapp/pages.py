@@ -23,26 +23,19 @@ from sqlalchemy import select
 from werkzeug.wrappers import Response as Redirection
 from werkzeug.wsgi import FileWrapper
 
-from detector import Verdict
 from detector.media import MEDIA
-from detector.reports import advice, verdict_error_sentence, was_checked
-from detector.results import ERROR_CLASS_BY_VERDICT
 from detector.text import translatable
 from webapp import analyses, drawings, evidence, page_files, uploads
 from webapp.batches import results
 from webapp.batches.files import is_single, submit_files
 from webapp.forms import UploadForm
+from webapp.history.comparison import changes
 from webapp.languages import translate
 from webapp.media_pages import IMAGE_SEARCHES, MEDIUM_PAGES
 from webapp.models import Analysis, State, db, new_token
-from webapp.performance import (
-    error_sentence,
-    experimental_sentence,
-    read_metrics,
-    read_unseen_metrics,
-    values_at,
-)
+from webapp.performance import experimental_sentence, read_metrics, read_unseen_metrics, values_at
 from webapp.plots import PLOTS, draw_plots
+from webapp.result_words import words_of
 from webapp.samples import SAMPLES
 from webapp.template_filters import passed_time, work_headline, work_progress
 
@@ -99,27 +92,17 @@ def result(analysis_id: str) -> str:
         return render_template(
             "work.html", analysis=analysis, medium=MEDIA[analysis.media], before=analyses.place_in_queue(analysis)
         )
-    page, record, verdict = MEDIUM_PAGES[analysis.media], analysis.record, Verdict(analysis.verdict or "")
-    folder = current_app.config["VISUALIZATIONS"]
-    metrics = read_metrics(folder, analysis.media)
-    unseen = read_unseen_metrics(folder, metrics, analysis.media)
-    rates = record.get("error_rates", [])  # records of the first versions have none
-    verdict_rates = [rate for rate in rates if rate["kind"] in ERROR_CLASS_BY_VERDICT[verdict]]
-    how_often_wrong = error_sentence(metrics, verdict, record["model_sha256"], media=analysis.media, unseen=unseen)
-    experimental = experimental_sentence(metrics, record["model_sha256"]) if analysis.media == "video" else ""
-    rate_sentence = verdict_error_sentence(verdict_rates, analysis.media) if verdict_rates else how_often_wrong
+    page, record = MEDIUM_PAGES[analysis.media], analysis.record
+    earlier = analyses.get(analysis.repeats, analysis.visitor) if analysis.repeats else None
     return render_template(
         page.template,
         analysis=analysis,
         result=record,
         medium=MEDIA[analysis.media],
-        is_checked=was_checked(record["reasons"]),
         sample=SAMPLES.get(analysis.sample or ""),
-        rates=rates,
-        verdict_rates=verdict_rates,
-        how_often_wrong=how_often_wrong,
-        verdict_error=experimental or rate_sentence,
-        advice=advice(verdict, analysis.media, record["reasons"]),
+        **vars(words_of(analysis)),
+        earlier=earlier,
+        changes=changes(earlier, analysis) if earlier else [],
         searched_image=page.searched_image,
         image_searches=IMAGE_SEARCHES,
         can_check_explanation=evidence.can_check_explanation(record),

@@ -68,6 +68,12 @@ def format_datetime(when: datetime) -> str:
     return f"{format_date(when, 'long', language)}, {when:%H:%M} UTC"
 
 
+def format_day(when: datetime) -> str:
+    """Return a day in UTC, such as "20 November 2026", with the month in the page's language."""
+    language = page_language()
+    return f"{when.day} {when:%B %Y}" if language == SOURCE_LANGUAGE else format_date(when, "long", language)
+
+
 def short_verdict(verdict: str, reasons: Sequence[str] = ()) -> str:
     """Return a verdict in a word or two; `reasons` may say that nothing could be checked."""
     return SHORT_VERDICTS[Verdict(verdict)] if was_checked(reasons) else translatable("Could not be checked")
@@ -182,5 +188,6 @@ FILTERS: tuple[Callable[..., Any], ...] = (
     lowercase_first,
     was_checked,
     format_datetime,
+    format_day,
     *map(translating, TEXT_FILTERS),
 )

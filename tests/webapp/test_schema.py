@@ -1,3 +1,5 @@
+import json
+import runpy
 import subprocess
 import sys
 
@@ -5,6 +7,8 @@ import pytest
 from project import ROOT
 from sqlalchemy import inspect, text
 
+from detector.reports import was_checked
+from detector.results import Reason
 from webapp.models import db
 from webapp.schema import MIGRATIONS, current_revision, newest_revision
 
@@ -84,3 +88,38 @@ def test_sqlite_waits_for_others_and_keeps_its_references(app):
     with app.app_context(), db.engine.connect() as connection:
         found = {name: connection.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "foreign_keys")}
     assert found == {"journal_mode": "wal", "foreign_keys": 1}
+
+
+def test_scores_of_stored_results_are_marked_as_checked_or_not(app):
+    from flask_migrate import Migrate, downgrade, upgrade
+
+    reasons = {
+        "real": [],
+        "between": ["between_thresholds"],
+        "faceless": ["no_face"],
+        "both": ["unstable_under_recompression", "too_dark"],
+    }
+    Migrate(app, db, directory=MIGRATIONS)
+    with app.app_context():
+        downgrade(revision="0002")
+        db.session.execute(text("INSERT INTO upload VALUES ('ab', 9, 5, 'image/png')"))
+        columns = "id, visitor, upload_sha256, filename, media, created_at, has_heatmaps, state, progress, attempts"
+        add = text(
+            f"INSERT INTO analysis ({columns}, result) "
+            "VALUES (:id, 'v', 'ab', 'a', 'image', '2026-01-01', false, :state, 1, 0, :result)"
+        )
+        for name, given in reasons.items():
+            db.session.execute(add, {"id": name, "state": "done", "result": json.dumps({"reasons": given})})
+        db.session.execute(add, {"id": "waiting", "state": "waiting", "result": "{}"})
+        db.session.commit()
+        upgrade()
+        checked = db.session.scalars(text("SELECT id FROM analysis WHERE is_checked"))
+        assert sorted(checked) == ["between", "real"]
+        db.session.commit()
+        downgrade(revision="0002")
+        assert db.session.scalar(text("SELECT count(*) FROM analysis")) == len(reasons) + 1
+
+
+def test_the_migration_knows_which_reasons_leave_a_score_its_meaning():
+    migration = runpy.run_path(str(MIGRATIONS / "versions" / "0004_history.py"))
+    assert migration["CHECKED_REASONS"] == {reason for reason in Reason if was_checked([reason])}

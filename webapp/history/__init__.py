@@ -1,0 +1,1 @@
+"""The history: all results of a visitor, to search, delete, repeat and compare."""
