@@ -434,7 +434,6 @@ def _delete_some(*conditions: ColumnElement[bool]) -> int:
         delete_from(Analysis)
         .where(Analysis.id.in_(chosen))
         .returning(Analysis.upload_sha256, Analysis.id, Analysis.batch_id),
-        execution_options={"synchronize_session": False},
     ).all()
     for sha256, analysis_id, _ in sorted(deleted, key=lambda row: (row.upload_sha256, row.id)):
         uploads.storage().delete(_folder(analysis_id))
