@@ -25,7 +25,7 @@ from detector.pictures.faces import cut_square, whole_square
 from detector.results import DetectorError, PictureDetection
 from training.manifests import ROOT, Example, read_manifest, split_train_calibration
 from training.runs import replace_file
-from training.tables import VISUALIZATIONS, Row, collect_metrics, print_metrics, reference_scores_from
+from training.tables import VISUALIZATIONS, Row, collect_metrics, decide_row, print_metrics, reference_scores_from
 
 SCORE_COLUMNS = (
     "path", "label", "source", "generator", "group", "delivery", "logit", "probability", "verdict", "faces", "reasons",
@@ -35,6 +35,7 @@ WHOLE_NUMBERS = {"label", "faces", "width_px", "height_px", "face_px", "jpeg_qua
 FRACTIONS = {"logit", "probability", "sharpness"}
 MAY_BE_MISSING = {"jpeg_quality", "fold", "sharpness"}
 CALIBRATION_SPLIT = "tune"
+SCORES_FILE = "scores.csv"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class EvaluationOptions:
         engine: onnx runs the exported file, keras the model.h5
         model: model file; by default the engine's own
         out: folder of scores.csv and metrics.json
+        only_tables: score nothing; decide again on the rows of scores.csv, after the model was calibrated anew
         held_out: file of the reference scores; by default models/face.reference_scores.json for the shipped model on
             val with the default --out, otherwise none
     """
@@ -56,6 +58,7 @@ class EvaluationOptions:
     engine: Literal["onnx", "keras"] = "onnx"
     model: Path | None = None
     out: Path = VISUALIZATIONS
+    only_tables: bool = False
     held_out: Path | None = None
 
     def __post_init__(self) -> None:
@@ -74,7 +77,11 @@ def evaluate(options: EvaluationOptions) -> None:
         raise SystemExit(f"The split {options.split!r} of {options.manifest} needs both real and fake pictures.")
     try:
         detector = load_picture_detector(options.model, engine=options.engine, threads=1)
-        rows = score(detector, examples, options.manifest.parent)
+        if options.only_tables:
+            rows = read_rows_of(examples, options.manifest.parent, options.out / SCORES_FILE)
+            rows = [decide_row(row, detector.engine.spec.calibration) for row in rows]
+        else:
+            rows = score(detector, examples, options.manifest.parent)
     except DetectorError as error:
         raise SystemExit(str(error)) from error
     model = {
@@ -84,7 +91,7 @@ def evaluate(options: EvaluationOptions) -> None:
     }
     metrics = collect_metrics(rows, detector.engine.spec, model=model, split=options.split)
     options.out.mkdir(parents=True, exist_ok=True)
-    replace_file(options.out / "scores.csv", partial(write_scores, rows))
+    replace_file(options.out / SCORES_FILE, partial(write_scores, rows))
     replace_file(options.out / "metrics.json", lambda part: part.write_text(json.dumps(metrics, indent=1) + "\n"))
     stored = [row for row in rows if row["delivery"] == UNDEGRADED]
     replace_reference_scores(options, reference_scores_from(stored, options.split, detector.engine.model_sha256))
@@ -124,7 +131,7 @@ def score(
             found = detector.detect(degrade(image) if degrade else image)
             rows.append(
                 {
-                    "path": Path(os.path.relpath(example.path, folder)).as_posix(),
+                    "path": _relative(example.path, folder),
                     "label": example.label,
                     "source": example.source,
                     "generator": example.generator,
@@ -150,6 +157,10 @@ def score(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         scored = tqdm(pool.map(score_example, examples), total=len(examples), desc="scoring", unit="picture")
         return [row for rows in scored for row in rows]
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def face_sharpness(found: PictureDetection) -> float | None:
@@ -185,6 +196,18 @@ def read_scores(path: Path) -> list[Row]:
             raise SystemExit(f"The scores {path} hold something else than a number: {error}.") from error
     if not rows:
         raise SystemExit(f"The file of scores {path} is empty.")
+    return rows
+
+
+def read_rows_of(examples: list[Example], folder: Path, path: Path) -> list[Row]:
+    """Read the scores of the same examples that an earlier call of `score` gave.
+
+    Raises:
+        SystemExit: `read_scores` refuses the file, or it holds the scores of other pictures.
+    """
+    rows = read_scores(path)
+    if {row["path"] for row in rows} != {_relative(example.path, folder) for example in examples}:
+        raise SystemExit(f"The scores {path} are not those of this split's pictures.")
     return rows
 
 
