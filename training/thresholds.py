@@ -12,7 +12,9 @@ import numpy as np
 from detector.media.degradations import TIERS
 from detector.models.calibration import sigmoid
 
-MIN_SOURCE = 40  # pictures; the rate of a smaller source is too uncertain to move a threshold
+# Usable pictures of a source whose rate moves a threshold: 40 with the few whose face cannot be checked. That of a
+# smaller source is too uncertain.
+MIN_SOURCE = 36
 
 
 @dataclass(frozen=True)
