@@ -307,9 +307,10 @@ def print_unseen(metrics: Mapping[str, Any]) -> None:
         rates = format_percent(figures["false_alarms"]), format_percent(figures["inconclusive"])
         print(format_row(*(figures[name] for name in ("source", "kind", "fold", "n")), *rates))
     mean = "mean AUC over families"
-    print(format_header("degradation", mean, "reals called deepfake, %", "fakes called real, %", "inconclusive, %"))
+    called = ("reals called deepfake, %", "fakes called real, %", "fakes called deepfake, %")
+    print(format_header("degradation", mean, *called, "inconclusive, %"))
     for tier, figures in metrics["tiers"].items():
-        shares = (format_percent(figures[name]) for name in ("false_alarms", "called_real", "inconclusive"))
+        shares = (format_percent(figures[name]) for name in ("false_alarms", "called_real", "found", "inconclusive"))
         print(format_row(tier, format_estimate(figures["macro_family"]), *shares))
     print(format_header("fakes called real, % allowed", "reals called deepfake, % allowed", "inconclusive, %"))
     for figures in metrics["trade_off"]:
@@ -323,6 +324,7 @@ def _measure_tier(table: UnseenTable) -> dict[str, EstimateDict | None]:
         "macro_family": measure_means({"auc": table.keep_counted(table.draw_aucs())})["macro_family"],
         "false_alarms": table.proportion(table.verdict == Verdict.DEEPFAKE, chosen=table.label == 0),
         "called_real": table.proportion(table.verdict == Verdict.REAL, chosen=table.label == 1),
+        "found": table.proportion(table.verdict == Verdict.DEEPFAKE, chosen=table.label == 1),
         "inconclusive": table.proportion(~table.decided),
     }
 

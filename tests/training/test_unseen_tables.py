@@ -184,6 +184,7 @@ def test_each_degradation_has_its_figures():
     assert list(tiers) == list(TIERS)
     assert tiers["stored"]["macro_family"] == metrics["macro_family"]
     assert tiers["blur1"]["macro_family"]["value"] == pytest.approx(0.5, abs=0.05)
+    assert tiers["blur1"]["found"]["value"] < tiers["stored"]["found"]["value"] - 0.1
     assert tiers["blur1"]["called_real"]["value"] > tiers["jpeg50"]["called_real"]["value"] + 0.1
     assert tiers["blur1"]["false_alarms"] == tiers["stored"]["false_alarms"]
 
