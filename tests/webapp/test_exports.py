@@ -7,9 +7,9 @@ import re
 import zipfile
 import zlib
 from datetime import UTC, datetime
-from xml.etree import ElementTree
 
 import pytest
+from defusedxml import ElementTree
 from stored_results import picture, video, voice
 
 from detector.record import to_record
