@@ -20,7 +20,7 @@ def advisory_service(*vulnerable):
     """Run a service that knows the named (package, version) as vulnerable; gives its address and what it was sent."""
     seen = {}
 
-    class Service(BaseHTTPRequestHandler):
+    class Advisories(BaseHTTPRequestHandler):
         def do_POST(self):
             query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             name = query["package"]["name"]
@@ -36,7 +36,7 @@ def advisory_service(*vulnerable):
         def log_message(self, *_):
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Advisories) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}", seen

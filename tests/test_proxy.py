@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.cookiejar import CookieJar
@@ -20,7 +21,7 @@ from PIL import Image
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
-from training.load_testing import half_sent, running_nginx
+from training.load_testing import LoadOptions, half_sent, percentile, run_clients, running_nginx
 
 pytestmark = pytest.mark.slow
 
@@ -136,6 +137,24 @@ def test_nginx_refuses_a_body_over_the_limit(server, tmp_path):
         sender.endheaders()
         assert sender.getresponse().status == 413
         sender.close()
+
+
+def test_the_clients_of_the_load_test_upload_and_open_results(server, astronaut):
+    buffer = io.BytesIO()
+    astronaut.save(buffer, "JPEG")
+    stats = {
+        entry["name"]: entry for entry in run_clients(server, buffer.getvalue(), LoadOptions(clients=2, seconds=6))
+    }
+    assert set(stats) == {"start page", "upload", "result page"} and stats["start page"]["num_requests"] == 2
+    for entry in stats.values():
+        assert entry["num_requests"] and entry["num_failures"] == 0
+        times = Counter({float(time): count for time, count in entry["response_times"].items()})
+        assert 0 < percentile(times, 0.5) <= percentile(times, 0.95) <= max(times)
+
+
+@pytest.mark.parametrize(("part", "expected"), [(0.5, 20), (0.95, 300), (0.05, 10), (1, 300)])
+def test_percentiles_are_read_from_counts(part, expected):
+    assert percentile(Counter({10.0: 4, 300.0: 1, 20.0: 5}), part) == expected
 
 
 def test_gunicorn_believes_no_header_by_itself(start_server, tmp_path):
