@@ -30,7 +30,7 @@ progress = awk -v total="$$(grep -c == $(1))" -v end="$$([ -t 2 ] && echo '\r' |
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test test-fast lint format docs translations benchmark lock clean
+.PHONY: help setup run test test-fast lint audit format docs translations benchmark lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ lint: $(VENV)/train.stamp $(VENV)/dev.stamp ## check style, formatting and types
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+
+audit: $(VENV)/dev.stamp ## compare the pinned packages with the known vulnerabilities of PyPI's advisory service
+	@.ci/audit
 
 format: $(VENV)/dev.stamp ## fix style and formatting
 	@$(PY) -m ruff check --fix .

@@ -15,10 +15,11 @@ MAX_WORKERS = 2  # each holds a model
 
 bind = "127.0.0.1:5000"
 workers = int(os.environ.get("WEB_CONCURRENCY") or min(CORES, MAX_WORKERS))
-threads = 32  # one for each open request; a worker still analyses one picture at a time
+threads = 256  # one for each open request, also a half-sent one; a worker still analyses one picture at a time
 timeout = 60  # seconds without a sign of life before a worker is replaced; slow clients are not cut off
 graceful_timeout = 30
 keepalive = 5
+forwarded_allow_ips = ""  # DEEPFAKE_TRUSTED_PROXIES alone decides whose headers are believed
 control_socket_disable = True  # the socket would be created in the home folder
 ANNOUNCE_S = 60
 # No preload_app: a loaded model does not survive the fork.

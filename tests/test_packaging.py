@@ -48,6 +48,7 @@ ALL = pins("requirements-serve.txt", "requirements.txt", "requirements-dev.txt")
         ("detector/**/*.py", SERVE),
         ("training/**/*.py", TRAIN),
         ("scripts/*.py", TRAIN),
+        ("deploy/*.py", ALL),
         ("tests/**/*.py", ALL),
     ],
 )

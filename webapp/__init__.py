@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Flask
 from flask_wtf import CSRFProtect
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from detector import Detector
 from webapp.analyses import MEGABYTE
@@ -66,6 +67,8 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
         VISUALIZATIONS=PROJECT / "visualizations",
     )
     app.session_interface = SessionCookie()
+    if proxies := values["TRUSTED_PROXIES"]:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
 
     app.extensions["storage"] = Storage(values["STORAGE_URL"] or str(folder / "storage"))
     connect_database(app)

@@ -100,10 +100,11 @@ def submit(
         _store(analysis, file, facts, {})
         current_app.extensions["jobs"].wake()
         return analysis
-    data = file.read()
-    output = current_app.extensions["detector"].call(lambda loaded: analyse(data, loaded, facts=facts))
+    # Read in the detector's thread, so that of all open uploads only one is in memory.
+    output = current_app.extensions["detector"].call(lambda loaded: analyse(file.read(), loaded, facts=facts))
     _apply(analysis, output)
-    _store(analysis, io.BytesIO(data), facts, output.files)
+    file.seek(0)
+    _store(analysis, file, facts, output.files)
     return analysis
 
 

@@ -130,6 +130,12 @@ SETTINGS = (
     Setting("THREADS", "0", "inference threads of a worker; 0: one for each core", _whole_number(0, 1024)),
     Setting("COOKIE_SECURE", "false", "true: cookies over https only, even if a proxy ends https", _switch),
     Setting(
+        "TRUSTED_PROXIES",
+        "0",
+        "number of proxies in front whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed; 0: none",
+        _whole_number(0, 10),
+    ),
+    Setting(
         "RETENTION_DAYS", "30", "days after which a result and its file are deleted; 0: never", _whole_number(0, 36_500)
     ),
     Setting(
