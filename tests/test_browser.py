@@ -17,6 +17,7 @@ from detector.voices.detect import VOICE_MODEL_FILES
 playwright = pytest.importorskip("playwright.sync_api", reason="The browser tests need the package playwright.")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="They also need axe-playwright-python.").Axe()
 expect = playwright.expect
+expect.set_options(timeout=30_000)  # a busy machine is slow
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 ANALYSIS_MS = 120_000  # a busy machine is slow
@@ -421,7 +422,7 @@ def several_files(tmp_path, face_jpeg, astronaut):
 
 
 def wait_for_batch(page):
-    expect(page).to_have_url(re.compile(r"/batches/[\w-]{22}$"))
+    expect(page).to_have_url(re.compile(r"/batches/[\w-]{22}$"), timeout=ANALYSIS_MS)
     expect(page.locator("#progress")).to_have_count(0, timeout=ANALYSIS_MS)
 
 
