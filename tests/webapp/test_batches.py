@@ -197,6 +197,8 @@ def test_the_page_fills_and_its_table_is_sorted(client, app, picture, real_detec
     assert 'aria-sort="descending"' in client.get(f"{address}?sort=-verdict").text
     assert offences(page_texts(page)) == []
 
+    single = re.search(r'href="(/analyses/[^"]+)"', page)[1]
+    assert f'href="{address}">All files of this upload</a>' in client.get(single).text
     start = client.get("/").text
     assert start.count('class="card recent-result"') == 1 and "5 files" in start and address in start
     assert offences(page_texts(start)) == []

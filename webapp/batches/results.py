@@ -85,11 +85,6 @@ class BatchEntry:
         """When the files were sent."""
         return self.batch.created_at
 
-    @property
-    def title(self) -> str:
-        """The name of the ZIP archive or the folder; the number of files if there is none."""
-        return title_of(self.batch, self.n_files)
-
 
 @dataclass(frozen=True)
 class BatchResults:
@@ -111,7 +106,9 @@ class BatchResults:
     @property
     def title(self) -> str:
         """The name of the ZIP archive or the folder; the number of files if there is none."""
-        return title_of(self.batch, len(self.rows))
+        if self.batch.name:
+            return self.batch.name
+        return translatable("Results of {count} files").format(count=format_count(len(self.rows)))
 
     @property
     def n_unfinished(self) -> int:
@@ -139,11 +136,6 @@ class BatchResults:
     def sorted_rows(self, sort: str, *, descending: bool = False) -> list[ResultRow]:
         """Return the rows sorted by a key of `SORTS`; equal ones stay in the order as sent."""
         return sorted(self.rows, key=SORTS[sort], reverse=descending)
-
-
-def title_of(batch: Batch, n_files: int) -> str:
-    """Return the name of a batch, or its number of files if they have no name in common."""
-    return batch.name or translatable("{count} files").format(count=format_count(n_files))
 
 
 def get(batch_id: str, visitor: str | None) -> BatchResults | None:

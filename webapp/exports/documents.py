@@ -17,11 +17,12 @@ from detector.reports import (
     reason_sentence,
     typeset,
 )
-from detector.text import format_count, format_datetime, format_probability, translatable
+from detector.text import format_count, format_probability, translatable
 from webapp.exports.rows import ExportRow
 from webapp.exports.sentences import wrong_sentences
 from webapp.languages import page_language, translate
 from webapp.outcomes import CHECKED, OUTCOME_NAMES, Outcome, count_outcomes
+from webapp.template_filters import format_datetime
 
 if TYPE_CHECKING:
     from fpdf import FPDF
@@ -47,9 +48,9 @@ def write_pdf(rows: Sequence[ExportRow], title: str) -> bytes:
     pdf.set_margin(MARGIN_MM)
     pdf.set_auto_page_break(True, margin=MARGIN_MM)
     pdf.add_page()
-    _write(pdf, title, 20, style="B")
-    counted = translatable("{count} files").format(count=format_count(len(rows)))
-    _write(pdf, f"{translate(counted)}, {format_datetime(now)}", 10, colour=CAPTION_COLOUR)
+    _write(pdf, translate(title), 20, style="B")
+    line = translatable("{count} files, exported on {when}").format(count=len(rows), when=format_datetime(now))
+    _write(pdf, translate(line), 10, colour=CAPTION_COLOUR)
     _draw_bars(pdf, rows)
     for sentence in summary_sentences(rows):
         _write(pdf, sentence, 9)
