@@ -267,6 +267,7 @@ def test_a_repetition_refers_to_the_first_result_and_shows_what_changed(client, 
     assert offences(page_texts(page)) == []
     with app.app_context():
         assert db.session.scalar(select(Upload.reference_count)) == 2
+    assert names(client, lowest="0") == ["me.jpg", "me.jpg"]  # the scores have a meaning
     client.submit(f"{address}/delete")
     page = client.get(repeated)
     assert page.status_code == 200 and "What changed" not in page.text
