@@ -21,6 +21,7 @@ expect.set_options(timeout=30_000)  # a busy machine is slow
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 ANALYSIS_MS = 120_000  # a busy machine is slow
+OPERATOR_TOKEN = "a token for the tests"
 VERDICT = re.compile("This is a (Real|Deepfake) [A-Z][a-z]+!|Inconclusive|Could not be checked: .+")
 
 pytestmark = [
@@ -38,7 +39,8 @@ needs_voice_model = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory, start_server):
-    with start_server(tmp_path_factory.mktemp("server"), DEEPFAKE_MAX_UPLOAD_MB="2") as (address, _):
+    settings = {"DEEPFAKE_MAX_UPLOAD_MB": "2", "DEEPFAKE_OPERATOR_TOKEN": OPERATOR_TOKEN}
+    with start_server(tmp_path_factory.mktemp("server"), **settings) as (address, _):
         yield address
 
 
@@ -140,6 +142,69 @@ def test_upload_result_and_deletion(page, face_file):
     delete(page, "picture")
     expect(page.get_by_role("status").first).to_contain_text("have been deleted")
     assert page.goto(result).status == 404
+
+
+def test_results_are_searched_compared_and_deleted(page):
+    for sample in ("Try a real portrait", "Try a fake of it", "Try a fake it does not find"):
+        page.goto("/")
+        page.get_by_role("button", name=sample).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT)
+    expect(page.get_by_text("Deleted automatically on").first).to_be_visible()
+    page.get_by_role("button", name="Check again").first.click()
+    expect(page.get_by_role("heading", name="What changed")).to_be_visible()
+    expect(page.locator(".changes")).to_contain_text("The model is the same as before.")
+
+    page.get_by_role("link", name="History").click()
+    boxes = page.get_by_role("checkbox")
+    expect(boxes).to_have_count(4)
+    page.get_by_label("File name contains").fill("BLEND")
+    page.get_by_role("button", name="Search").press("Enter")
+    expect(boxes).to_have_count(1)
+    page.get_by_label("File name contains").fill("nasa")
+    page.get_by_label("Order").select_option("By name")
+    page.get_by_role("button", name="Search").click()
+    expect(boxes).to_have_count(4)
+
+    boxes.nth(0).check()
+    page.get_by_role("button", name="Compare two").click()
+    expect(page.get_by_role("alert")).to_have_text("Choose exactly two results to compare.")
+    expect(page.get_by_role("alert")).to_be_focused()
+    expect(boxes.nth(0)).to_be_checked()
+    boxes.nth(3).check()
+    page.get_by_role("button", name="Compare two").click()
+    assert "token" not in page.url
+    expect(page.get_by_role("row", name="SHA-256 of the file")).to_contain_text("different")
+    expect(page.locator("svg.picture")).to_have_count(2)
+    page.get_by_role("link", name="Back to the list").click()
+    expect(page.get_by_label("File name contains")).to_have_value("nasa")
+
+    boxes.nth(0).check()
+    button = page.get_by_role("button", name="Yes, delete the chosen results")
+    expect(button).to_be_hidden()
+    page.locator("summary", has_text="Delete the chosen results").click()
+    button.click()
+    expect(page.get_by_role("status").first).to_contain_text("The result and its file have been deleted.")
+    expect(boxes).to_have_count(3)
+    page.locator("summary", has_text="Delete all results").click()
+    page.get_by_role("button", name="Yes, delete all 3 results").click()
+    expect(page.get_by_text("There are no results yet.")).to_be_visible()
+
+
+def test_statistics_are_shown_to_their_owner_and_to_the_operator(page, face_file):
+    check(page, face_file)
+    page.get_by_role("link", name="Statistics").click()
+    expect(page.get_by_role("img", name="Proportion of each verdict, for each kind of file: Pictures.")).to_be_visible()
+    page.locator("summary", has_text="Verdicts in numbers").click()
+    expect(page.get_by_role("row", name="Pictures")).to_contain_text("(100.0%)")
+    page.goto("/operator")
+    page.get_by_label("Operator’s token").fill("something else")
+    page.get_by_role("button", name="Show the statistics").click()
+    expect(page.get_by_role("alert")).to_have_text("This is not the operator’s token.")
+    page.get_by_label("Operator’s token").fill(OPERATOR_TOKEN)
+    page.get_by_role("button", name="Show the statistics").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Statistics of all visitors")
+    page.get_by_role("button", name="Leave the operator’s page").click()
+    expect(page.get_by_label("Operator’s token")).to_be_visible()
 
 
 @needs_voice_model
@@ -564,7 +629,10 @@ def test_every_page_fits_and_can_be_read(chromium, address, face_file, options):
         pages = [page.url]
         page.goto("/")
         check(page, face_file)
-        for visit in (*pages, page.url, "/", "/performance", "/nowhere"):
+        page.get_by_role("button", name="Check again").first.click()
+        expect(page.get_by_role("heading", name="What changed")).to_be_visible()
+        both = page.get_by_role("link", name="Compare both").get_attribute("href")
+        for visit in (*pages, page.url, "/", "/performance", "/nowhere", "/history", both, "/statistics", "/operator"):
             page.goto(visit)
             page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
             assert_it_fits_and_can_be_read(page)
@@ -575,7 +643,7 @@ def visited(chromium, address, face_file, clip_file, sound_file, tmp_path_factor
     """A visitor's cookies, and the addresses of every kind of page."""
     empty = tmp_path_factory.mktemp("pictures") / "wall.png"
     Image.new("RGB", (300, 200), "grey").save(empty)
-    pages = ["/", "/performance", "/nowhere"]
+    pages = ["/", "/performance", "/nowhere", "/history", "/statistics", "/operator"]
     files = [face_file, empty]
     if VOICE_MODEL_FILES["onnx"].is_file():
         files += [clip_file, sound_file]
@@ -585,6 +653,12 @@ def visited(chromium, address, face_file, clip_file, sound_file, tmp_path_factor
             check(page, file)
             expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT, timeout=ANALYSIS_MS)
             pages.append(page.url)
+        results = [visit.rpartition("/")[2] for visit in pages if "/analyses/" in visit]
+        pages.append(f"/compare?analysis={results[0]}&analysis={results[-1]}")
+        page.goto(pages[-2])
+        page.get_by_role("button", name="Check again").first.click()
+        expect(page.get_by_role("heading", name="What changed")).to_be_visible(timeout=ANALYSIS_MS)
+        pages.append(page.url)
         page.goto("/")
         page.locator("#file").set_input_files([face_file, empty, Path(__file__)])
         page.locator("#send").click()

@@ -50,12 +50,12 @@ def words_of(analysis: Analysis) -> ResultWords:
     verdict_rates = [rate for rate in rates if rate["kind"] in ERROR_CLASS_BY_VERDICT[verdict]]
     how_often_wrong = error_sentence(metrics, verdict, model_sha256, media=media, unseen=unseen)
     experimental = experimental_sentence(metrics, model_sha256) if media == "video" else ""
+    rate_sentence = verdict_error_sentence(verdict_rates, media) if verdict_rates else how_often_wrong
     return ResultWords(
         headline=headline(verdict, media, reasons=reasons),
         reasons=tuple(map(reason_sentence, reasons)),
         is_checked=was_checked(reasons),
-        verdict_error=experimental
-        or (verdict_error_sentence(verdict_rates, media) if verdict_rates else how_often_wrong),
+        verdict_error=experimental or rate_sentence,
         how_often_wrong=how_often_wrong,
         rates=rates,
         verdict_rates=verdict_rates,

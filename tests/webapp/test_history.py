@@ -1,5 +1,7 @@
 """The history: the list and its search, deletion of several, repetition, and two results side by side."""
 
+import csv
+import io
 import re
 from datetime import UTC, date, datetime, timedelta
 
@@ -9,6 +11,7 @@ from sqlalchemy import event, select
 from stored_results import face, picture, video, voice
 
 from detector.results import Reason
+from webapp.history import pages, search
 from webapp.history.search import HISTORY_ORDERS, HISTORY_PAGE_SIZE, InvalidSearch, Search, find
 from webapp.models import Analysis, State, Upload, db
 from webapp.outcomes import Outcome, outcome_of
@@ -177,6 +180,30 @@ def test_chosen_results_are_deleted_and_the_list_returns(visitor_client, app, se
     assert "The result and its file have been deleted." in visitor_client.get("/history").text
 
 
+def test_the_results_of_a_search_are_downloaded_in_its_order(visitor_client, app, several):
+    page = visitor_client.get("/history?name=.p&sort=lowest&page=2").text
+    assert 'href="/history/results.csv?name=.p&amp;sort=lowest" download' in page
+    file = visitor_client.get("/history/results.csv?name=.&sort=lowest&media=image")
+    found = [row["path"] for row in csv.DictReader(io.StringIO(file.data.decode("utf-8-sig")))]
+    assert found == ["Ärger 100%_x.png", "holiday.jpg", "wall.png"]
+    assert re.fullmatch(r"attachment; filename=results-[\d-]{10}\.csv", file.headers["Content-Disposition"])
+    everything = visitor_client.get("/history/results.json").json
+    assert len(everything["results"]) == len(SEVERAL) and "stranger" not in str(everything)
+    for ending, magic in (("xlsx", b"PK"), ("pdf", b"%PDF")):
+        assert visitor_client.get(f"/history/results.{ending}").data.startswith(magic)
+    assert visitor_client.get("/history/results.exe").status_code == 404
+    assert visitor_client.get("/history/results.csv?since=x").status_code == 400
+
+
+def test_a_file_holds_only_so_many_results(visitor_client, several, monkeypatch):
+    for module in (pages, search):
+        monkeypatch.setattr(module, "MAX_EXPORTED", 2)
+    assert "Search for at most 2 results to download them" in visitor_client.get("/history").text
+    refused = visitor_client.get("/history/results.csv")
+    assert refused.status_code == 400 and "At most 2 results fit into one file." in refused.text
+    assert visitor_client.get("/history/results.csv?verdict=deepfake").status_code == 200
+
+
 def test_a_deletion_without_a_choice_deletes_nothing(visitor_client, several):
     response = visitor_client.submit("/history/delete", name="holi")
     assert response.status_code == 400 and "Choose at least one result." in response.text
@@ -240,6 +267,7 @@ def test_a_repetition_refers_to_the_first_result_and_shows_what_changed(client, 
     assert offences(page_texts(page)) == []
     with app.app_context():
         assert db.session.scalar(select(Upload.reference_count)) == 2
+    assert names(client, lowest="0") == ["me.jpg", "me.jpg"]  # the scores have a meaning
     client.submit(f"{address}/delete")
     page = client.get(repeated)
     assert page.status_code == 200 and "What changed" not in page.text

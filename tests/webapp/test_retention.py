@@ -12,8 +12,9 @@ from sqlalchemy import select
 from stored_results import picture, voice
 
 from webapp import analyses, retention
+from webapp.detector_thread import warm_up
 from webapp.models import Analysis, State, Upload, db
-from webapp.retention import start_sweeping, sweep, try_to_sweep
+from webapp.retention import sweep, try_to_sweep
 from webapp.storage import Storage
 
 
@@ -92,7 +93,7 @@ def test_a_failed_sweep_loses_nothing_and_is_tried_again(app, keep, monkeypatch,
 
 def test_the_server_sweeps_when_it_starts(app, keep):
     keep(picture(), age_days=31)
-    start_sweeping(app)
+    warm_up(app)
     until = time.monotonic() + 60
     with app.app_context():
         while kept_ids():

@@ -75,7 +75,7 @@ def test_the_page_shows_charts_with_their_numbers(visitor_client, stored):
         assert f"<strong>{title}.</strong>" in page and f"{title} in numbers" in page
     assert page.count("<desc") == 5  # a sentence for each panel; two media have one each for their times
     assert "Pictures: half of 4 took under 100 ms." in page and "Recordings: half of 1 took under 2 s." in page
-    assert re.search(r'<rect class="deepfake stacked"[^>]*><title>[\d-]{10}: Deepfake, 1</title>', page)
+    assert re.search(r'<rect class="deepfake stacked"[^>]*><title>Deepfake, [\d-]{10}: 1</title>', page)
     assert offences(page_texts(page)) == []
     assert not re.search(r"<style|\sstyle=", page)
     german = visitor_client.get("/statistics", headers={"Accept-Language": "de"})
@@ -105,7 +105,7 @@ def test_a_score_of_one_lies_in_the_last_bin():
 
 def test_a_time_beyond_all_bins_has_words():
     chart = activity.processing_times(counting.TIME_EDGES_MS, {("video", len(counting.TIME_EDGES_MS) - 2): 3})
-    assert chart.panels[0].label == "Videos: half of 3 took over 5 min." and chart.rows[-1] == ("5 min or more", "3")
+    assert chart.panels[0].label == "Videos: half of 3 took over 300 s." and chart.rows[-1] == ("300 s or more", "3")
 
 
 def test_without_a_token_there_is_no_operators_page(client):

@@ -54,7 +54,7 @@ def results_by_day(days: Sequence[date], days_per_step: int, counts: Mapping[tup
         below = 0
         for kind, count in bar.items():
             below += count
-            title = f"{days[step].isoformat()}: {GROUPS[kind][1]}, {format_count(count)}"
+            title = f"{GROUPS[kind][1]}, {days[step].isoformat()}: {format_count(count)}"
             x = round(width * (step + (1 - FILLED) / 2), 2)
             if count:
                 y, height = 100 - percent(below / most), percent(count / most)
@@ -98,19 +98,19 @@ def verdict_shares(counts: Mapping[tuple[str, str], int]) -> Chart:
     bars = {medium: _by_group({key: n for (media, key), n in counts.items() if media == medium}) for medium in MEDIA}
     shown = {medium: bar for medium, bar in bars.items() if sum(bar.values())}
     row = 100 / len(shown)
-    areas, ticks, sentences = [], [], []
+    areas, ticks = [], []
     for place, (medium, bar) in enumerate(shown.items()):
         before, n = 0.0, sum(bar.values())
         for kind, count in bar.items():
             if count:
                 top, height = round(row * (place + (1 - FILLED) / 2), 2), round(row * FILLED, 2)
-                title = f"{GROUPS[kind][1]}: {format_percent(count / n)}"
+                title = f"{GROUPS[kind][1]}, {format_percent(count / n)}"
                 areas.append(Area(f"{kind} stacked", percent(before), top, percent(count / n), height, title=title))
             before += count / n
         ticks.append(Tick(round(row * (place + 0.5), 2), MEDIUM_NAMES[medium], "end"))
-        sentences.append(f"{MEDIUM_NAMES[medium]}: {format_count(n)}")
+    names = ", ".join(MEDIUM_NAMES[medium] for medium in shown)
     panel = Panel(
-        label=translatable("Proportion of each verdict. {media}.").format(media="; ".join(sentences)),
+        label=translatable("Proportion of each verdict, for each kind of file: {media}.").format(media=names),
         height=MEDIUM_PX * len(shown),
         x_ticks=x_ticks(QUARTERS, 0, 1, PERCENT),
         y_ticks=tuple(ticks),
@@ -219,10 +219,8 @@ def _count_ticks(most: int) -> tuple[Tick, ...]:
 def _range_words(start_ms: float, end_ms: float) -> str:
     if math.isinf(end_ms):
         return translatable("{start} or more").format(start=_short_duration(start_ms))
-    return translatable("{start} to {end}").format(start=_short_duration(start_ms), end=_short_duration(end_ms))
+    return f"{_short_duration(start_ms)} to {_short_duration(end_ms)}"
 
 
 def _short_duration(milliseconds: float) -> str:
-    if milliseconds >= 60_000:
-        return f"{milliseconds / 60_000:.0f} min"
     return format_duration(milliseconds).replace(".0 s", " s")

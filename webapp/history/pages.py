@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection
+from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, abort, flash, redirect, render_template, request, session, url_for
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    flash,
+    redirect,
+    render_template,
+    request,
+    send_file,
+    session,
+    url_for,
+)
 from werkzeug.wrappers import Response as Redirection
 
 from detector.media import MEDIA
 from detector.text import format_count, translatable
 from webapp import analyses, drawings, page_files
+from webapp.exports import FORMATS, export_analyses
 from webapp.history.comparison import compare, picture_of
-from webapp.history.search import FIELDS, HISTORY_ORDERS, InvalidSearch, Search, count_all, find
+from webapp.history.search import (
+    FIELDS,
+    HISTORY_ORDERS,
+    MAX_EXPORTED,
+    InvalidSearch,
+    Search,
+    count_all,
+    find,
+    find_all,
+)
 from webapp.models import State
 from webapp.outcomes import OUTCOME_NAMES
 from webapp.result_words import words_of
@@ -56,8 +79,29 @@ def listing_page(*, error: str | None = None, chosen: Collection[str] = ()) -> s
         outcomes=OUTCOME_NAMES,
         sorts=HISTORY_ORDERS,
         thumbnail_name=page_files.THUMBNAIL,
+        formats=FORMATS,
+        max_exported=MAX_EXPORTED,
     )
     return (page, 400) if error else page
+
+
+@history.get("/history/results.<ending>")
+def download(ending: str) -> Response | str | tuple[str, int]:
+    """Send all results that fit the search as one file; `ending` is csv, json, xlsx or pdf."""
+    if ending not in FORMATS:
+        abort(404)
+    try:
+        found = find_all(session.get("visitor"), Search.of(_given()))
+    except InvalidSearch:
+        return listing_page()  # which says what cannot be read
+    if len(found) > MAX_EXPORTED:
+        sentence = translatable("At most {count} results fit into one file. Search for fewer of them.")
+        return listing_page(error=sentence.format(count=format_count(MAX_EXPORTED)))
+    data = export_analyses(found, ending, title=translatable("Your results"))
+    name = f"results-{datetime.now(UTC):%Y-%m-%d}.{ending}"
+    return send_file(
+        io.BytesIO(data), mimetype=FORMATS[ending].media_type, as_attachment=True, download_name=name, max_age=None
+    )
 
 
 @history.post("/history/delete")

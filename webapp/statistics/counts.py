@@ -65,7 +65,7 @@ def _count(*conditions: ColumnElement[bool]) -> Counts:
     return Counts(
         n=n,
         n_visitors=n_visitors,
-        stored_bytes=db.session.scalar(select(func.sum(Upload.size_bytes))) or 0,
+        stored_bytes=int(db.session.scalar(select(func.sum(Upload.size_bytes))) or 0),  # PostgreSQL: a Decimal
         days=days,
         days_per_step=days_per_step,
         by_day=_count_by(conditions, day=_place(Analysis.created_at, _midnights(days)), outcome=outcome()),
