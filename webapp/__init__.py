@@ -22,6 +22,7 @@ from webapp.languages import register_languages
 from webapp.models import connect_database
 from webapp.outages import register_outages
 from webapp.pages import site
+from webapp.reports import downloads
 from webapp.retention import register_retention
 from webapp.schema import upgrade_database
 from webapp.statistics.pages import statistics
@@ -78,6 +79,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
     app.register_blueprint(batches)
     app.register_blueprint(history)
     app.register_blueprint(statistics)
+    app.register_blueprint(downloads)
     app.after_request(add_security_headers)
     register_errors(app)
     register_outages(app)

@@ -30,8 +30,9 @@ SECURITY_HEADERS = {
 
 
 def add_security_headers(response: Response) -> Response:
-    """Add the headers to a response; everything but static files is private and not cached."""
-    response.headers.update(SECURITY_HEADERS)
+    """Add the headers that a view has not set itself; everything but static files is private and not cached."""
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
     if request.endpoint != "static":
         response.headers.setdefault("Cache-Control", "private, no-store")
     return response

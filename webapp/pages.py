@@ -92,8 +92,13 @@ def result(analysis_id: str) -> str:
         return render_template(
             "work.html", analysis=analysis, medium=MEDIA[analysis.media], before=analyses.place_in_queue(analysis)
         )
-    page, record = MEDIUM_PAGES[analysis.media], analysis.record
     earlier = analyses.get(analysis.repeats, analysis.visitor) if analysis.repeats else None
+    return render_result(analysis, earlier=earlier, changes=changes(earlier, analysis) if earlier else [])
+
+
+def render_result(analysis: Analysis, **more: object) -> str:
+    """Render the page of an analysis that is done; `more` are further values for its template."""
+    page, record = MEDIUM_PAGES[analysis.media], analysis.record
     return render_template(
         page.template,
         analysis=analysis,
@@ -101,14 +106,13 @@ def result(analysis_id: str) -> str:
         medium=MEDIA[analysis.media],
         sample=SAMPLES.get(analysis.sample or ""),
         **vars(words_of(analysis)),
-        earlier=earlier,
-        changes=changes(earlier, analysis) if earlier else [],
         searched_image=page.searched_image,
         image_searches=IMAGE_SEARCHES,
         can_check_explanation=evidence.can_check_explanation(record),
         can_test_robustness=evidence.can_test_robustness(record),
         drawings=drawings,
         page_files=page_files,
+        **more,
     )
 
 
@@ -166,21 +170,6 @@ def check_explanation(analysis_id: str) -> Redirection:
 def measure_robustness(analysis_id: str) -> Redirection:
     """Score degraded copies of a picture, and show the scores."""
     return _add_evidence(analysis_id, evidence.run_robustness_test, anchor="robustness")
-
-
-@site.get("/analyses/<analysis_id>/evidence.zip")
-def evidence_bundle(analysis_id: str) -> Response:
-    """Send everything about a picture's verdict as one ZIP file; `?original=no` omits the picture's own file."""
-    analysis = _own(analysis_id)
-    if "provenance" not in analysis.record:  # a video, a recording, or a record of the first versions
-        abort(404)
-    try:
-        data = evidence.build_evidence_bundle(analysis, include_original=request.args.get("original") != "no")
-    except FileNotFoundError:
-        abort(404)
-    response = Response(data, mimetype="application/zip")
-    response.headers.set("Content-Disposition", "attachment", filename=f"evidence-{analysis.upload_sha256[:8]}.zip")
-    return response
 
 
 @site.get("/analyses/<analysis_id>/media")
