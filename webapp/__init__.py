@@ -9,6 +9,7 @@ from flask import Flask
 from flask_wtf import CSRFProtect
 
 from detector import Detector
+from webapp.addresses import file_address, media_address
 from webapp.analyses import MEGABYTE
 from webapp.batches.pages import batches
 from webapp.config import PROJECT, load_settings
@@ -25,6 +26,7 @@ from webapp.pages import site
 from webapp.reports import downloads
 from webapp.retention import register_retention
 from webapp.schema import upgrade_database
+from webapp.sharing.pages import sharing
 from webapp.statistics.pages import statistics
 from webapp.storage import Storage
 from webapp.template_filters import FILTERS
@@ -80,11 +82,13 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
     app.register_blueprint(history)
     app.register_blueprint(statistics)
     app.register_blueprint(downloads)
+    app.register_blueprint(sharing)
     app.after_request(add_security_headers)
     register_errors(app)
     register_outages(app)
     register_languages(app)
     register_retention(app)
+    app.jinja_env.globals.update(file_address=file_address, media_address=media_address)
     for function in FILTERS:
         app.add_template_filter(function)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True

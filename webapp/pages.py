@@ -37,6 +37,7 @@ from webapp.performance import experimental_sentence, read_metrics, read_unseen_
 from webapp.plots import PLOTS, draw_plots
 from webapp.result_words import words_of
 from webapp.samples import SAMPLES
+from webapp.sharing.links import SHARE_DAYS, links_of, take_new_link
 from webapp.template_filters import passed_time, work_headline, work_progress
 
 site = Blueprint("pages", __name__)
@@ -92,28 +93,39 @@ def result(analysis_id: str) -> str:
         return render_template(
             "work.html", analysis=analysis, medium=MEDIA[analysis.media], before=analyses.place_in_queue(analysis)
         )
+    return render_own_result(analysis)
+
+
+def render_own_result(analysis: Analysis, **more: object) -> str:
+    """Render the page of an analysis that is done for its owner, with the forms and what the owner may compare."""
     earlier = analyses.get(analysis.repeats, analysis.visitor) if analysis.repeats else None
-    return render_result(analysis, earlier=earlier, changes=changes(earlier, analysis) if earlier else [])
+    values: dict[str, object] = {
+        "earlier": earlier,
+        "changes": changes(earlier, analysis) if earlier else [],
+        "links": links_of(analysis.id),
+        "new_link": take_new_link(analysis.id),
+        "share_days": SHARE_DAYS,
+    }
+    return render_result(analysis, **values | more)
 
 
 def render_result(analysis: Analysis, **more: object) -> str:
-    """Render the page of an analysis that is done; `more` are further values for its template."""
+    """Render the page of an analysis that is done; `more` adds to the values for its template, or replaces them."""
     page, record = MEDIUM_PAGES[analysis.media], analysis.record
-    return render_template(
-        page.template,
-        analysis=analysis,
-        result=record,
-        medium=MEDIA[analysis.media],
-        sample=SAMPLES.get(analysis.sample or ""),
+    values: dict[str, object] = {
+        "analysis": analysis,
+        "result": record,
+        "medium": MEDIA[analysis.media],
+        "sample": SAMPLES.get(analysis.sample or ""),
         **vars(words_of(analysis)),
-        searched_image=page.searched_image,
-        image_searches=IMAGE_SEARCHES,
-        can_check_explanation=evidence.can_check_explanation(record),
-        can_test_robustness=evidence.can_test_robustness(record),
-        drawings=drawings,
-        page_files=page_files,
-        **more,
-    )
+        "searched_image": page.searched_image,
+        "image_searches": IMAGE_SEARCHES,
+        "can_check_explanation": evidence.can_check_explanation(record),
+        "can_test_robustness": evidence.can_test_robustness(record),
+        "drawings": drawings,
+        "page_files": page_files,
+    }
+    return render_template(page.template, **values | more)
 
 
 @site.get("/analyses/<analysis_id>/state")
@@ -150,7 +162,11 @@ def retry_analysis(analysis_id: str) -> Redirection:
 @site.get("/analyses/<analysis_id>/files/<name>")
 def page_file(analysis_id: str, name: str) -> Response:
     """Send a file that was drawn for a page, such as the upright picture or a heat map."""
-    analysis = _own(analysis_id)
+    return send_page_file(_own(analysis_id), name)
+
+
+def send_page_file(analysis: Analysis, name: str) -> Response:
+    """Send a file that was drawn for the page of an analysis; 404 if there is none of this name."""
     if not page_files.is_served(name):
         abort(404)
     try:
@@ -175,7 +191,11 @@ def measure_robustness(analysis_id: str) -> Redirection:
 @site.get("/analyses/<analysis_id>/media")
 def media(analysis_id: str) -> Response:
     """Send the uploaded video or recording, or the range that the player requests."""
-    analysis = _own(analysis_id)
+    return send_media(_own(analysis_id))
+
+
+def send_media(analysis: Analysis) -> Response:
+    """Send the video or recording of an analysis, or the requested range; 404 for a picture."""
     if not MEDIA[analysis.media].has_duration:
         abort(404)  # only the upright copy of a picture is shown
     try:

@@ -16,10 +16,10 @@ from detector.text import format_probability
 from detector.verdicts import classify
 
 PICTURE_SIDE_PX = 1000  # longer side of the pictures in a report
-JPEG_QUALITY = 85
+REPORT_QUALITY = 85
 BOX_COLOUR = (52, 80, 196)
 VERDICT_COLOURS = {Verdict.REAL: (13, 122, 82), Verdict.DEEPFAKE: (187, 42, 53), Verdict.INCONCLUSIVE: (138, 90, 0)}
-INK, LINE = (86, 96, 114), (150, 158, 172)
+LABEL_COLOUR, AXIS_COLOUR = (86, 96, 114), (150, 158, 172)
 CHART_PX = (1000, 260)
 LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX = 70, 16, 14, 40  # around the bars of a chart
 DASH_PX = 8
@@ -63,7 +63,7 @@ def draw_faces(
         pen.text(
             (corners[0] + 6, corners[1] + 4), name, fill="white", font=font, stroke_width=2, stroke_fill=BOX_COLOUR
         )
-    return encode_jpeg(np.asarray(picture), quality=JPEG_QUALITY)
+    return encode_jpeg(np.asarray(picture), quality=REPORT_QUALITY)
 
 
 def draw_scores(bars: Sequence[Bar], duration_s: float, calibration: Calibration) -> bytes:
@@ -92,15 +92,17 @@ def draw_scores(bars: Sequence[Bar], duration_s: float, calibration: Calibration
         pen.rectangle((left, min(y_of(bar.probability), bottom - 2), min(end, right), bottom), fill=colour)
     for threshold in (calibration.threshold_real, calibration.threshold_fake):
         for dash in range(LEFT_PX, right, 2 * DASH_PX):
-            pen.line((dash, y_of(threshold), dash + DASH_PX, y_of(threshold)), fill=INK, width=2)
-        pen.text((LEFT_PX - 6, y_of(threshold)), format_probability(threshold), fill=INK, font=font, anchor="rm")
-    pen.line((LEFT_PX, bottom, right, bottom), fill=LINE, width=2)
+            pen.line((dash, y_of(threshold), dash + DASH_PX, y_of(threshold)), fill=LABEL_COLOUR, width=2)
+        pen.text(
+            (LEFT_PX - 6, y_of(threshold)), format_probability(threshold), fill=LABEL_COLOUR, font=font, anchor="rm"
+        )
+    pen.line((LEFT_PX, bottom, right, bottom), fill=AXIS_COLOUR, width=2)
     step_s = next((step for step in TICK_STEPS_S if length_s / step <= MAX_TICKS), TICK_STEPS_S[-1])
     for tick in np.arange(0, length_s + step_s / 1000, step_s):
-        pen.line((x_of(tick), bottom, x_of(tick), bottom + 6), fill=LINE, width=2)
+        pen.line((x_of(tick), bottom, x_of(tick), bottom + 6), fill=AXIS_COLOUR, width=2)
         anchor = "mt" if x_of(tick) < right - 20 else "rt"
-        pen.text((x_of(tick), bottom + 10), f"{tick:g} s", fill=INK, font=font, anchor=anchor)
-    return encode_jpeg(np.asarray(picture), quality=JPEG_QUALITY)
+        pen.text((x_of(tick), bottom + 10), f"{tick:g} s", fill=LABEL_COLOUR, font=font, anchor=anchor)
+    return encode_jpeg(np.asarray(picture), quality=REPORT_QUALITY)
 
 
 def draw_strip(crops: Sequence[np.ndarray]) -> bytes:
@@ -109,4 +111,4 @@ def draw_strip(crops: Sequence[np.ndarray]) -> bytes:
     strip = Image.new("RGB", (side * len(crops), side), "white")
     for number, crop in enumerate(crops):
         strip.paste(Image.fromarray(crop).resize((side, side), Image.Resampling.LANCZOS), (side * number, 0))
-    return encode_jpeg(np.asarray(strip), quality=JPEG_QUALITY)
+    return encode_jpeg(np.asarray(strip), quality=REPORT_QUALITY)

@@ -48,7 +48,7 @@ def draw_picture(evidence: Evidence, detection: PictureDetection) -> Iterator[Re
         yield ReportPicture(jpeg, f"{method_name(explanation.method)}, face 1. {_caption(explanation)}")
 
 
-def picture_sections(evidence: Evidence, detection: PictureDetection) -> Iterator[Section]:
+def picture_details(evidence: Evidence, detection: PictureDetection) -> Iterator[Section]:
     """Yield the details of a picture."""
     if detection.faces:
         yield _face_section(detection)

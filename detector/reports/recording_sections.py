@@ -14,7 +14,7 @@ from detector.results import Track, Verdict, VideoDetection, VoiceDetection
 from detector.text import format_count, format_probability
 
 MAX_REPORTED_TRACKS = 8  # drawn and described; a bundle's JSON holds all of them
-MAX_SEGMENTS = 120  # listed: five minutes of speech
+MAX_LISTED_SEGMENTS = 120  # listed: five minutes of speech
 BARS_CAPTION = "Higher means more likely fake. The dashed lines are the thresholds."
 VOTE_WORDS = {Verdict.REAL: "lean real", Verdict.INCONCLUSIVE: "are between", Verdict.DEEPFAKE: "lean fake"}
 
@@ -26,7 +26,7 @@ def video_facts(detection: VideoDetection) -> Iterator[tuple[str, str]]:
     yield "Sampled frames", format_count(detection.frames_seen)
 
 
-def video_sections(evidence: Evidence, detection: VideoDetection) -> Iterator[Section]:
+def video_details(evidence: Evidence, detection: VideoDetection) -> Iterator[Section]:
     """Yield the faces of a video, each with its timeline, and the sound."""
     for number, track in enumerate(detection.tracks[:MAX_REPORTED_TRACKS], 1):
         yield _track_section(number, track, detection, evidence.spec.calibration)
@@ -43,7 +43,7 @@ def voice_facts(detection: VoiceDetection) -> Iterator[tuple[str, str]]:
     yield "Duration", f"{detection.duration_s:.1f} s"
 
 
-def voice_sections(evidence: Evidence, detection: VoiceDetection) -> Iterator[Section]:
+def voice_details(evidence: Evidence, detection: VoiceDetection) -> Iterator[Section]:
     """Yield the score of each part of a recording."""
     if detection.segments and was_checked(detection.reasons):
         picture = _draw_segments(detection, evidence.spec.calibration)
@@ -109,8 +109,8 @@ def _draw_segments(voice: VoiceDetection, calibration: Calibration) -> ReportPic
 
 
 def _segment_facts(voice: VoiceDetection) -> Iterator[tuple[str, str]]:
-    for segment in voice.segments[:MAX_SEGMENTS]:
+    for segment in voice.segments[:MAX_LISTED_SEGMENTS]:
         score = f"{format_probability(segment.probability)} (logit {segment.logit:.4f})"
         yield f"{segment.start_s:.1f} to {segment.end_s:.1f} s", score
-    if len(voice.segments) > MAX_SEGMENTS:
-        yield "Further parts", f"{len(voice.segments) - MAX_SEGMENTS} are only in detection.json"
+    if len(voice.segments) > MAX_LISTED_SEGMENTS:
+        yield "Further parts", f"{len(voice.segments) - MAX_LISTED_SEGMENTS} are only in detection.json"

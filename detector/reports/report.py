@@ -17,13 +17,13 @@ from detector.reports.phrases import (
     verdict_error_sentence,
     was_checked,
 )
-from detector.reports.picture_sections import draw_picture, face_network_facts, picture_facts, picture_sections
+from detector.reports.picture_sections import draw_picture, face_network_facts, picture_details, picture_facts
 from detector.reports.recording_sections import (
+    video_details,
     video_facts,
-    video_sections,
+    voice_details,
     voice_facts,
     voice_network_facts,
-    voice_sections,
 )
 from detector.reports.structure import Report, ReportPicture, Section
 from detector.results import ERROR_CLASS_BY_VERDICT, Detection, PictureDetection, VideoDetection, VoiceDetection
@@ -146,11 +146,11 @@ def _medium_pictures(evidence: Evidence) -> Iterator[ReportPicture]:
 def _medium_sections(evidence: Evidence) -> Iterator[Section]:
     match evidence.detection:
         case PictureDetection() as picture:
-            yield from picture_sections(evidence, picture)
+            yield from picture_details(evidence, picture)
         case VideoDetection() as video:
-            yield from video_sections(evidence, video)
+            yield from video_details(evidence, video)
         case VoiceDetection() as voice:
-            yield from voice_sections(evidence, voice)
+            yield from voice_details(evidence, voice)
 
 
 def _network_facts(evidence: Evidence) -> Iterator[tuple[str, str]]:
