@@ -9,16 +9,11 @@ from werkzeug.wrappers import Response as Redirection
 from detector.text import translatable
 from webapp import analyses
 from webapp.languages import translate
+from webapp.media_pages import MEDIUM_PAGES
 from webapp.models import Analysis, State, db
 from webapp.pages import render_result, send_media, send_page_file
 from webapp.sharing.links import MAX_LINKS, SHARE_DAYS, ShareLink, create_link, find_shared, keep_new_link, revoke_link
 
-# Instead of the file's name.
-SHARED_NAMES = {
-    "image": translatable("Shared picture"),
-    "video": translatable("Shared video"),
-    "audio": translatable("Shared recording"),
-}
 HEADERS = {"X-Robots-Tag": "noindex, nofollow", "Referrer-Policy": "no-referrer"}
 
 sharing = Blueprint("sharing", __name__)
@@ -56,7 +51,7 @@ def shared(token: str) -> str:
     if not link.shows_filename:
         assert analysis.upload  # loaded before the row leaves the session
         db.session.expunge(analysis)  # nothing below can store or read the name
-        analysis.filename = translate(SHARED_NAMES[analysis.media])
+        analysis.filename = translate(MEDIUM_PAGES[analysis.media].shared_name)
     return render_result(analysis, shared=link, can_check_explanation=False, can_test_robustness=False)
 
 
