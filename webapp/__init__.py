@@ -15,6 +15,7 @@ from webapp.batches.pages import batches
 from webapp.config import PROJECT, load_settings
 from webapp.detector_thread import DetectorThread
 from webapp.errors import SIZE_LIMITS, register_errors
+from webapp.feedback.pages import feedback
 from webapp.headers import SessionCookie, add_security_headers
 from webapp.history.pages import history
 from webapp.instance import load_or_create_secret_key, prepare_instance_folder, startup_lock
@@ -83,6 +84,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
     app.register_blueprint(statistics)
     app.register_blueprint(downloads)
     app.register_blueprint(sharing)
+    app.register_blueprint(feedback)
     app.after_request(add_security_headers)
     register_errors(app)
     register_outages(app)

@@ -28,6 +28,7 @@ from detector.text import translatable
 from webapp import analyses, drawings, evidence, page_files, uploads
 from webapp.batches import results
 from webapp.batches.files import is_single, submit_files
+from webapp.feedback.cases import case_on
 from webapp.forms import UploadForm
 from webapp.history.comparison import changes
 from webapp.languages import translate
@@ -105,6 +106,7 @@ def render_own_result(analysis: Analysis, **more: object) -> str:
         "links": links_of(analysis.id),
         "new_link": take_new_link(analysis.id),
         "share_days": SHARE_DAYS,
+        "case": case_on(analysis),
     }
     return render_result(analysis, **values | more)
 
