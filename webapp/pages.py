@@ -9,6 +9,7 @@ from flask import (
     Blueprint,
     Response,
     abort,
+    after_this_request,
     current_app,
     flash,
     jsonify,
@@ -30,6 +31,7 @@ from webapp.batches import results
 from webapp.batches.files import is_single, submit_files
 from webapp.feedback.cases import case_on
 from webapp.forms import UploadForm
+from webapp.headers import allow_capture
 from webapp.history.comparison import changes
 from webapp.languages import translate
 from webapp.media_pages import IMAGE_SEARCHES, MEDIUM_PAGES
@@ -53,6 +55,7 @@ def upload() -> str:
 
 def upload_page(*, error: str | None = None) -> str:
     """Render the start page, with a sentence about an error if there was one."""
+    after_this_request(allow_capture)
     return render_template(
         "upload.html",
         # without the request's data: reading them again could raise the error that is being shown

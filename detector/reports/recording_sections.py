@@ -89,13 +89,11 @@ def _sound_section(sound: VoiceDetection, spec: ModelSpec | None) -> Section:
     lines = ["Checked separately from the faces. It does not affect the verdict above."]
     if not was_checked(sound.reasons) or spec is None:
         return Section("The sound", paragraphs=(*lines, *map(reason_sentence, sound.reasons)))
-    lines.append(
-        f"{headline(sound.verdict, sound.media, sound.reasons)} {' '.join(map(reason_sentence, sound.reasons))}"
-    )
+    lines += [headline(sound.verdict, sound.media, sound.reasons), *map(reason_sentence, sound.reasons)]
     probability = ("Probability of being fake", f"{format_probability(sound.probability)} (logit {sound.logit:.4f})")
     pictures = (_draw_segments(sound, spec.calibration),) if sound.segments else ()
     facts = (probability, *voice_network_facts(spec), ("SHA-256 of the voice model", sound.model_sha256))
-    return Section("The sound", paragraphs=tuple(line.rstrip() for line in lines), pictures=pictures, facts=facts)
+    return Section("The sound", paragraphs=tuple(lines), pictures=pictures, facts=facts)
 
 
 def _draw_segments(voice: VoiceDetection, calibration: Calibration) -> ReportPicture:

@@ -26,7 +26,7 @@ def send(analysis_id: str) -> Redirection | tuple[str, int]:
         draft = {"truth": truth, "note": note, "is_kept": is_kept, "problem": problem}
         return render_own_result(analysis, draft=draft), 400
     store_case(analysis, truth=truth, note=note, is_kept=is_kept)
-    flash(translatable("Thank you. The case is kept until you withdraw it."))
+    flash(translatable("Thank you. The case has been stored."))
     return redirect(url_for("pages.result", analysis_id=analysis_id, _anchor="feedback"), 303)
 
 

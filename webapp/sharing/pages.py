@@ -28,7 +28,7 @@ def create(analysis_id: str) -> Redirection:
         abort(400)
     token = create_link(analysis, days=days, shows_filename=request.form.get("shows_filename") == "yes")
     if token is None:
-        sentence = translatable("A result can have {most} links at most. Revoke one first.")
+        sentence = translatable("A result can have at most {most} links. Revoke one first.")
         flash(sentence.format(most=MAX_LINKS))
     else:
         keep_new_link(analysis_id, token)
