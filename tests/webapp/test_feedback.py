@@ -13,7 +13,7 @@ from training.manifests import read_manifest
 from training.video_scoring import CLIP_COLUMNS
 from training.voice_manifest import SPEECH_MANIFEST_COLUMNS
 from webapp.feedback.cases import MAX_NOTE_CHARACTERS, FeedbackCase, store_case
-from webapp.feedback.export import EXPORT_COLUMNS, export_cases
+from webapp.feedback.export import CASE_COLUMNS, export_cases
 from webapp.models import Analysis, Upload, db
 
 CONSENT = {"truth": "real", "note": "I took it.", "consent": "yes"}
@@ -152,7 +152,7 @@ def test_contradicting_and_missing_files_are_left_out_and_counted(app, client, a
 
 def test_the_columns_are_those_of_the_manifests_of_all_media(app, show, tmp_path):
     show(voice("real"))
-    assert {*CLIP_COLUMNS, *SPEECH_MANIFEST_COLUMNS} <= set(EXPORT_COLUMNS)
+    assert {*CLIP_COLUMNS, *SPEECH_MANIFEST_COLUMNS} <= set(CASE_COLUMNS)
     with app.app_context():
         analysis = db.session.scalars(db.select(Analysis)).one()
         app.extensions["storage"].save(f"uploads/{analysis.upload_sha256}", b"RIFF")

@@ -15,7 +15,7 @@ from webapp import uploads
 from webapp.models import Analysis, Model, Upload, UtcDateTime, db, new_token
 from webapp.uploads import FileFacts
 
-TRUTHS = ("real", "fake")
+CLAIMED_TRUTHS = ("real", "fake")
 MAX_NOTE_CHARACTERS = 1000
 
 
@@ -25,7 +25,7 @@ class FeedbackCase(Model):
     Attributes:
         result_id: id of the analysis, which may have been deleted since.
         deleted_with: the same id, if the case is deleted together with the result; None if it stays.
-        truth: one of `TRUTHS`, as the visitor says.
+        truth: one of `CLAIMED_TRUTHS`, as the visitor says.
         note: how the visitor knows; may be empty.
         media, verdict, probability, model_sha256: of the result.
     """
@@ -53,7 +53,7 @@ def store_case(analysis: Analysis, *, truth: str, note: str, is_kept: bool) -> N
 
     Args:
         analysis: one that is done, of this visitor.
-        truth: one of `TRUTHS`.
+        truth: one of `CLAIMED_TRUTHS`.
         note: at most `MAX_NOTE_CHARACTERS`.
         is_kept: whether the case stays when the result is deleted.
     """

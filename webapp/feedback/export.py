@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from detector.media import MEDIA
 from webapp import uploads
-from webapp.feedback.cases import TRUTHS, FeedbackCase
+from webapp.feedback.cases import CLAIMED_TRUTHS, FeedbackCase
 from webapp.models import db
 
 FEEDBACK_SOURCE = "feedback"
@@ -21,7 +21,7 @@ UNKNOWN_GENERATOR = "unknown"
 # Nobody has checked what visitors say, so nothing is learned from it before a person moves a case to another split.
 FEEDBACK_SPLIT = "val"
 # The columns of training's manifests of pictures, of videos and of recordings, then those about the case.
-EXPORT_COLUMNS = (
+CASE_COLUMNS = (
     *("path", "label", "source", "generator", "group", "split", "speaker"),
     *("verdict", "probability", "model_sha256", "sent_at", "note"),
 )
@@ -77,7 +77,7 @@ def export_cases(folder: Path) -> FeedbackExport:
 
 
 def _row(case: FeedbackCase, path: Path) -> dict[str, object]:
-    label = TRUTHS.index(case.truth)
+    label = CLAIMED_TRUTHS.index(case.truth)
     return {
         "path": path.as_posix(),
         "label": label,
@@ -96,6 +96,6 @@ def _row(case: FeedbackCase, path: Path) -> dict[str, object]:
 
 def _write(path: Path, rows: Iterable[dict[str, object]]) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, EXPORT_COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, CASE_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -7,7 +7,7 @@ from werkzeug.wrappers import Response as Redirection
 
 from detector.text import translatable
 from webapp import analyses
-from webapp.feedback.cases import MAX_NOTE_CHARACTERS, TRUTHS, cases_of, store_case, withdraw_case
+from webapp.feedback.cases import CLAIMED_TRUTHS, MAX_NOTE_CHARACTERS, cases_of, store_case, withdraw_case
 from webapp.models import Analysis, State
 from webapp.pages import render_own_result
 
@@ -49,7 +49,7 @@ def withdraw(case_id: str) -> Redirection:
 
 def _find_problem(truth: str, note: str, *, has_consent: bool) -> str:
     """Return what is missing or too long, as a sentence; "" if nothing is."""
-    if truth not in TRUTHS:
+    if truth not in CLAIMED_TRUTHS:
         return translatable("Choose what the file is: real or a deepfake.")
     if len(note) > MAX_NOTE_CHARACTERS:
         sentence = translatable("The note has {count} characters; at most {most} are kept.")
