@@ -153,7 +153,9 @@ def test_a_cancelled_capture_leaves_nothing(scripted):
 
 def test_a_refusal_is_said_in_a_sentence(scripted):
     scripted.evaluate(
-        "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotAllowedError'); }"
+        """() => { navigator.mediaDevices.getUserMedia = async () => {
+            throw new DOMException("", "NotAllowedError");
+        }; }"""
     )
     scripted.get_by_role("button", name="Take a picture").click()
     expect(scripted.locator("#capture-problem")).to_have_text("The browser did not allow the camera or the microphone.")
