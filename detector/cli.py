@@ -20,8 +20,8 @@ The CSV is meant for programs: `path` is exact, even where a spreadsheet would r
 import that column as text. Only bytes of a name that are not Unicode are escaped, as \udcXX.
 `--json` writes JSON Lines, one object per file: the record of `detector.record.to_record`, with `path` and `error`.
 
-`verify` analyses the original in an evidence bundle again, or the file given with `--file`. It prints "same" or a line
-for each difference, then the new verdict.
+`verify` analyses the original in an evidence bundle again, or the file given with `--file`: a picture, a video or a
+recording. It prints "same" or a line for each difference, then what is the same, then the new verdict.
 
 Exit codes: 0 every file was read, or the bundle is the same; 1 at least one file failed, or something differs;
 2 nothing was scanned or compared (wrong options, no model, no bundle, no original) or the rows could not be written;
@@ -39,17 +39,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TextIO
 
 from tqdm import tqdm
 
 from detector.media import MEDIA
+from detector.media.files import open_file
 from detector.pictures.detect import MODEL_FILES
 from detector.pipeline import Detector, load_detector
 from detector.reports.phrases import headline, was_checked
 from detector.reports.rows import SCAN_COLUMNS, UNCHECKED, ScanRow, escape_unprintable
-from detector.reports.verification import BOX_TOLERANCE_PX, LOGIT_TOLERANCE, MAX_BUNDLE_BYTES, verify_bundle
-from detector.results import DetectorError, MediaTooLarge, Verdict
+from detector.reports.verification import BOX_TOLERANCE_PX, LOGIT_TOLERANCE, verify_bundle
+from detector.results import DetectorError, Verdict
 from detector.text import format_probability
 from detector.version import __version__
 
@@ -130,32 +132,33 @@ def verify(arguments: argparse.Namespace) -> int:
         UnreadableMedia, MediaTooLarge: the bundle cannot be read.
         OSError: a file cannot be opened.
     """
-    bundle, original = (path and _read_file(path) for path in (arguments.bundle, arguments.file))
     detector = load_detector(engine=arguments.engine, threads=arguments.threads)
-    verification = verify_bundle(bundle, detector.pictures, original=original)
+    original = Path(arguments.file) if arguments.file else None
+    with open_file(arguments.bundle) as bundle:
+        verification = verify_bundle(bundle, detector, original=original)
     if verification.differences:
-        print("differs:")
-        for sentence in verification.differences[:MAX_PRINTED_DIFFERENCES]:
-            print(f"- {escape_unprintable(sentence)}")
-        if len(verification.differences) > MAX_PRINTED_DIFFERENCES:
-            print(f"- and {len(verification.differences) - MAX_PRINTED_DIFFERENCES:,} more")
+        _print_list("differs:", verification.differences)
+        if verification.matches:
+            _print_list("the same:", verification.matches)
     else:
-        print(f"same (logits within {LOGIT_TOLERANCE:g}, boxes within {BOX_TOLERANCE_PX} pixel)")
+        _print_list(
+            f"same (logits within {LOGIT_TOLERANCE:g}, boxes within {BOX_TOLERANCE_PX} pixel)", verification.matches
+        )
     if verification.detection is not None:
         detection = verification.detection
-        print(headline(detection.verdict, reasons=detection.reasons))
+        print(headline(detection.verdict, detection.media, detection.reasons))
         if was_checked(detection.reasons):
             probability = format_probability(detection.probability)
             print(f"The probability that it is a deepfake is {probability} (logit {detection.logit:.6f}).")
     return SOME_FAILED if verification.differences else OK
 
 
-def _read_file(path: str) -> bytes:
-    with open(path, "rb") as file:
-        data = file.read(MAX_BUNDLE_BYTES + 1)
-    if len(data) > MAX_BUNDLE_BYTES:
-        raise MediaTooLarge(f"{path!r} has more than {MAX_BUNDLE_BYTES:,} bytes, the limit.")
-    return data
+def _print_list(title: str, sentences: Sequence[str]) -> None:
+    print(title)
+    for sentence in sentences[:MAX_PRINTED_DIFFERENCES]:
+        print(f"- {escape_unprintable(sentence)}")
+    if len(sentences) > MAX_PRINTED_DIFFERENCES:
+        print(f"- and {len(sentences) - MAX_PRINTED_DIFFERENCES:,} more")
 
 
 def _analyse(detector: Detector, path: str, every_s: float, bar: tqdm) -> ScanRow:
@@ -255,12 +258,12 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
     command = commands.add_parser(
         "verify",
         help="check an evidence bundle",
-        description="Check the original in an evidence bundle again. Print the word same, or what differs. "
+        description="Check the original in an evidence bundle again. Print what differs and what is the same. "
         "A bundle is not signed, so compare the output with the report.",
         epilog="Exit codes: 0 the same, 1 something differs, 2 nothing could be compared.",
     )
     command.add_argument("bundle", metavar="BUNDLE", help="the ZIP archive")
-    command.add_argument("--file", metavar="ORIGINAL", help="the picture itself, in place of the one in the bundle")
+    command.add_argument("--file", metavar="ORIGINAL", help="the file itself, in place of the one in the bundle")
     _add_network_options(command)
     command.set_defaults(run=verify)
     return parser

@@ -12,6 +12,7 @@ from detector.media.files import read_head
 from detector.media.kinds import sniff
 from detector.media.videos import open_media
 from detector.models.calibration import Calibration
+from detector.models.engines import Engine
 from detector.pictures.detect import PictureDetector, load_picture_detector
 from detector.results import Detection, VoiceDetection
 from detector.videos.detect import detect_video
@@ -84,10 +85,13 @@ class Detector:
     def _detect_audio_track(self, waveform: np.ndarray) -> VoiceDetection:
         return self.voices.detect(waveform)  # loaded by now at the earliest: many videos are silent
 
+    def engine_of(self, media: str) -> Engine:
+        """Return the network behind the verdicts on "image", "video" or "audio"."""
+        return (self.voices if media == "audio" else self.pictures).engine
+
     def calibration_of(self, media: str) -> Calibration:
         """Return the calibration and thresholds behind the verdicts on "image", "video" or "audio"."""
-        detector = self.voices if media == "audio" else self.pictures
-        return detector.engine.spec.calibration
+        return self.engine_of(media).spec.calibration
 
 
 def load_detector(path: str | Path | None = None, *, engine: str = "onnx", threads: int | None = None) -> Detector:

@@ -231,6 +231,8 @@ def _upgrade_from_1(record: Mapping[str, Any]) -> dict[str, Any]:
         changed["robustness"] = None if stability is None else _upgrade_robustness(stability["deliveries"])
     if "explanation" in record:
         changed["explanations"] = _upgrade_explanations(record)
+    if record.get("media") == VideoDetection.media:
+        changed["every_s"] = VideoDetection.every_s  # it was not recorded
     return changed
 
 

@@ -250,6 +250,7 @@ class VideoDetection(Detection):
         frames_seen: number of sampled frames.
         shot_changes_s: times at which a new shot begins.
         sound: the verdict on the audio track; None if there is none.
+        every_s: the requested time between sampled frames; a second analysis needs it to sample the same ones.
     """
 
     media = "video"
@@ -260,6 +261,7 @@ class VideoDetection(Detection):
     frames_seen: int
     shot_changes_s: tuple[float, ...] = ()
     sound: VoiceDetection | None = None
+    every_s: float = 1.0
 
 
 class DetectorError(Exception):

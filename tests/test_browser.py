@@ -297,7 +297,7 @@ def test_a_video_that_cannot_be_analysed_says_why(page, tmp_path, clip_file):
     expect(page.get_by_role("status").first).to_contain_text("deleted")
 
 
-def test_evidence_for_a_picture_is_shown_checked_and_downloaded(page, face_file, picture_detector):
+def test_evidence_for_a_picture_is_shown_checked_and_downloaded(page, face_file, real_detector):
     check(page, face_file)
     for name in ("Explanation of the score", "Is the verdict stable?", "Origin of the file"):
         expect(page.get_by_role("heading", name=name)).to_be_visible()
@@ -308,7 +308,7 @@ def test_evidence_for_a_picture_is_shown_checked_and_downloaded(page, face_file,
     unfold(page, "Download the evidence")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download the evidence").click()
-    assert verify_bundle(Path(download.value.path()).read_bytes(), picture_detector).differences == ()
+    assert verify_bundle(Path(download.value.path()).read_bytes(), real_detector).differences == ()
 
 
 def test_robustness_is_tested_by_a_button_without_script(chromium, address, face_file):

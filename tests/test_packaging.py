@@ -63,7 +63,7 @@ def test_every_import_is_in_the_lock(pattern, lock):
                 continue
             if top in TRAINING_ONLY and pattern == "detector/**/*.py" and in_function:
                 continue
-            if not {carrier.lower() for carrier in carriers.get(top, [])} & set(lock):
+            if not {carrier.lower().replace("_", "-") for carrier in carriers.get(top, [])} & set(lock):
                 missing.add(f"{path.name}: {top}")
     assert missing == set()
 

@@ -10,11 +10,13 @@ from flask_wtf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from detector import Detector
+from webapp.addresses import file_address, media_address
 from webapp.analyses import MEGABYTE
 from webapp.batches.pages import batches
 from webapp.config import PROJECT, load_settings
 from webapp.detector_thread import DetectorThread
 from webapp.errors import SIZE_LIMITS, register_errors
+from webapp.feedback.pages import feedback
 from webapp.headers import SessionCookie, add_security_headers
 from webapp.history.pages import history
 from webapp.instance import load_or_create_secret_key, prepare_instance_folder, startup_lock
@@ -23,8 +25,10 @@ from webapp.languages import register_languages
 from webapp.models import connect_database
 from webapp.outages import register_outages
 from webapp.pages import site
+from webapp.reports import downloads
 from webapp.retention import register_retention
 from webapp.schema import upgrade_database
+from webapp.sharing.pages import sharing
 from webapp.statistics.pages import statistics
 from webapp.storage import Storage
 from webapp.template_filters import FILTERS
@@ -81,11 +85,15 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
     app.register_blueprint(batches)
     app.register_blueprint(history)
     app.register_blueprint(statistics)
+    app.register_blueprint(downloads)
+    app.register_blueprint(sharing)
+    app.register_blueprint(feedback)
     app.after_request(add_security_headers)
     register_errors(app)
     register_outages(app)
     register_languages(app)
     register_retention(app)
+    app.jinja_env.globals.update(file_address=file_address, media_address=media_address)
     for function in FILTERS:
         app.add_template_filter(function)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True

@@ -1,27 +1,36 @@
-"""Evidence that a visitor requests for a picture's verdict: further tests, and everything as one file."""
+"""Evidence that a visitor requests for a verdict: further tests of a picture, and everything in one file."""
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from flask import Flask, current_app
+from PIL import Image
 
 import detector
 from detector import Detector, DetectorError, record
-from detector.models import Engine
+from detector.media import MEDIA
+from detector.models import Engine, ModelSpec
 from detector.record import CheckedExplanation
-from detector.reports import Evidence
-from detector.results import PictureDetection
+from detector.reports import MAX_REPORTED_TRACKS, Evidence, ReportPicture
+from detector.results import PictureDetection, TrackFrame, VideoDetection
+from detector.text import translatable
 from webapp import analyses, uploads
 from webapp.jobs import PROGRESS_EVERY_S
 from webapp.models import Analysis, db
-from webapp.page_files import LIME, LIME_VALUES, encode_png
+from webapp.page_files import LIME, LIME_VALUES, SPECTROGRAM, encode_png, frame_name
+from webapp.result_words import words_of
+
+MAX_BUNDLE_MEMORY_BYTES = 20_000_000  # a larger bundle waits on the disk until it is sent
+SPECTROGRAM_PX = (1000, 240)
 
 Answer = TypeVar("Answer")
 
@@ -88,35 +97,115 @@ def run_robustness_test(analysis: Analysis) -> None:
     _extend_once(analysis, can_test_robustness, _test_robustness)
 
 
-def build_evidence_bundle(analysis: Analysis, *, include_original: bool = True) -> bytes:
-    """Build the evidence bundle of a picture from its file and its record; nothing is analysed again.
+def build_evidence_bundle(analysis: Analysis, *, include_original: bool = True) -> IO[bytes]:
+    """Build the evidence bundle from a file and its record; nothing is analysed again.
+
+    Returns:
+        An open file at its beginning: in memory, or on the disk if it is large.
 
     Raises:
         FileNotFoundError: the upload has been deleted.
         AnalysedByAnotherModel: the model of the verdict is no longer loaded.
     """
-    data, result = _read_upload(analysis), analysis.record
+    with ExitStack() as undo:
+        file = undo.enter_context(tempfile.SpooledTemporaryFile(MAX_BUNDLE_MEMORY_BYTES))
+        with stored_evidence(analysis) as evidence:
+            detector.reports.write_bundle(evidence, file, include_original=include_original)
+        file.seek(0)
+        undo.pop_all()
+    return file
+
+
+@contextmanager
+def stored_evidence(analysis: Analysis) -> Iterator[Evidence]:
+    """Restore the evidence for a verdict from its record and its stored files; nothing is analysed again.
+
+    Raises:
+        FileNotFoundError: the upload has been deleted.
+        AnalysedByAnotherModel: the model of the verdict is no longer loaded.
+    """
+    result = analysis.record
+    spec, sound_spec = current_app.extensions["detector"].call(partial(_specs_of, result))
+    about: dict[str, Any] = {
+        "spec": spec,
+        "filename": analysis.filename,
+        "checked_at": analysis.created_at,
+        "error_sentence": words_of(analysis).verdict_error,
+    }
+    if not MEDIA[analysis.media].has_duration:
+        yield _picture_evidence(analysis, result, about)
+        return
+    detection = record.from_record(result)
+    with uploads.local_upload(analysis.upload_sha256) as path:
+        if isinstance(detection, VideoDetection):
+            yield Evidence(data=path, detection=_with_crops(analysis, detection), sound_spec=sound_spec, **about)
+        else:
+            yield Evidence(data=path, detection=detection, pictures=tuple(_draw_spectrogram(analysis)), **about)
+
+
+def _specs_of(result: dict[str, Any], loaded: Detector) -> tuple[ModelSpec, ModelSpec | None]:
+    """Return the specs of the network behind a record and, of a video with sound, of the voice network."""
+    _require_model(result, loaded)
+    return loaded.engine_of(result["media"]).spec, loaded.engine_of("audio").spec if result.get("sound") else None
+
+
+def _require_model(result: dict[str, Any], loaded: Detector) -> None:
+    sounds = [("audio", sound["model_sha256"])] if (sound := result.get("sound")) else []
+    for media, sha256 in ((result["media"], result["model_sha256"]), *sounds):
+        if loaded.engine_of(media).model_sha256 != sha256:
+            item = MEDIA[result["media"]].item
+            sentence = translatable("This {item} was checked by an earlier model. Please upload it again.")
+            raise AnalysedByAnotherModel(sentence.format(item=item))
+
+
+def _picture_evidence(analysis: Analysis, result: dict[str, Any], about: dict[str, Any]) -> Evidence:
+    data = _read_upload(analysis)
     heatmaps = {}
     if any(explanation["method"] == "lime" for explanation in result.get("explanations", ())):
         with analyses.open_file(analysis, LIME_VALUES) as file:
             heatmaps["lime"] = detector.media.read_image(file.read())[..., 0].astype(np.float32) / 255
+    image = detector.media.read_image(data)
+    recorded = record.restore_evidence(result, heatmaps=heatmaps)
+    return Evidence(
+        data=data,
+        detection=record.from_record(result, image=image),
+        provenance=detector.provenance.read_provenance(data, image=image, sha256=analysis.upload_sha256),
+        explanations=recorded.explanations,
+        robustness=recorded.robustness,
+        **about,
+    )
 
-    def build(detection: PictureDetection, engine: Engine) -> bytes:
-        recorded = record.restore_evidence(result, heatmaps=heatmaps)
-        evidence = Evidence(
-            data=data,
-            detection=detection,
-            provenance=detector.provenance.read_provenance(data, image=detection.image, sha256=analysis.upload_sha256),
-            spec=engine.spec,
-            filename=analysis.filename,
-            checked_at=analysis.created_at,
-            explanations=recorded.explanations,
-            robustness=recorded.robustness,
+
+def _with_crops(analysis: Analysis, detection: VideoDetection) -> VideoDetection:
+    """Return a video's detection with the pictures of its strongest frames, which its page shows too."""
+
+    def read(number: int, frame: TrackFrame) -> np.ndarray | None:
+        try:
+            with analyses.open_file(analysis, frame_name(number, frame.frame_index)) as file:
+                return detector.media.read_image(file.read())
+        except FileNotFoundError:
+            return None
+
+    tracks = [
+        replace(
+            track,
+            frames=tuple(
+                frame if frame.crop is None else replace(frame, crop=read(number, frame)) for frame in track.frames
+            ),
         )
-        bundle: bytes = detector.reports.build_bundle(evidence, include_original=include_original)
-        return bundle
+        for number, track in enumerate(detection.tracks[:MAX_REPORTED_TRACKS])
+    ]
+    return replace(detection, tracks=(*tracks, *detection.tracks[MAX_REPORTED_TRACKS:]))
 
-    return _call(result, data, build)
+
+def _draw_spectrogram(analysis: Analysis) -> Iterator[ReportPicture]:
+    try:
+        with analyses.open_file(analysis, SPECTROGRAM) as file, Image.open(file) as picture:
+            shown = picture.convert("RGB").resize(SPECTROGRAM_PX)
+    except FileNotFoundError:  # of a recording in which nothing was heard
+        return
+    caption = "Spectrogram: time from left to right, low tones at the bottom, up to 8 kHz."
+    yield ReportPicture(detector.media.encode_jpeg(np.asarray(shown)), caption)
 
 
 def _extend_once(
@@ -138,8 +227,7 @@ def _call(result: dict[str, Any], data: bytes, work: Callable[[PictureDetection,
     """Run work on a restored detection in the detector's thread, if the model is still the same."""
 
     def run(loaded: Detector) -> Answer:
-        if loaded.pictures.engine.model_sha256 != result["model_sha256"]:
-            raise AnalysedByAnotherModel("This picture was checked by an earlier model. Please upload it again.")
+        _require_model(result, loaded)
         detection = record.from_record(result, image=detector.media.read_image(data))
         assert isinstance(detection, PictureDetection)
         return work(detection, loaded.pictures.engine)

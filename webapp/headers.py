@@ -18,22 +18,30 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "base-uri 'none'",
     )
 )
+DEVICES = "camera={0}, geolocation=(), microphone={0}, payment=(), usb=()"
 SECURITY_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",  # Flask-WTF checks the referrer under https
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Permissions-Policy": DEVICES.format("()"),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
 
 def add_security_headers(response: Response) -> Response:
-    """Add the headers to a response; everything but static files is private and not cached."""
-    response.headers.update(SECURITY_HEADERS)
+    """Add the headers that a view has not set itself; everything but static files is private and not cached."""
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
     if request.endpoint != "static":
         response.headers.setdefault("Cache-Control", "private, no-store")
+    return response
+
+
+def allow_capture(response: Response) -> Response:
+    """Let this one page use the camera and the microphone, if its visitor agrees."""
+    response.headers["Permissions-Policy"] = DEVICES.format("(self)")
     return response
 
 

@@ -14,11 +14,13 @@ class MediumPage:
     Attributes:
         template: of the page that shows a verdict.
         limit_setting: name of the setting with the largest accepted file, in megabytes.
+        shared_name: stands for the file's name where its owner does not share it.
         searched_image: what a person gives to a reverse image search; empty where there is no image.
     """
 
     template: str
     limit_setting: str
+    shared_name: str
     searched_image: str = ""
 
 
@@ -30,7 +32,7 @@ IMAGE_SEARCHES = (
 )
 # Keyed as `detector.media.MEDIA`.
 MEDIUM_PAGES = {
-    "image": MediumPage("picture.html", "MAX_UPLOAD_MB", "picture"),
-    "video": MediumPage("video.html", "MAX_RECORDING_MB", translatable("still picture")),
-    "audio": MediumPage("voice.html", "MAX_RECORDING_MB"),
+    "image": MediumPage("picture.html", "MAX_UPLOAD_MB", translatable("Shared picture"), "picture"),
+    "video": MediumPage("video.html", "MAX_RECORDING_MB", translatable("Shared video"), translatable("still picture")),
+    "audio": MediumPage("voice.html", "MAX_RECORDING_MB", translatable("Shared recording")),
 }

@@ -9,6 +9,7 @@ from flask import (
     Blueprint,
     Response,
     abort,
+    after_this_request,
     current_app,
     flash,
     jsonify,
@@ -28,7 +29,9 @@ from detector.text import translatable
 from webapp import analyses, drawings, evidence, page_files, uploads
 from webapp.batches import results
 from webapp.batches.files import is_single, submit_files
+from webapp.feedback.cases import case_on
 from webapp.forms import UploadForm
+from webapp.headers import allow_capture
 from webapp.history.comparison import changes
 from webapp.languages import translate
 from webapp.media_pages import IMAGE_SEARCHES, MEDIUM_PAGES
@@ -37,6 +40,7 @@ from webapp.performance import experimental_sentence, read_metrics, read_unseen_
 from webapp.plots import PLOTS, draw_plots
 from webapp.result_words import words_of
 from webapp.samples import SAMPLES
+from webapp.sharing.links import SHARE_DAYS, links_of, take_new_link
 from webapp.template_filters import passed_time, work_headline, work_progress
 
 site = Blueprint("pages", __name__)
@@ -51,6 +55,7 @@ def upload() -> str:
 
 def upload_page(*, error: str | None = None) -> str:
     """Render the start page, with a sentence about an error if there was one."""
+    after_this_request(allow_capture)
     return render_template(
         "upload.html",
         # without the request's data: reading them again could raise the error that is being shown
@@ -92,24 +97,40 @@ def result(analysis_id: str) -> str:
         return render_template(
             "work.html", analysis=analysis, medium=MEDIA[analysis.media], before=analyses.place_in_queue(analysis)
         )
-    page, record = MEDIUM_PAGES[analysis.media], analysis.record
+    return render_own_result(analysis)
+
+
+def render_own_result(analysis: Analysis, **more: object) -> str:
+    """Render the page of an analysis that is done for its owner, with the forms and what the owner may compare."""
     earlier = analyses.get(analysis.repeats, analysis.visitor) if analysis.repeats else None
-    return render_template(
-        page.template,
-        analysis=analysis,
-        result=record,
-        medium=MEDIA[analysis.media],
-        sample=SAMPLES.get(analysis.sample or ""),
+    values: dict[str, object] = {
+        "earlier": earlier,
+        "changes": changes(earlier, analysis) if earlier else [],
+        "links": links_of(analysis.id),
+        "new_link": take_new_link(analysis.id),
+        "share_days": SHARE_DAYS,
+        "case": case_on(analysis),
+    }
+    return render_result(analysis, **values | more)
+
+
+def render_result(analysis: Analysis, **more: object) -> str:
+    """Render the page of an analysis that is done; `more` adds to the values for its template, or replaces them."""
+    page, record = MEDIUM_PAGES[analysis.media], analysis.record
+    values: dict[str, object] = {
+        "analysis": analysis,
+        "result": record,
+        "medium": MEDIA[analysis.media],
+        "sample": SAMPLES.get(analysis.sample or ""),
         **vars(words_of(analysis)),
-        earlier=earlier,
-        changes=changes(earlier, analysis) if earlier else [],
-        searched_image=page.searched_image,
-        image_searches=IMAGE_SEARCHES,
-        can_check_explanation=evidence.can_check_explanation(record),
-        can_test_robustness=evidence.can_test_robustness(record),
-        drawings=drawings,
-        page_files=page_files,
-    )
+        "searched_image": page.searched_image,
+        "image_searches": IMAGE_SEARCHES,
+        "can_check_explanation": evidence.can_check_explanation(record),
+        "can_test_robustness": evidence.can_test_robustness(record),
+        "drawings": drawings,
+        "page_files": page_files,
+    }
+    return render_template(page.template, **values | more)
 
 
 @site.get("/analyses/<analysis_id>/state")
@@ -146,7 +167,11 @@ def retry_analysis(analysis_id: str) -> Redirection:
 @site.get("/analyses/<analysis_id>/files/<name>")
 def page_file(analysis_id: str, name: str) -> Response:
     """Send a file that was drawn for a page, such as the upright picture or a heat map."""
-    analysis = _own(analysis_id)
+    return send_page_file(_own(analysis_id), name)
+
+
+def send_page_file(analysis: Analysis, name: str) -> Response:
+    """Send a file that was drawn for the page of an analysis; 404 if there is none of this name."""
     if not page_files.is_served(name):
         abort(404)
     try:
@@ -168,25 +193,14 @@ def measure_robustness(analysis_id: str) -> Redirection:
     return _add_evidence(analysis_id, evidence.run_robustness_test, anchor="robustness")
 
 
-@site.get("/analyses/<analysis_id>/evidence.zip")
-def evidence_bundle(analysis_id: str) -> Response:
-    """Send everything about a picture's verdict as one ZIP file; `?original=no` omits the picture's own file."""
-    analysis = _own(analysis_id)
-    if "provenance" not in analysis.record:  # a video, a recording, or a record of the first versions
-        abort(404)
-    try:
-        data = evidence.build_evidence_bundle(analysis, include_original=request.args.get("original") != "no")
-    except FileNotFoundError:
-        abort(404)
-    response = Response(data, mimetype="application/zip")
-    response.headers.set("Content-Disposition", "attachment", filename=f"evidence-{analysis.upload_sha256[:8]}.zip")
-    return response
-
-
 @site.get("/analyses/<analysis_id>/media")
 def media(analysis_id: str) -> Response:
     """Send the uploaded video or recording, or the range that the player requests."""
-    analysis = _own(analysis_id)
+    return send_media(_own(analysis_id))
+
+
+def send_media(analysis: Analysis) -> Response:
+    """Send the video or recording of an analysis, or the requested range; 404 for a picture."""
     if not MEDIA[analysis.media].has_duration:
         abort(404)  # only the upright copy of a picture is shown
     try:

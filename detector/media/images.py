@@ -11,12 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, TiffImagePlugin, WebPImagePlugin
+from PIL import AvifImagePlugin, Image, ImageOps, TiffImagePlugin, WebPImagePlugin
 
 from detector.media.files import read_file
 from detector.media.jpeg import count_progressive_scans
 from detector.media.kinds import MEDIA, sniff
-from detector.media.pillow import DECODING_ERRORS, pillow_warnings_ignored
+from detector.media.pillow import DECODING_ERRORS, HEIF, open_picture, pillow_warnings_ignored
 from detector.results import MediaTooLarge, UnreadableMedia
 from detector.text import translatable
 
@@ -33,6 +33,8 @@ _PILLOW_FORMATS = {
     "image/gif": "GIF",
     "image/bmp": "BMP",
     "image/tiff": TiffImagePlugin.TiffImageFile.format,
+    "image/heic": HEIF,
+    "image/avif": AvifImagePlugin.AvifImageFile.format,
 }
 
 
@@ -70,10 +72,10 @@ def read_image(source: str | Path | bytes) -> np.ndarray:
             )
         )
     try:
-        with pillow_warnings_ignored(), Image.open(io.BytesIO(data), formats=[name]) as image:
+        with pillow_warnings_ignored(), open_picture(data, name) as image:
             _check_size(*image.size)
             if name == "PNG":  # load() stops once the pixels are complete and ignores the checksums
-                with Image.open(io.BytesIO(data), formats=[name]) as twin:
+                with open_picture(data, name) as twin:
                     twin.verify()
             image.load()
             # With damaged EXIF the picture is still read. It is turned before its EXIF is rewritten, which may fail.

@@ -55,11 +55,14 @@ MEDIA = {
             "image/gif": "gif",
             "image/bmp": "bmp",
             "image/tiff": "tif",
+            "image/heic": "heic",
+            "image/avif": "avif",
         },
         suffixes=frozenset(
             {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
+            | {".heic", ".heif", ".hif", ".avif"}
         ),
-        formats=translatable("JPEG, PNG, WebP, GIF, BMP and TIFF pictures"),
+        formats=translatable("JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC and AVIF pictures"),
         noun=translatable("Image"),
         item=translatable("picture"),
         class_names={"real": translatable("real pictures"), "fake": translatable("deepfakes")},
@@ -119,12 +122,6 @@ _SIGNATURES = (
     (0, b"MM\0*", "image/tiff"),
     (0, b"II+\0", "image/tiff"),
     (0, b"MM\0+", "image/tiff"),
-    (4, b"ftypavif", translatable("an AVIF picture")),
-    (4, b"ftypavis", translatable("an AVIF picture")),
-    *(
-        (4, b"ftyp" + brand, translatable("a HEIC picture"))
-        for brand in (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1")
-    ),
     (4, b"ftypcrx ", translatable("a raw camera picture")),
     *((4, b"ftyp" + brand, "audio/mp4") for brand in (b"M4A ", b"M4B ", b"F4A ")),
     (4, b"ftypqt  ", "video/quicktime"),
@@ -160,6 +157,13 @@ _SIGNATURES = (
 )
 _RIFF_TYPES = {b"AVI ": "video/x-msvideo", b"WAVE": "audio/wav"}
 _QUICKTIME_BOXES = {b"moov", b"mdat", b"wide", b"free", b"skip"}  # one of them comes first in a file without a type
+# Brands of still pictures and of sequences of pictures; None leaves the coding open.
+_HEIF_BRANDS = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "image/heic"),
+    **dict.fromkeys((b"avif", b"avis"), "image/avif"),
+    **dict.fromkeys((b"mif1", b"msf1"), None),
+}
+_MAX_BRAND_BYTES = 256  # of the list of brands that are read
 _MATROSKA = b"\x1a\x45\xdf\xa3"
 _WEBM_TYPE = b"\x42\x82\x84webm"  # the DocType of a Matroska file's first element
 _BMP_HEADER_BYTES = {12, 16, 40, 52, 56, 64, 108, 124}  # "BM" alone could begin a text
@@ -203,12 +207,26 @@ def _identify(head: bytes) -> str:
         return _RIFF_TYPES[head[8:12]]
     if head[4:8] in _QUICKTIME_BOXES and head[0] < ord(" "):  # the first byte of the size; in a text it is printable
         return "video/quicktime"
+    if head[4:8] == b"ftyp" and (picture := _identify_heif(head)):
+        return picture
     if head.startswith(_MATROSKA):
         return "video/webm" if _WEBM_TYPE in head[:64] else "video/x-matroska"
     for offset, magic, seen in _SIGNATURES:
         if head.startswith(magic, offset):
             return seen
     return _identify_text(head) or translatable("of an unknown kind")
+
+
+def _identify_heif(head: bytes) -> str | None:
+    """Return the type of a picture in a container of MP4's kind, by its main brand or else by the first compatible one.
+
+    Source: ISO/IEC 23008-12, annex B: "mif1" and "msf1" leave the coding open.
+    """
+    end = min(int.from_bytes(head[:4], "big"), _MAX_BRAND_BYTES)
+    brands = [head[8:12], *(head[place : place + 4] for place in range(16, end - 3, 4))]
+    if brands[0] not in _HEIF_BRANDS:
+        return None
+    return next((_HEIF_BRANDS[brand] for brand in brands if _HEIF_BRANDS.get(brand)), "image/heic")
 
 
 def _identify_text(head: bytes) -> str | None:

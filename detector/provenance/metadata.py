@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import struct
 import zlib
@@ -14,7 +13,7 @@ from defusedxml import ElementTree
 from PIL import ExifTags, Image
 
 from detector.media.jpeg import jpeg_segments
-from detector.media.pillow import DECODING_ERRORS, pillow_warnings_ignored
+from detector.media.pillow import DECODING_ERRORS, HEIF, open_picture, pillow_warnings_ignored
 from detector.text import sanitize_text
 
 MAX_PNG_CHUNKS = 100_000  # a PNG of 200 MB in the usual pieces of 8 kB has 25,000
@@ -118,7 +117,7 @@ class _Notes:
 
 
 def read_metadata(data: bytes, media_type: str) -> Metadata | None:
-    """Read the metadata of a JPEG, PNG, WebP or TIFF file; damaged parts are named and the others read.
+    """Read the metadata of a JPEG, PNG, WebP, TIFF, HEIC or AVIF file; damaged parts are named and the others read.
 
     Returns:
         None for files of other types.
@@ -171,17 +170,25 @@ def _read_png(data: bytes, notes: _Notes) -> None:
     notes.texts = [(name, text) for name, text in notes.texts if name != _XMP_IN_PNG]
 
 
-def _read_webp(data: bytes, notes: _Notes) -> None:
-    with pillow_warnings_ignored(), Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
-        notes.exif_block = image.info.get("exif", b"")[:MAX_EXIF_BYTES]
-        notes.xmp_packet = image.info.get("xmp", b"")
+def _read_by_pillow(name: str, data: bytes, notes: _Notes) -> None:
+    """Read a file of one of Pillow's formats whose notes it finds without decoding the pixels."""
+    with pillow_warnings_ignored(), open_picture(data, name) as image:
+        notes.exif_block = (image.info.get("exif") or b"")[:MAX_EXIF_BYTES]
+        notes.xmp_packet = image.info.get("xmp") or b""
 
 
 def _read_tiff(data: bytes, notes: _Notes) -> None:
     notes.exif_block = data  # an EXIF block is a TIFF file without a picture
 
 
-_READERS = {"image/jpeg": _read_jpeg, "image/png": _read_png, "image/webp": _read_webp, "image/tiff": _read_tiff}
+_READERS: dict[str, Callable[[bytes, _Notes], None]] = {
+    "image/jpeg": _read_jpeg,
+    "image/png": _read_png,
+    "image/tiff": _read_tiff,
+    "image/webp": partial(_read_by_pillow, "WEBP"),
+    "image/heic": partial(_read_by_pillow, HEIF),
+    "image/avif": partial(_read_by_pillow, "AVIF"),
+}
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, slice]]:

@@ -1,6 +1,8 @@
 """Verdicts in words, reports as HTML and PDF, and evidence bundles."""
 
-from detector.reports.bundle import build_bundle
+from detector.reports.bundle import build_bundle, render_json, write_bundle
+from detector.reports.drawings import VERDICT_COLOURS
+from detector.reports.evidence import Evidence
 from detector.reports.phrases import (
     KNOWN_PHRASE,
     TAIL_PHRASES,
@@ -17,9 +19,11 @@ from detector.reports.phrases import (
     verdict_error_sentence,
     was_checked,
 )
-from detector.reports.rendering import CAPTION_COLOUR, PDF_ENCODING, TEXT_COLOUR, VERDICT_COLOURS, typeset
-from detector.reports.report import Evidence
+from detector.reports.recording_sections import MAX_REPORTED_TRACKS
+from detector.reports.rendering import CAPTION_COLOUR, PDF_ENCODING, TEXT_COLOUR, render_html, render_pdf, typeset
+from detector.reports.report import make_report
 from detector.reports.rows import SCAN_COLUMNS, ScanRow
+from detector.reports.structure import Report, ReportPicture
 from detector.reports.verification import verify_bundle
 
 __all__ = [
@@ -29,6 +33,9 @@ __all__ = [
     "PDF_ENCODING",
     "SCAN_COLUMNS",
     "ScanRow",
+    "MAX_REPORTED_TRACKS",
+    "Report",
+    "ReportPicture",
     "TAIL_PHRASES",
     "TEXT_COLOUR",
     "UNMEASURED",
@@ -39,12 +46,17 @@ __all__ = [
     "error_rate_origin",
     "error_rate_sentence",
     "headline",
+    "make_report",
     "map_caption",
     "reason_sentence",
+    "render_html",
+    "render_json",
+    "render_pdf",
     "size_sentence",
     "suggestion_sentence",
     "typeset",
     "verdict_error_sentence",
     "verify_bundle",
     "was_checked",
+    "write_bundle",
 ]

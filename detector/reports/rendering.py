@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 
-from detector.reports.report import Report, Section
-from detector.results import Verdict
+from detector.reports.drawings import VERDICT_COLOURS
+from detector.reports.structure import Report, Section
 
 if TYPE_CHECKING:
     from fpdf import FPDF
 
 TEMPLATE_NAME = "report.html"  # beside this file
-VERDICT_COLOURS = {Verdict.REAL: (13, 122, 82), Verdict.DEEPFAKE: (187, 42, 53), Verdict.INCONCLUSIVE: (138, 90, 0)}
 TEXT_COLOUR, CAPTION_COLOUR = (23, 32, 46), (86, 96, 114)
 PDF_ENCODING = "windows-1252"  # all that a PDF's own fonts can write; they need no font file
 PDF_PICTURE_MM = 80  # height at most, so that two fit on a page below the headline

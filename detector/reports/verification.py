@@ -1,7 +1,7 @@
-"""Verification of an evidence bundle: the original is analysed again, and the differences are listed.
+"""Verification of an evidence bundle: the original is analysed again, and every value is compared.
 
-Bundles come from strangers: nothing is unpacked onto the disk, sizes are limited before anything is read, and names
-inside are only compared.
+Bundles come from strangers: nothing but the original of a video or a recording is unpacked onto the disk, into a
+temporary file of its own name. Sizes are limited before anything is read, and names inside are only compared.
 """
 
 from __future__ import annotations
@@ -10,27 +10,36 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import struct
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 from detector.evidence import measure_face_robustness
+from detector.media import MEDIA
+from detector.media.files import read_file, read_head
 from detector.media.images import MAX_FILE_BYTES
-from detector.pictures.detect import PictureDetector
+from detector.media.kinds import sniff
+from detector.models.spec import file_sha256
+from detector.pipeline import Detector
 from detector.provenance.findings import read_provenance
 from detector.record import RECORD_VERSION, upgrade_error_rates
-from detector.reports.bundle import ORIGINAL_NAMES, RECORD_NAME, reproducible_values
-from detector.reports.report import Evidence
-from detector.results import MediaTooLarge, PictureDetection, UnreadableMedia
+from detector.reports.bundle import MAX_ORIGINAL_BYTES, ORIGINAL_NAMES, RECORD_NAME, reproducible_values
+from detector.reports.evidence import Evidence
+from detector.results import Detection, MediaTooLarge, PictureDetection, UnreadableMedia, VideoDetection, VoiceDetection
 
 MAX_MEMBERS = 500  # a picture with 64 faces and two maps for each has 135
 MAX_DIRECTORY_BYTES = 100_000  # the list of members
-MAX_BUNDLE_BYTES = MAX_FILE_BYTES + 100_000_000  # packed or unpacked: the largest original and all the rest
+MAX_UNPACKED_BYTES = MAX_FILE_BYTES + 100_000_000  # the largest picture and all the rest
+MAX_BUNDLE_BYTES = MAX_ORIGINAL_BYTES + 100_000_000  # the largest video and all the rest
 MAX_DIGITS = 20  # of a whole number in a record
+MIN_STEP_S, MAX_STEP_S, DEFAULT_STEP_S = 0.04, 3600.0, 1.0  # between sampled frames of a video, as in `scan`
 
 # Differences between two runs that count as the same. On 220 pictures of split=train (20 of each source and label), one
 # and two threads gave equal bits. A processor limited to SSE 4.1 (by OPENCV_CPU_DISABLE and ONEDNN_MAX_CPU_ISA) gave
@@ -44,12 +53,14 @@ TOLERANCES = {
     **dict.fromkeys(("probability", "detection_score", "heatmaps"), 1e-3),
     **dict.fromkeys(("box", "crop_box", "squares", "landmarks"), BOX_TOLERANCE_PX),
     **dict.fromkeys(("share", "low", "high"), 0.01),  # a probability rounded the other way counts one more
+    **dict.fromkeys(("duration_s", "timestamp_s", "start_s", "end_s", "shot_changes_s"), 1e-3),
 }
 LABELS = {
     "version": "version of the detector",
     "input.sha256": "SHA-256 of the original",
     "input.size_bytes": "size of the original in bytes",
     "model.sha256": "SHA-256 of the model",
+    "sound_model.sha256": "SHA-256 of the voice model",
     "detection.verdict": "verdict",
     "detection.probability": "probability",
     "detection.logit": "logit",
@@ -74,48 +85,149 @@ class Verification:
     Attributes:
         differences: a sentence for everything that differs from the bundle; empty if all is the same.
         detection: the new verdict; None if the original cannot be read any more.
+        matches: a sentence for each part that is the same.
     """
 
     differences: tuple[str, ...]
-    detection: PictureDetection | None
+    detection: Detection | None
+    matches: tuple[str, ...] = ()
 
 
-def verify_bundle(bundle: bytes, detector: PictureDetector, *, original: bytes | None = None) -> Verification:
+class _Difference(NamedTuple):
+    """A value that differs: its path in the record, and a sentence."""
+
+    path: str
+    sentence: str
+
+
+def verify_bundle(
+    bundle: bytes | BinaryIO, detector: Detector, *, original: bytes | Path | None = None
+) -> Verification:
     """Analyse a bundle's original again and compare all values with those in the bundle.
 
     Args:
-        bundle: a ZIP archive that `build_bundle` or an older version of the detector made, or is said to have made.
+        bundle: a ZIP archive that `build_bundle` or an older version of the detector made, or is said to have made:
+            its bytes, or an open file that can seek.
         detector: analyses the original.
         original: the file, for a bundle without it; if given, it replaces the one inside.
 
     Raises:
-        UnreadableMedia: not a bundle, damaged, of an unknown version, or without an original.
+        UnreadableMedia: not a bundle, damaged, of an unknown version, or without an original that can be opened.
         MediaTooLarge: the bundle would unpack to more than any bundle holds.
     """
-    with _open(bundle) as archive:
+    with ExitStack() as stack:
+        archive = stack.enter_context(_open(io.BytesIO(bundle) if isinstance(bundle, bytes) else bundle))
         record, version = _read_record(archive)
-        differences = _compare_files(archive, record["files"])
+        of_files = _compare_files(archive, record["files"])
         if original is None:
-            inside = [name for name in archive.namelist() if name in ORIGINAL_NAMES]
-            if len(inside) != 1:
-                raise UnreadableMedia("The bundle does not hold the original. Give it with --file.")
-            original = _read(archive, inside[0])
-    claimed = _without_wording(_upgrade_bundle_record(record, version))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            original = _take_original(archive, folder)
+        elif isinstance(original, Path):
+            read_head(original)  # a pipe or a device has no end
+        claimed = _without_wording(_upgrade_bundle_record(record, version))
+        try:
+            evidence = _analyse_again(original, detector, claimed)
+        except (UnreadableMedia, MediaTooLarge) as error:
+            sha256 = claimed["input"].get("sha256") if isinstance(claimed.get("input"), dict) else None
+            of_files += _compare(sha256, _sha256(original), "input.sha256")
+            sentences = (*(one.sentence for one in of_files), f"The original could not be checked: {error}")
+            return Verification(sentences, None)
+        found = _without_wording(json.loads(json.dumps(reproducible_values(evidence))))
+        differences = [*of_files, *_compare(claimed, found)]
+        return Verification(
+            tuple(one.sentence for one in differences),
+            evidence.detection,
+            tuple(_describe_matches(evidence, len(record["files"]), [one.path for one in differences])),
+        )
+
+
+def _take_original(archive: zipfile.ZipFile, folder: Path) -> bytes | Path:
+    """Return the original of a picture, or the path of a copy of a video or a recording in a folder."""
+    inside = [name for name in archive.namelist() if name in ORIGINAL_NAMES]
+    if len(inside) != 1:
+        raise UnreadableMedia("The bundle does not hold the original. Give it with --file.")
+    if not _is_stored_recording(archive.getinfo(inside[0])):
+        return _read(archive, inside[0])
+    copy = folder / "original"
     try:
-        detection = detector.detect(original)
-    except (UnreadableMedia, MediaTooLarge) as error:
-        sha256 = claimed["input"].get("sha256") if isinstance(claimed.get("input"), dict) else None
-        differences += _compare(sha256, hashlib.sha256(original).hexdigest(), "input.sha256")
-        return Verification((*differences, f"The original could not be checked: {error}"), None)
-    evidence = Evidence(
-        data=original,
-        detection=detection,
-        provenance=read_provenance(original, image=detection.image),
-        spec=detector.engine.spec,
-        robustness=measure_face_robustness(detection, detector.engine) if "robustness_scores" in claimed else None,
-    )
-    found = _without_wording(json.loads(json.dumps(reproducible_values(evidence))))
-    return Verification((*differences, *_compare(claimed, found)), detection)
+        with archive.open(inside[0]) as source, open(copy, "wb") as target:
+            shutil.copyfileobj(source, target)
+    except _ZIP_ERRORS as error:
+        raise UnreadableMedia(f"{_quote(inside[0])} in the bundle is damaged or encrypted.") from error
+    return copy
+
+
+def _is_stored_recording(member: zipfile.ZipInfo) -> bool:
+    """Return whether a member is a video or sound that is not packed, so that it cannot unpack to more."""
+    suffixes = {suffix for medium in MEDIA.values() if medium.has_duration for suffix in medium.media_types.values()}
+    is_recording = member.filename in {f"original.{suffix}" for suffix in suffixes}
+    return is_recording and member.compress_type == zipfile.ZIP_STORED and member.file_size == member.compress_size
+
+
+def _analyse_again(original: bytes | Path, detector: Detector, claimed: Mapping[str, Any]) -> Evidence:
+    if isinstance(original, Path) and sniff(read_head(original)).startswith("image/"):
+        original = read_file(original, max_bytes=MAX_FILE_BYTES)
+    detection = detector.detect(original, every_s=_claimed_step_s(claimed))
+    spec = detector.engine_of(detection.media).spec
+    if isinstance(detection, PictureDetection):
+        assert isinstance(original, bytes)
+        engine = detector.pictures.engine
+        robustness = measure_face_robustness(detection, engine) if "robustness_scores" in claimed else None
+        provenance = read_provenance(original, image=detection.image)
+        return Evidence(data=original, detection=detection, spec=spec, provenance=provenance, robustness=robustness)
+    has_sound = isinstance(detection, VideoDetection) and detection.sound is not None
+    sound_spec = detector.engine_of("audio").spec if has_sound else None
+    return Evidence(data=original, detection=detection, spec=spec, sound_spec=sound_spec)
+
+
+def _claimed_step_s(claimed: Mapping[str, Any]) -> float:
+    """Return the time between the sampled frames of a video, if the bundle states one that makes sense."""
+    preprocessing = claimed.get("preprocessing")
+    step_s = preprocessing.get("every_s") if isinstance(preprocessing, dict) else None
+    if not isinstance(step_s, int | float) or not MIN_STEP_S <= step_s <= MAX_STEP_S:
+        return DEFAULT_STEP_S
+    return float(step_s)
+
+
+def _sha256(original: bytes | Path) -> str:
+    return hashlib.sha256(original).hexdigest() if isinstance(original, bytes) else file_sha256(original)
+
+
+def _describe_matches(evidence: Evidence, file_count: int, different: list[str]) -> Iterator[str]:
+    """Yield a sentence for each part of a bundle in which no path is different."""
+    detection = evidence.detection
+    for paths, sentence in (
+        (("files",), f"All {file_count} files in the bundle are as they were when it was made."),
+        (("input",), "The original is the file that was checked: its SHA-256 is the same."),
+        (("model", "sound_model"), "The model is the same: its SHA-256 and its thresholds are."),
+        (("detection.verdict", "detection.reasons"), f"The verdict is the same: {detection.verdict}."),
+        (("detection.logit", "detection.probability"), f"The score is the same within {LOGIT_TOLERANCE:g}."),
+        *_score_matches(detection),
+        (("provenance",), "What the file states about its origin is the same." if evidence.provenance else ""),
+        (("robustness_scores",), "The scores of the altered copies are the same." if evidence.robustness else ""),
+    ):
+        if sentence and not any(
+            path == start or path.startswith((f"{start}.", f"{start}[")) for path in different for start in paths
+        ):
+            yield sentence
+
+
+def _score_matches(detection: Detection) -> Iterator[tuple[tuple[str, ...], str]]:
+    within = f"the same within {LOGIT_TOLERANCE:g}."
+    match detection:
+        case PictureDetection():
+            count = len(detection.faces)
+            yield ("detection.faces", "heatmaps"), f"The scores of all faces ({count}) are {within}"
+        case VideoDetection():
+            count = sum(len(track.frames) for track in detection.tracks)
+            yield ("detection.tracks",), f"The scores of all faces in the sampled frames ({count}) are {within}"
+            if detection.sound is not None:
+                yield (
+                    ("detection.sound",),
+                    f"The scores of all parts of the sound ({len(detection.sound.segments)}) are {within}",
+                )
+        case VoiceDetection():
+            yield ("detection.segments",), f"The scores of all parts ({len(detection.segments)}) are {within}"
 
 
 def _record_version(record: Mapping[str, Any]) -> int:
@@ -151,25 +263,27 @@ def _without_wording(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "provenance": {**provenance, "findings": kinds}}
 
 
-def _open(bundle: bytes) -> zipfile.ZipFile:
+def _open(bundle: BinaryIO) -> zipfile.ZipFile:
     """Open a bundle after checking its end, so that a list of millions of members is never built."""
-    if len(bundle) > MAX_BUNDLE_BYTES:
-        raise MediaTooLarge(f"The bundle has {len(bundle):,} bytes; at most {MAX_BUNDLE_BYTES:,} are read.")
-    end = bundle[-_END_BYTES:]
+    size_bytes = bundle.seek(0, io.SEEK_END)
+    if size_bytes > MAX_BUNDLE_BYTES:
+        raise MediaTooLarge(f"The bundle has {size_bytes:,} bytes; at most {MAX_BUNDLE_BYTES:,} are read.")
+    bundle.seek(max(0, size_bytes - _END_BYTES - _LOCATOR_BYTES))
+    tail = bundle.read()
+    end = tail[-_END_BYTES:]
     if len(end) < _END_BYTES or not end.startswith(_ARCHIVE_END):
         raise UnreadableMedia("The file is not an evidence bundle: it does not end as its ZIP archives do.")
     count, directory_bytes = struct.unpack_from("<HI", end, 10)
-    is_wide = bundle[-_END_BYTES - _LOCATOR_BYTES :].startswith(_WIDE_LOCATOR)
-    if count > MAX_MEMBERS or directory_bytes > MAX_DIRECTORY_BYTES or is_wide:
+    if count > MAX_MEMBERS or directory_bytes > MAX_DIRECTORY_BYTES or tail.startswith(_WIDE_LOCATOR):
         raise MediaTooLarge(f"The bundle's list of files is too long; at most {MAX_MEMBERS} are read.")
     try:
-        archive = zipfile.ZipFile(io.BytesIO(bundle))
+        archive = zipfile.ZipFile(bundle)
     except _ZIP_ERRORS as error:
         raise UnreadableMedia("The bundle is damaged: its list of files cannot be read.") from error
     members = archive.infolist()
-    unpacked = sum(member.file_size for member in members)
-    if unpacked > MAX_BUNDLE_BYTES:
-        raise MediaTooLarge(f"The bundle would unpack to {unpacked:,} bytes; at most {MAX_BUNDLE_BYTES:,} are read.")
+    unpacked = sum(member.file_size for member in members if not _is_stored_recording(member))
+    if unpacked > MAX_UNPACKED_BYTES:
+        raise MediaTooLarge(f"The bundle would unpack to {unpacked:,} bytes; at most {MAX_UNPACKED_BYTES:,} are read.")
     if len({member.filename for member in members}) < len(members):
         raise UnreadableMedia("The bundle holds two files of the same name, so the detector did not write it.")
     return archive
@@ -213,7 +327,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number")  # Python's reader would accept NaN and Infinity
 
 
-def _compare_files(archive: zipfile.ZipFile, hashes: dict[str, Any]) -> list[str]:
+def _compare_files(archive: zipfile.ZipFile, hashes: dict[str, Any]) -> list[_Difference]:
     found = {name for name in archive.namelist() if name != RECORD_NAME and name not in ORIGINAL_NAMES}
     missing = [f"{_quote(name)} is missing from the bundle." for name in sorted(hashes.keys() - found)]
     added = [f"{_quote(name)} was not put into the bundle when it was made." for name in sorted(found - hashes.keys())]
@@ -222,11 +336,11 @@ def _compare_files(archive: zipfile.ZipFile, hashes: dict[str, Any]) -> list[str
         for name in sorted(found & hashes.keys())
         if hashlib.sha256(_read(archive, name)).hexdigest() != hashes[name]
     ]
-    return missing + added + altered
+    return [_Difference("files", sentence) for sentence in missing + added + altered]
 
 
-def _compare(recorded: Any, found: Any, path: str = "", tolerance: float = 0.0) -> list[str]:
-    """Compare two JSON values and return a sentence for each difference beyond TOLERANCES.
+def _compare(recorded: Any, found: Any, path: str = "", tolerance: float = 0.0) -> list[_Difference]:
+    """Compare two JSON values and return each difference beyond TOLERANCES.
 
     Args:
         recorded: from the bundle, so it may be anything.
@@ -234,22 +348,22 @@ def _compare(recorded: Any, found: Any, path: str = "", tolerance: float = 0.0) 
         path: of the values in the record, such as "detection.faces[0].logit".
         tolerance: for numbers at this path.
     """
-    sentences = []
+    differences = []
     if isinstance(recorded, dict) and isinstance(found, dict):
         for key in dict.fromkeys((*found, *recorded)):
             pair = recorded.get(key, _MISSING), found.get(key, _MISSING)
-            sentences += _compare(*pair, f"{path}.{key}" if path else key, TOLERANCES.get(key, 0.0))
-        return sentences
+            differences += _compare(*pair, f"{path}.{key}" if path else key, TOLERANCES.get(key, 0.0))
+        return differences
     is_list = isinstance(recorded, list) and isinstance(found, list) and len(recorded) == len(found)
     if is_list and not all(map(_is_number, found)):
         for index, pair in enumerate(zip(recorded, found, strict=True)):
-            sentences += _compare(*pair, f"{path}[{index}]", tolerance)
-        return sentences
+            differences += _compare(*pair, f"{path}[{index}]", tolerance)
+        return differences
     pairs = zip(recorded, found, strict=True) if is_list else [(recorded, found)]
     if all(_is_same(one, other, tolerance) for one, other in pairs):
         return []
     name = LABELS.get(path) or (path if _PLAIN_PATH.fullmatch(path) else _quote(path))
-    return [f"{name}: {_quote(recorded)} in the bundle, {_quote(found)} now."]
+    return [_Difference(path, f"{name}: {_quote(recorded)} in the bundle, {_quote(found)} now.")]
 
 
 _MISSING = object()

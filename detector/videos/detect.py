@@ -77,6 +77,7 @@ def detect_video(
         frames_seen=scores.tracker.frames_seen,
         shot_changes_s=tuple(scores.tracker.shot_changes_s),
         sound=sound,
+        every_s=every_s,
     )
 
 

@@ -91,11 +91,11 @@ def attribute_to(model_sha256):
     db.session.commit()
 
 
-def test_an_old_result_becomes_a_bundle_that_can_be_verified(old_client, app, record, picture_detector):
+def test_an_old_result_becomes_a_bundle_that_can_be_verified(old_client, app, record, real_detector):
     with app.app_context():
-        attribute_to(picture_detector.engine.model_sha256)
+        attribute_to(real_detector.pictures.engine.model_sha256)
     response = old_client.get(f"/analyses/{ANALYSIS_ID}/evidence.zip")
-    differences = verify_bundle(response.data, picture_detector).differences
+    differences = verify_bundle(response.data, real_detector).differences
     # The model has been replaced since, so its scores differ; what does not depend on it is the same.
     assert not any(re.match(r"SHA|\"|input|provenance|detection\.(width|height)", said) for said in differences)
     with zipfile.ZipFile(io.BytesIO(response.data)) as archive:

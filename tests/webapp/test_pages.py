@@ -538,7 +538,7 @@ def members(response):
 
 @pytest.mark.parametrize("is_checked", [False, True], ids=["", "explanation checked"])
 @pytest.mark.parametrize("is_tested", [False, True], ids=["", "robustness tested"])
-def test_the_bundle_of_a_page_verifies(client, app, face_jpeg, lime_runs, picture_detector, is_checked, is_tested):
+def test_the_bundle_of_a_page_verifies(client, app, face_jpeg, lime_runs, real_detector, is_checked, is_tested):
     location = client.upload(face_jpeg, "me.jpg").location
     if is_checked:
         client.submit(f"{location}/explanation-checks")
@@ -547,7 +547,7 @@ def test_the_bundle_of_a_page_verifies(client, app, face_jpeg, lime_runs, pictur
     response = client.get(f"{location}/evidence.zip")
     assert response.mimetype == "application/zip" and "private" in response.headers["Cache-Control"]
     assert re.fullmatch(r"attachment; filename=evidence-[0-9a-f]{8}\.zip", response.headers["Content-Disposition"])
-    assert verify_bundle(response.data, picture_detector).differences == ()
+    assert verify_bundle(response.data, real_detector).differences == ()
     files, kept = members(response), kept_record(app)
     bundled, report = json.loads(files["detection.json"]), html.unescape(files["report.html"].decode())
     assert bundled["detection"]["logit"] == kept["logit"]
@@ -562,9 +562,9 @@ def test_the_bundle_of_a_page_verifies(client, app, face_jpeg, lime_runs, pictur
     assert "original.jpg" not in members(client.get(f"{location}/evidence.zip?original=no"))
 
 
-def test_a_bundle_of_a_picture_without_a_face_verifies(client, picture_detector):
+def test_a_bundle_of_a_picture_without_a_face_verifies(client, real_detector):
     location = client.upload(saved(Image.new("RGB", (300, 200), "teal"), "PNG")).location
-    assert verify_bundle(client.get(f"{location}/evidence.zip").data, picture_detector).differences == ()
+    assert verify_bundle(client.get(f"{location}/evidence.zip").data, real_detector).differences == ()
 
 
 def test_a_picture_analysed_by_another_model_gets_no_further_evidence(client, app, face_jpeg):

@@ -11,8 +11,9 @@ from stored_results import explained, face, picture, rate, video, voice
 from detector.cli import main
 from detector.evidence import measure_face_robustness
 from detector.provenance.findings import read_provenance
+from detector.reports.evidence import Evidence
 from detector.reports.rendering import render_html
-from detector.reports.report import Evidence, make_report
+from detector.reports.report import make_report
 from detector.results import Reason, Verdict
 from webapp.performance import read_metrics
 

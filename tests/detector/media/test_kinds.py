@@ -18,8 +18,6 @@ UNSUPPORTED = [
     (b"PK\x03\x04" + bytes(26) + b"picture.jpg", "ZIP"),
     (b"PK\x03\x04" + bytes(26) + b"[Content_Types].xml", "Office"),
     (bytes.fromhex("d0cf11e0a1b11ae1") + bytes(64), "Office"),
-    (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
-    (b"\0\0\0\x18ftypavif\0\0\0\0", "AVIF"),
     (b"FLV\x01\5", "FLV video"),
     (b"\0\0\x01\xba\x44", "MPEG-1 or MPEG-2 video"),
     (b"OggS" + bytes(24) + b"\x80theora", "Ogg video"),
@@ -72,6 +70,28 @@ def test_videos_and_sound_are_identified_and_not_read_as_pictures(data, media):
         read_image(data)
 
 
+@pytest.mark.parametrize(
+    ("brands", "media"),
+    [
+        (b"heic....mif1heic", "image/heic"),
+        (b"heix....", "image/heic"),
+        (b"mif1....mif1heic", "image/heic"),
+        (b"mif1....avifmiaf", "image/avif"),
+        (b"msf1....", "image/heic"),
+        (b"avis....msf1avis", "image/avif"),
+        (b"isom....avif", "video/mp4"),
+        (b"crx ....heic", None),
+    ],
+)
+def test_pictures_in_a_container_of_videos_are_identified_by_their_brands(brands, media):
+    data = (len(brands) + 8).to_bytes(4, "big") + b"ftyp" + brands + b"\0\0\0\x08avif"  # the last is another box
+    if media is None:
+        with pytest.raises(UnreadableMedia, match="raw camera"):
+            sniff(data)
+    else:
+        assert sniff(data) == media
+
+
 def test_suffixes_are_lower_case_with_a_dot_and_belong_to_one_medium():
     assert {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"} <= IMAGE_SUFFIXES
     assert {".mp4", ".mov", ".webm", ".mkv", ".avi"} <= VIDEO_SUFFIXES
@@ -83,6 +103,7 @@ def test_suffixes_are_lower_case_with_a_dot_and_belong_to_one_medium():
 
 def test_each_media_type_belongs_to_its_medium():
     identified = {seen for *_, seen in kinds._SIGNATURES if "/" in seen}
+    identified |= set(filter(None, kinds._HEIF_BRANDS.values()))
     identified |= {*kinds._RIFF_TYPES.values(), "image/bmp", "video/quicktime", "video/webm", "video/x-matroska"}
     assert identified == {media_type for medium in MEDIA.values() for media_type in medium.media_types}
     for media, medium in MEDIA.items():

@@ -14,9 +14,11 @@ from detector.evidence import DegradedScore, DeletionCheck, RobustnessResult, ro
 from detector.provenance.findings import read_provenance
 from detector.record import CheckedExplanation
 from detector.reports.bundle import build_bundle
+from detector.reports.evidence import Evidence
 from detector.reports.phrases import KNOWN_PHRASE
 from detector.reports.rendering import render_html, render_pdf
-from detector.reports.report import Entry, Evidence, Section, make_report
+from detector.reports.report import make_report
+from detector.reports.structure import Entry, Section
 from detector.results import Face, Reason, Verdict
 from detector.text import format_probability
 

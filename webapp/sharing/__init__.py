@@ -1,0 +1,1 @@
+"""Links with which a visitor shows one result to others."""
