@@ -7,7 +7,7 @@
 The files are the shipped samples, copied to every format that is read. Bits are flipped, ends are cut off, headers are
 spliced from other files, lengths are falsified, parts are dropped or repeated. A process of its own analyses them, as
 the server's does, and reads the provenance of pictures. A traceback, a crash of that process, and a file over the time
-or memory limit are failures: they are printed, and the script exits with status 1.
+or memory limit are failures. They are printed, and the script exits with status 1.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from detector.models.blur import sharpness
 from detector.models.sessions import Session
-from detector.models.sharpness import sharpness
 from training import manifests
 from training.batches import GRAFT_CHANCE, BatchGenerator, SamplePlan, cut_faces, source_weights
 from training.exporting import OPSET

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from detector.models.sharpness import MIN_SPECTRUM_PX, luminance
+from detector.models.blur import MIN_SPECTRUM_PX, luminance
 
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
 DETAIL_PROPORTION = 0.95  # of the gradient's power, below the highest frequency that `effective_size` counts

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from detector.media.degradations import TIERS, UNDEGRADED
 from detector.media.images import read_image
 from detector.media.jpeg import read_jpeg_coding
+from detector.models.blur import sharpness
 from detector.models.reference_scores import ReferenceScores, read_reference_scores
-from detector.models.sharpness import sharpness
 from detector.models.spec import file_sha256
 from detector.pictures.detect import MODEL_FILES, REFERENCE_SCORES_FILE, PictureDetector, load_picture_detector
 from detector.pictures.faces import cut_square, whole_square
@@ -35,7 +35,7 @@ WHOLE_NUMBERS = {"label", "faces", "width_px", "height_px", "face_px", "jpeg_qua
 FRACTIONS = {"logit", "probability", "sharpness"}
 MAY_BE_MISSING = {"jpeg_quality", "fold", "sharpness"}
 CALIBRATION_SPLIT = "tune"
-SCORES_FILE = "scores.csv"
+SPLIT_SCORES = "scores.csv"
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def evaluate(options: EvaluationOptions) -> None:
     try:
         detector = load_picture_detector(options.model, engine=options.engine, threads=1)
         if options.only_tables:
-            rows = read_rows_of(examples, options.manifest.parent, options.out / SCORES_FILE)
+            rows = read_rows_of(examples, options.manifest.parent, options.out / SPLIT_SCORES)
             rows = [decide_row(row, detector.engine.spec.calibration) for row in rows]
         else:
             rows = score(detector, examples, options.manifest.parent)
@@ -91,7 +91,7 @@ def evaluate(options: EvaluationOptions) -> None:
     }
     metrics = collect_metrics(rows, detector.engine.spec, model=model, split=options.split)
     options.out.mkdir(parents=True, exist_ok=True)
-    replace_file(options.out / SCORES_FILE, partial(write_scores, rows))
+    replace_file(options.out / SPLIT_SCORES, partial(write_scores, rows))
     replace_file(options.out / "metrics.json", lambda part: part.write_text(json.dumps(metrics, indent=1) + "\n"))
     stored = [row for row in rows if row["delivery"] == UNDEGRADED]
     replace_reference_scores(options, reference_scores_from(stored, options.split, detector.engine.model_sha256))

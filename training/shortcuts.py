@@ -22,7 +22,7 @@ from tqdm import tqdm
 from detector.media.images import encode_jpeg, read_image
 from detector.media.jpeg import read_jpeg_coding
 from detector.metrics import Estimate, auc, roc_auc
-from detector.models.sharpness import sharpness
+from detector.models.blur import sharpness
 from detector.pictures.faces import cut_square
 from detector.results import ModelError
 from training.batches import BatchGenerator

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from detector.models.blur import blur_shift
 from detector.models.sessions import Session
-from detector.models.sharpness import blur_shift
 from detector.models.spec import ORIGIN_KEY, SPEC_KEY, FaceInput, ModelSpec, file_sha256, read_spec
 from detector.results import ModelError
 

@@ -15,8 +15,8 @@ from detector import metrics as estimates
 from detector.media.degradations import TIERS
 from detector.media.images import read_image
 from detector.metrics import roc_auc
+from detector.models.blur import sharpness
 from detector.models.reference_scores import read_reference_scores
-from detector.models.sharpness import sharpness
 from detector.pictures.detect import MODEL_FILES
 from scripts import evaluate as command
 from training import scoring

@@ -9,8 +9,8 @@ import onnx
 import pytest
 from project import ROOT
 
+from detector.models.blur import blur_shift
 from detector.models.engines import FastEngine, KerasEngine
-from detector.models.sharpness import blur_shift
 from detector.models.spec import ORIGIN_KEY, file_sha256, read_spec
 from detector.pictures.detect import MODEL_FILES, load_picture_detector
 from detector.pictures.faces import crop_faces

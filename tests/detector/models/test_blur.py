@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.models.sharpness import MOST_BLURRED, blur_shift, sharpness
+from detector.models.blur import MOST_BLURRED, blur_shift, sharpness
 
 
 def noisy(size_px, sigma):
