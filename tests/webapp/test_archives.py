@@ -75,7 +75,7 @@ def test_a_file_never_unpacks_to_more_than_the_table_of_contents_says():
 
 def test_a_table_of_contents_of_millions_is_not_read():
     entry = b"PK\x01\x02" + bytes(42)
-    table = entry * 2_000_000
+    table = entry * 300_000
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, len(table), 0, 0)
     begin = time.process_time()
     with pytest.raises(MediaTooLarge, match="too many files"):

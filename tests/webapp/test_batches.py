@@ -183,7 +183,7 @@ def test_the_page_fills_and_its_table_is_sorted(client, app, picture, real_detec
     assert badges == {**verdicts, "wall.png": "unchecked", "cut.jpg": "failed", "notes.txt": "failed"}
     assert "Could not be checked: 1; Failed: 2" in page and "How often is such a verdict wrong?" in page
     assert page.count("%</td>") == 2  # P(fake) stands only where something was checked
-    assert "No face was found" in page and "Try 1 file again" in page
+    assert "No face was found" in page and "Try 1 file again" in page and "Deleted automatically on" in page
 
     for sort, order in {
         "name": ["A.jpg", "cut.jpg", "notes.txt", "wall.png", "z.jpg"],

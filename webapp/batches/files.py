@@ -103,8 +103,7 @@ def submit_files(files: Sequence[UploadedFile], *, visitor: str) -> Batch:
 
 def delete_batch(batch_id: str, visitor: str | None) -> None:
     """Delete a visitor's batch with all its analyses and files."""
-    for analysis_id in analyses.ids_of_batch(batch_id, visitor):
-        analyses.delete(analysis_id, visitor)
+    analyses.delete_several(visitor, analyses.ids_of_batch(batch_id, visitor))
     analyses.drop_empty_batch(batch_id)
     db.session.commit()
 
