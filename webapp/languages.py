@@ -41,8 +41,8 @@ QUANTITY_WORDS = (
 )
 # The end of an error about a file of an unsupported kind, which the detector composes of its table of media.
 SUPPORTED_FORMATS = translatable(
-    "Use JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC and AVIF pictures. Or use MP4, MOV, WebM, MKV and AVI videos, "
-    "or WAV, FLAC, MP3, OGG and M4A sound."
+    "Use JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC and AVIF pictures. Or use MP4, MOV, WebM, MKV and AVI videos, or WAV, "
+    "FLAC, MP3, OGG and M4A sound."
 )
 _LOCAL_NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?%?(?![\w.]\d)")
 _QUANTITY = re.compile(rf"(?:{'|'.join(QUANTITY_WORDS)}|n =|P\(fake\)|[kM]B|m?s|[-–\d.,:;%()\s×])+")

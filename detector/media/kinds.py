@@ -186,9 +186,9 @@ def sniff(data: bytes) -> str:
     seen = _identify(bytes(data[:HEAD_BYTES]))
     if "/" in seen:
         return seen
-    first, *others = (medium.formats for medium in MEDIA.values())
+    first, *others, last = (medium.formats for medium in MEDIA.values())
     sentence = translatable("The file is {kind}.").format(kind=seen)
-    raise UnreadableMedia(f"{sentence} Use {first}. Or use {', or '.join(others)}.")
+    raise UnreadableMedia(f"{sentence} Use {first}. Or use {', '.join(others)}, or {last}.")
 
 
 def is_zip(data: bytes) -> bool:
