@@ -11,6 +11,7 @@ from detector.media import MEDIA
 from detector.text import format_count, format_percent, translatable
 from webapp.drawings.charts import PERCENT, QUARTERS, Area, Chart, Panel, x_ticks, y_ticks
 from webapp.drawings.scales import Tick, percent
+from webapp.media_pages import MEDIUM_PAGES
 from webapp.outcomes import OUTCOME_NAMES, Outcome
 from webapp.template_filters import format_duration
 
@@ -32,11 +33,7 @@ GROUPS: Mapping[str, tuple[tuple[Outcome, ...], str]] = {
     ),
 }
 LEGEND = tuple((f"filled {kind}", words) for kind, (_, words) in GROUPS.items())
-MEDIUM_NAMES = {
-    "image": translatable("Pictures"),
-    "video": translatable("Videos"),
-    "audio": translatable("Recordings"),
-}
+MEDIUM_NAMES = {medium: page.several for medium, page in MEDIUM_PAGES.items()}
 
 
 def results_by_day(days: Sequence[date], days_per_step: int, counts: Mapping[tuple[int, str], int]) -> Chart:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from detector.text import format_bytes, format_count, format_probability, translatable
+from webapp.media_pages import MEDIUM_PAGES
 from webapp.models import Analysis
-from webapp.page_files import PICTURE, SPECTROGRAM, THUMBNAIL
 from webapp.result_words import words_of
 from webapp.template_filters import format_datetime, format_duration, format_timestamp, short_verdict
 
 NOTHING = "–"
 HASH_CHARACTERS = 16  # enough to see whether two hashes differ
-COMPARED_FILES = {"image": PICTURE, "video": THUMBNAIL, "audio": SPECTROGRAM}  # by medium: the file that shows a result
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,8 @@ def changes(earlier: Analysis, later: Analysis) -> list[Row]:
 
 def picture_of(analysis: Analysis) -> str:
     """Return the name of the file that shows a result; "" if there is none, as of a video without a face."""
-    record = analysis.record
-    is_shown = {"image": True, "video": bool(record.get("tracks")), "audio": bool(record.get("segments"))}
-    return COMPARED_FILES[analysis.media] if is_shown[analysis.media] else ""
+    page = MEDIUM_PAGES[analysis.media]
+    return page.shown_file if not page.shown_if or analysis.record.get(page.shown_if) else ""
 
 
 def _verdict_values(analysis: Analysis) -> list[tuple[str, str, str]]:
