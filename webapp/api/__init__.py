@@ -38,6 +38,9 @@ class ProblemApi(Api):  # type: ignore[misc]
     def _register_error_handlers(self) -> None:
         pass
 
+    def _register_pagination_header(self) -> None:
+        pass  # lists have cursors
+
     def _register_responses(self) -> None:
         for status in HTTPStatus:
             if status < 400:

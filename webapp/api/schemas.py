@@ -19,6 +19,14 @@ from webapp.models import MAX_ERROR_CHARACTERS, State
 DEFAULT_PAGE, MAX_PAGE = 20, 100
 
 
+class DescribedSchema(Schema):
+    """A schema whose docstring is its description in the OpenAPI document."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.Meta = type("Meta", (cls.Meta,), {"description": cls.__doc__})  # type: ignore[assignment]
+
+
 def described(text: str, **options: Any) -> dict[str, Any]:
     """Return the options of a field with a description."""
     return {"metadata": {"description": text, **options}}
@@ -45,7 +53,7 @@ IS_REASON = validate.OneOf([str(reason) for reason in Reason])
 IS_PROBABILITY = validate.Range(min=0, max=1)
 
 
-class ProblemSchema(Schema):
+class ProblemSchema(DescribedSchema):
     """An error, as RFC 9457 has it."""
 
     type = fields.String(**present("`about:blank`: the status says what kind of error it is."))
@@ -56,7 +64,7 @@ class ProblemSchema(Schema):
     rejected = fields.List(fields.Dict(), **described("The refused files, if all were refused."))
 
 
-class RejectedFileSchema(Schema):
+class RejectedFileSchema(DescribedSchema):
     """A file that was not accepted."""
 
     filename = fields.String(**present("The file's name."))
@@ -64,7 +72,7 @@ class RejectedFileSchema(Schema):
     detail = fields.String(**present("Why it was refused, as a sentence."))
 
 
-class FileQuery(Schema):
+class FileQuery(DescribedSchema):
     """Parameters of a request that sends files."""
 
     filename = fields.String(
@@ -80,7 +88,7 @@ class FileQuery(Schema):
     )
 
 
-class IdempotencyHeader(Schema):
+class IdempotencyHeader(DescribedSchema):
     """The header with the idempotency key."""
 
     key = fields.String(
@@ -92,7 +100,7 @@ class IdempotencyHeader(Schema):
     )
 
 
-class ListQuery(Schema):
+class ListQuery(DescribedSchema):
     """Parameters of a list."""
 
     limit = fields.Integer(
@@ -104,7 +112,7 @@ class ListQuery(Schema):
     verdict = fields.String(validate=IS_VERDICT, **described("Only results with this verdict."))
 
 
-class BundleQuery(Schema):
+class BundleQuery(DescribedSchema):
     """Parameters of an evidence bundle."""
 
     original = fields.Boolean(
@@ -112,7 +120,7 @@ class BundleQuery(Schema):
     )
 
 
-class BandSchema(Schema):
+class BandSchema(DescribedSchema):
     """Where the probability lies among the three zones, as on the page."""
 
     zone = fields.String(validate=validate.OneOf(list(ZONE_TITLES)), **present("The verdict whose zone it is."))
@@ -122,7 +130,7 @@ class BandSchema(Schema):
     threshold_fake = fields.Float(**present("From this probability a file leans fake."))
 
 
-class FaceSchema(Schema):
+class FaceSchema(DescribedSchema):
     """One face of a picture."""
 
     box = _number_list("x, y, width and height in pixels of the upright picture.", 4)
@@ -134,7 +142,7 @@ class FaceSchema(Schema):
     heatmap_url = fields.String(**optional("Its heat map, a PNG over the crop box."))
 
 
-class TrackSchema(Schema):
+class TrackSchema(DescribedSchema):
     """One person's face through a video."""
 
     logit = fields.Float(**present("Robust mean over the frames."))
@@ -147,7 +155,7 @@ class TrackSchema(Schema):
     end_s = fields.Float(**present("Time of the last one in seconds."))
 
 
-class SegmentSchema(Schema):
+class SegmentSchema(DescribedSchema):
     """A part of a recording and its score."""
 
     start_s = fields.Float(**present("Its start in seconds."))
@@ -156,7 +164,7 @@ class SegmentSchema(Schema):
     probability = fields.Float(validate=IS_PROBABILITY, **present("P(fake), from 0 to 1."))
 
 
-class SoundSchema(Schema):
+class SoundSchema(DescribedSchema):
     """The verdict on the audio track of a video, which has no part in the video's verdict."""
 
     verdict = fields.String(validate=IS_VERDICT, **present("The verdict."))
@@ -168,7 +176,7 @@ class SoundSchema(Schema):
     segments = fields.List(fields.Nested(SegmentSchema), **present("The scored parts in the order of time."))
 
 
-class ErrorRateSchema(Schema):
+class ErrorRateSchema(DescribedSchema):
     """How often files of one class scored at least as wrong in our test."""
 
     kind = fields.String(**present("`real`: scored as high or higher; `fake`: scored as low or lower."))
@@ -182,7 +190,7 @@ class ErrorRateSchema(Schema):
     histogram = fields.List(fields.Integer(), **present("Number of the scores in each bin."))
 
 
-class ResultSchema(Schema):
+class ResultSchema(DescribedSchema):
     """A verdict, in numbers and in words."""
 
     verdict = fields.String(validate=IS_VERDICT, **present("The verdict."))
@@ -213,7 +221,7 @@ class ResultSchema(Schema):
     robustness = fields.Dict(**optional("Scores of altered copies, once they were requested."))
 
 
-class AnalysisSchema(Schema):
+class AnalysisSchema(DescribedSchema):
     """One file and its analysis."""
 
     id = fields.String(**present("Its name in all addresses."))
@@ -234,28 +242,28 @@ class AnalysisSchema(Schema):
     result = fields.Nested(ResultSchema, **optional("The verdict, once it is done."))
 
 
-class SubmissionSchema(Schema):
+class SubmissionSchema(DescribedSchema):
     """The answer to files that were sent."""
 
     analyses = fields.List(fields.Nested(AnalysisSchema), **present("The accepted files in their order."))
     rejected = fields.List(fields.Nested(RejectedFileSchema), **present("The refused files."))
 
 
-class PageSchema(Schema):
+class PageSchema(DescribedSchema):
     """A page of a list."""
 
     analyses = fields.List(fields.Nested(AnalysisSchema), **present("The newest first."))
     next_cursor = fields.String(**optional("Send it as `cursor` for the next page; null on the last one."))
 
 
-class CheckSchema(Schema):
+class CheckSchema(DescribedSchema):
     """The result of blurring the marked areas and scoring again."""
 
     matters = fields.Boolean(**present("Whether the score depends on the marked areas."))
     sentence = fields.String(**present("The same in words."))
 
 
-class ExplanationSchema(Schema):
+class ExplanationSchema(DescribedSchema):
     """One explanation of the score of a picture's first face."""
 
     method = fields.String(**present("`class_map` or `lime`."))
@@ -267,14 +275,14 @@ class ExplanationSchema(Schema):
     check = fields.Nested(CheckSchema, **optional("Whether the score depends on it; null before the check."))
 
 
-class ExplanationsSchema(Schema):
+class ExplanationsSchema(DescribedSchema):
     """The explanations of a picture's score."""
 
     explanations = fields.List(fields.Nested(ExplanationSchema), **present("Empty where nothing was checked."))
     can_be_checked = fields.Boolean(**present("Whether a check can be requested."))
 
 
-class CallSchema(Schema):
+class CallSchema(DescribedSchema):
     """A webhook of an analysis."""
 
     id = fields.String(**present("The message's id, in the header `webhook-id`."))
@@ -286,13 +294,13 @@ class CallSchema(Schema):
     error = fields.String(**optional("Why the last attempt failed, as a sentence."))
 
 
-class CallsSchema(Schema):
+class CallsSchema(DescribedSchema):
     """The webhooks of an analysis."""
 
     webhooks = fields.List(fields.Nested(CallSchema), **present("One for each request that sent this file."))
 
 
-class FigureSchema(Schema):
+class FigureSchema(DescribedSchema):
     """A measured figure with its 95% interval."""
 
     value = fields.Float(**present("The figure."))
@@ -301,14 +309,14 @@ class FigureSchema(Schema):
     n = fields.Integer(**optional("Number of files, or of families for a mean AUC."))
 
 
-class KindSchema(Schema):
+class KindSchema(DescribedSchema):
     """One kind of fakes that was left out of training."""
 
     kind = fields.String(**present("Its name."))
     auc = fields.Nested(FigureSchema, **optional("How well it is separated from real files: 0.5 is chance."))
 
 
-class ModelSchema(Schema):
+class ModelSchema(DescribedSchema):
     """One model and its measured errors."""
 
     media = fields.String(validate=IS_MEDIUM, **present("What it scores."))
@@ -325,7 +333,7 @@ class ModelSchema(Schema):
     note = fields.String(**present("What limits the figures; may be empty."))
 
 
-class ModelCardSchema(Schema):
+class ModelCardSchema(DescribedSchema):
     """The models behind the verdicts."""
 
     version = fields.String(**present("Version of the detector."))
@@ -334,7 +342,7 @@ class ModelCardSchema(Schema):
     models = fields.List(fields.Nested(ModelSchema), **present("One for each medium."))
 
 
-class HealthSchema(Schema):
+class HealthSchema(DescribedSchema):
     """The state of the server."""
 
     status = fields.String(**present("`ok`."))
