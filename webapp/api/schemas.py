@@ -24,7 +24,7 @@ class DescribedSchema(Schema):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls.Meta = type("Meta", (cls.Meta,), {"description": cls.__doc__})  # type: ignore[assignment]
+        cls.Meta = type("Meta", (cls.Meta,), {"description": cls.__doc__})  # type: ignore[assignment, misc]
 
 
 def described(text: str, **options: Any) -> dict[str, Any]:
