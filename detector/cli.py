@@ -279,8 +279,7 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
     command.add_argument("--every", type=_seconds, default=1.0, metavar="S", help=every_help)
     _add_network_options(command)
     command.add_argument("--server", metavar="URL", help="send the files to this server instead of checking them here")
-    token_help = "access token of the server, or @FILE to read it from a file"
-    command.add_argument("--token", metavar="TOKEN", help=token_help)
+    command.add_argument("--token", metavar="TOKEN", help="access token of the server, or @FILE to read it from a file")
     command.add_argument("--keep", action="store_true", help="keep files and results on the server")
     command.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     command.set_defaults(run=scan)

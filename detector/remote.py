@@ -16,7 +16,7 @@ TIMEOUT_S = 300.0  # of one answer; a large picture waits for those before it
 ATTEMPTS = 4  # of a request that a broken connection or a busy server ends
 RETRY_S = 1.0  # after the first attempt, doubled after each
 TRY_AGAIN = {429, 502, 503, 504}
-UNFINISHED = {"waiting", "running"}
+PENDING_STATES = {"waiting", "running"}
 
 
 class ServerError(DetectorError):
@@ -98,7 +98,7 @@ class RemoteDetector:
 
     def _wait(self, analysis: dict[str, Any], address: str, progress: Callable[[float], None] | None) -> Detection:
         pause_s = POLL_MIN_S
-        while analysis["state"] in UNFINISHED:
+        while analysis["state"] in PENDING_STATES:
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.5, POLL_MAX_S)
             analysis = self._request("GET", address)

@@ -156,7 +156,7 @@ SETTINGS = (
         "opens the statistics of all visitors at `/operator`; empty: there is no such page",
         _secret,
     ),
-    Setting("API_TOKEN_RATE", "300 per minute", "requests to the API of one token; `off`: no limit", _rate),
+    Setting("API_RATE", "300 per minute", "requests to the API of one token; `off`: no limit", _rate),
     Setting("API_ADDRESS_RATE", "600 per minute", "requests to the API from one address; `off`: no limit", _rate),
     Setting("UPLOAD_RATE", "120 per minute", "uploads by the pages from one address; `off`: no limit", _rate),
     Setting(

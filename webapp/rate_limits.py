@@ -28,7 +28,7 @@ def register_limits(app: Flask) -> None:
     except ConfigurationError as error:
         raise StartupError(f"{PREFIX}RATE_STORAGE_URL cannot be used: {error}.") from error
     app.extensions["rate_limiter"] = limiter
-    for setting, key in (("API_TOKEN_RATE", token_or_address), ("API_ADDRESS_RATE", address_of)):
+    for setting, key in (("API_RATE", token_or_address), ("API_ADDRESS_RATE", address_of)):
         if app.config[setting] != UNLIMITED:
             limiter.limit(app.config[setting], key_func=key, scope=setting)(blueprint)
     if app.config["UPLOAD_RATE"] != UNLIMITED:

@@ -98,7 +98,7 @@ def test_options_that_belong_together_are_named(options, capsys):
 
 def test_a_busy_server_is_tried_again(make_app, monkeypatch):
     waits = []
-    app = make_app(API_TOKEN_RATE="3 per second")
+    app = make_app(API_RATE="3 per second")
     with app.app_context():
         _, token = create_token("scan")
     server = make_server("127.0.0.1", 0, app, threaded=True)

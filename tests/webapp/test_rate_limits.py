@@ -16,14 +16,14 @@ def tokens_of(app, count):
 
 
 def test_a_token_has_its_own_limit_wherever_it_comes_from(make_app):
-    app = make_app(API_TOKEN_RATE="2 per minute")
+    app = make_app(API_RATE="2 per minute")
     first, second = tokens_of(app, 2)
     assert [asking(app, first, f"192.0.2.{n}").status_code for n in (1, 2, 3)] == [200, 200, 429]
     assert asking(app, second).status_code == 200
 
 
 def test_an_address_has_a_limit_for_all_its_tokens_and_for_bad_ones(make_app):
-    app = make_app(API_ADDRESS_RATE="3 per minute", API_TOKEN_RATE="off")
+    app = make_app(API_ADDRESS_RATE="3 per minute", API_RATE="off")
     first, second = tokens_of(app, 2)
     found = [asking(app, token).status_code for token in (first, "dfd_bad_token", second, first)]
     assert found == [200, 401, 200, 429]
@@ -31,7 +31,7 @@ def test_an_address_has_a_limit_for_all_its_tokens_and_for_bad_ones(make_app):
 
 
 def test_the_headers_say_what_is_left_and_when_to_try_again(make_app):
-    app = make_app(API_TOKEN_RATE="2 per minute")
+    app = make_app(API_RATE="2 per minute")
     (token,) = tokens_of(app, 1)
     allowed, _, refused = (asking(app, token) for _ in range(3))
     assert (allowed.headers["RateLimit-Limit"], allowed.headers["RateLimit-Remaining"]) == ("2", "1")
@@ -67,7 +67,7 @@ def test_a_client_cannot_invent_addresses_before_a_trusted_proxy(make_app):
 
 
 def test_no_limit_is_a_setting(make_app):
-    app = make_app(API_ADDRESS_RATE="off", API_TOKEN_RATE="off", UPLOAD_RATE="off")
+    app = make_app(API_ADDRESS_RATE="off", API_RATE="off", UPLOAD_RATE="off")
     (token,) = tokens_of(app, 1)
     assert "RateLimit-Limit" not in asking(app, token).headers
 

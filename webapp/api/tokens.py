@@ -20,7 +20,7 @@ from webapp.models import count_changed, db
 
 READ, WRITE = "read", "write"
 SCOPES = (READ, WRITE)
-TOKEN_PREFIX = "dfd"  # lets scanners of source code recognise a token that was committed by mistake
+TEXT_PREFIX = "dfd"  # lets scanners of source code recognise a token that was committed by mistake
 ID_BYTES, SECRET_BYTES_OF_TOKEN = 8, 32
 USE_RECORDED_EVERY = timedelta(minutes=1)  # so that not every request writes to the database
 REALM = "Deepfake detector"
@@ -49,7 +49,7 @@ def create_token(name: str, *, scopes: tuple[str, ...] = SCOPES, days: int | Non
     )
     db.session.add(token)
     db.session.commit()
-    return token, f"{TOKEN_PREFIX}_{token.id}_{secret}"
+    return token, f"{TEXT_PREFIX}_{token.id}_{secret}"
 
 
 def find_token(text: str) -> ApiToken | None:
@@ -59,7 +59,7 @@ def find_token(text: str) -> ApiToken | None:
     """
     prefix, _, rest = text.partition("_")
     token_id, _, secret = rest.partition("_")
-    token = db.session.get(ApiToken, token_id) if prefix == TOKEN_PREFIX else None
+    token = db.session.get(ApiToken, token_id) if prefix == TEXT_PREFIX else None
     is_equal = hmac.compare_digest(token.secret_sha256 if token else _hash(""), _hash(secret))
     if token is None or not is_equal or token.revoked_at is not None:
         return None

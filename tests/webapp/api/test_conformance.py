@@ -17,7 +17,7 @@ LIMIT_S = 480  # a busy machine is slow
 
 @pytest.mark.slow
 def test_schemathesis_finds_no_violation(make_app, tmp_path):
-    app = make_app(API_TOKEN_RATE="off", API_ADDRESS_RATE="off")
+    app = make_app(API_RATE="off", API_ADDRESS_RATE="off")
     with app.app_context():
         _, token = create_token("schemathesis")
     server = make_server("127.0.0.1", 0, app, threaded=True)
