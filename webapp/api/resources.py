@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from flask import Response, current_app, g, jsonify, request, url_for
 from flask_smorest import Blueprint
 from sqlalchemy import select
+from werkzeug.wsgi import FileWrapper
 
 from detector import __version__
 from webapp import analyses, evidence, page_files
@@ -211,18 +213,20 @@ def get_file(analysis_id: str, name: str) -> Response:
 @blueprint.response(200, BINARY, content_type="application/zip", description="The bundle.")
 @refusals(400, 404, 409, 422, 503)
 def get_evidence(query: dict[str, bool], analysis_id: str) -> Response:
-    """Read the evidence for a picture's verdict as a ZIP archive
+    """Read the evidence for a verdict as a ZIP archive
 
     `deepfake-detector verify` checks it.
     """
     analysis = _done(analysis_id)
     if not has_evidence(analysis):
-        raise Problem(404, "There is no evidence bundle for this file.")
+        raise Problem(404, "There is no evidence bundle for a result of the first versions.")
     try:
-        data = evidence.build_evidence_bundle(analysis, include_original=query["original"])
+        file = evidence.build_evidence_bundle(analysis, include_original=query["original"])
     except FileNotFoundError as error:
         raise _not_found() from error
-    response = Response(data, mimetype="application/zip")
+    response = Response(FileWrapper(file), mimetype="application/zip", direct_passthrough=True)
+    response.content_length = file.seek(0, io.SEEK_END)
+    file.seek(0)
     response.headers.set("Content-Disposition", "attachment", filename=f"evidence-{analysis.upload_sha256[:8]}.zip")
     return response
 

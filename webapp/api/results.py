@@ -136,5 +136,5 @@ def _file_url(analysis: Analysis, name: str) -> str:
 
 
 def has_evidence(analysis: Analysis) -> bool:
-    """Return whether there is an evidence bundle: of pictures, but not of records of the first versions."""
-    return not MEDIA[analysis.media].has_duration and "provenance" in analysis.record
+    """Return whether there is an evidence bundle; pictures of the first versions have none."""
+    return MEDIA[analysis.media].has_duration or "provenance" in analysis.record

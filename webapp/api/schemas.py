@@ -116,7 +116,7 @@ class BundleQuery(DescribedSchema):
     """Parameters of an evidence bundle."""
 
     original = fields.Boolean(
-        load_default=True, truthy={"true"}, falsy={"false"}, **described("Whether the picture's own file is in it.")
+        load_default=True, truthy={"true"}, falsy={"false"}, **described("Whether the file itself is in it.")
     )
 
 
