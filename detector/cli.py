@@ -1,6 +1,7 @@
 r"""Check pictures, videos and recordings from the command line, and verify evidence bundles.
 
     deepfake-detector scan PATH [PATH ...] --csv OUT.csv
+    deepfake-detector scan PATH [PATH ...] --server URL --token TOKEN --csv OUT.csv
     deepfake-detector verify BUNDLE.zip
 
 `python -m detector` is the same command. Files given by name are always analysed. Folders are searched at any depth
@@ -20,11 +21,15 @@ The CSV is meant for programs: `path` is exact, even where a spreadsheet would r
 import that column as text. Only bytes of a name that are not Unicode are escaped, as \udcXX.
 `--json` writes JSON Lines, one object per file: the record of `detector.record.to_record`, with `path` and `error`.
 
+With `--server`, files are sent to a server of this project, and the rows are the same. The server deletes what was
+sent, unless `--keep` is given.
+
 `verify` analyses the original in an evidence bundle again, or the file given with `--file`: a picture, a video or a
 recording. It prints "same" or a line for each difference, then what is the same, then the new verdict.
 
 Exit codes: 0 every file was read, or the bundle is the same; 1 at least one file failed, or something differs;
-2 nothing was scanned or compared (wrong options, no model, no bundle, no original) or the rows could not be written;
+2 nothing was scanned or compared (wrong options, no model, no server, no bundle, no original), the server was lost, or
+the rows could not be written;
 130 stopped by Ctrl-C, with the rows so far kept.
 """
 
@@ -39,6 +44,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -47,11 +53,12 @@ from tqdm import tqdm
 from detector.media import MEDIA
 from detector.media.files import open_file
 from detector.pictures.detect import MODEL_FILES
-from detector.pipeline import Detector, load_detector
+from detector.pipeline import load_detector
+from detector.remote import RemoteDetector, ServerError
 from detector.reports.phrases import headline, was_checked
 from detector.reports.rows import SCAN_COLUMNS, UNCHECKED, ScanRow, escape_unprintable
 from detector.reports.verification import BOX_TOLERANCE_PX, LOGIT_TOLERANCE, verify_bundle
-from detector.results import DetectorError, Verdict
+from detector.results import Detection, DetectorError, Verdict
 from detector.text import format_probability
 from detector.version import __version__
 
@@ -96,13 +103,14 @@ def scan(arguments: argparse.Namespace) -> int:
 
     Raises:
         ModelError: the network cannot be loaded.
+        ServerError: the server cannot be used.
         OSError: the rows cannot be written.
     """
     files, left_out = find_files(arguments.paths)
-    detector = load_detector(engine=arguments.engine, threads=arguments.threads)
     counts: Counter[str] = Counter()
-    started_s = time.perf_counter()
     with ExitStack() as stack:
+        detect = _make_detect(arguments, stack)
+        started_s = time.perf_counter()
         writers = _open_writers(arguments, stack)
         # rows on the terminal show progress themselves, and a bar would break them
         outputs = {arguments.csv, arguments.json}
@@ -110,7 +118,7 @@ def scan(arguments: argparse.Namespace) -> int:
         bar = stack.enter_context(tqdm(files.items(), unit="file", disable=hidden))
         try:
             for path, problem in bar:
-                row = ScanRow(path, error=problem) if problem else _analyse(detector, path, arguments.every, bar)
+                row = ScanRow(path, error=problem) if problem else _analyse(detect, path, bar)
                 counts[_outcome(row)] += 1
                 for write in writers:
                     write(row)
@@ -161,12 +169,30 @@ def _print_list(title: str, sentences: Sequence[str]) -> None:
         print(f"- and {len(sentences) - MAX_PRINTED_DIFFERENCES:,} more")
 
 
-def _analyse(detector: Detector, path: str, every_s: float, bar: tqdm) -> ScanRow:
+def _make_detect(arguments: argparse.Namespace, stack: ExitStack) -> Callable[..., Detection]:
+    """Return the function that detects in a file: here, or on a server."""
+    if arguments.server:
+        token = _read_token(arguments.token)
+        return stack.enter_context(RemoteDetector(arguments.server, token, keep=arguments.keep)).detect
+    detector = load_detector(engine=arguments.engine, threads=arguments.threads)
+    return partial(detector.detect, every_s=arguments.every)
+
+
+def _read_token(text: str) -> str:
+    if not text.startswith("@"):
+        return text
+    with open(text[1:], encoding="utf-8") as file:
+        return file.read().strip()
+
+
+def _analyse(detect: Callable[..., Detection], path: str, bar: tqdm) -> ScanRow:
     def report(share: float) -> None:
         bar.set_postfix_str(f"{escape_unprintable(os.path.basename(path))} {share:.0%}" if share < 1 else "")
 
     try:
-        return ScanRow(path, detection=detector.detect(path, every_s=every_s, progress=report))
+        return ScanRow(path, detection=detect(path, progress=report))
+    except ServerError:
+        raise
     except DetectorError as error:
         return ScanRow(path, error=str(error))
     except MemoryError:
@@ -252,6 +278,9 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
     every_help = "seconds between the sampled frames of a video (default: 1; short videos are sampled more often)"
     command.add_argument("--every", type=_seconds, default=1.0, metavar="S", help=every_help)
     _add_network_options(command)
+    command.add_argument("--server", metavar="URL", help="send the files to this server instead of checking them here")
+    command.add_argument("--token", metavar="TOKEN", help="access token of the server, or @FILE to read it from a file")
+    command.add_argument("--keep", action="store_true", help="keep files and results on the server")
     command.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     command.set_defaults(run=scan)
 
@@ -286,6 +315,10 @@ def main(argv: Sequence[str] | None = None, *, program: str = "deepfake-detector
     arguments = parser.parse_args(argv)
     if arguments.run is scan and arguments.csv and arguments.csv == arguments.json:
         parser.error(f"--csv and --json both write to {arguments.csv!r}")
+    if arguments.run is scan and (arguments.server is None) != (arguments.token is None):
+        parser.error("--server and --token belong together")
+    if arguments.run is scan and arguments.keep and not arguments.server:
+        parser.error("--keep is for --server")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may know fewer letters than a file name holds
     try:

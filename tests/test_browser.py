@@ -632,7 +632,8 @@ def test_every_page_fits_and_can_be_read(chromium, address, face_file, options):
         page.get_by_role("button", name="Check again").first.click()
         expect(page.get_by_role("heading", name="What changed")).to_be_visible()
         both = page.get_by_role("link", name="Compare both").get_attribute("href")
-        for visit in (*pages, page.url, "/", "/performance", "/nowhere", "/history", both, "/statistics", "/operator"):
+        fixed = ("/", "/performance", "/api", "/nowhere", "/history", "/statistics", "/operator")
+        for visit in (*pages, page.url, *fixed, both):
             page.goto(visit)
             page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
             assert_it_fits_and_can_be_read(page)
@@ -643,7 +644,7 @@ def visited(chromium, address, face_file, clip_file, sound_file, tmp_path_factor
     """A visitor's cookies, and the addresses of every kind of page."""
     empty = tmp_path_factory.mktemp("pictures") / "wall.png"
     Image.new("RGB", (300, 200), "grey").save(empty)
-    pages = ["/", "/performance", "/nowhere", "/history", "/statistics", "/operator"]
+    pages = ["/", "/performance", "/api", "/nowhere", "/history", "/statistics", "/operator"]
     files = [face_file, empty]
     if VOICE_MODEL_FILES["onnx"].is_file():
         files += [clip_file, sound_file]

@@ -131,6 +131,7 @@ def running_server(*, threads: int | None = None) -> Iterator[BenchmarkServer]:
             probe.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{probe.getsockname()[1]}"
         environment = {**os.environ, "DEEPFAKE_INSTANCE_PATH": folder, "WEB_CONCURRENCY": "1"}
+        environment["DEEPFAKE_UPLOAD_RATE"] = "off"  # one address sends them all
         if threads:
             environment["DEEPFAKE_THREADS"] = str(threads)
         command = [sys.executable, "-m", "gunicorn", "app:app", "--bind", address]

@@ -12,6 +12,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from detector import Detector
 from webapp.addresses import file_address, media_address
 from webapp.analyses import MEGABYTE
+from webapp.api import register_api
 from webapp.batches.pages import batches
 from webapp.config import PROJECT, load_settings
 from webapp.detector_thread import DetectorThread
@@ -25,6 +26,7 @@ from webapp.languages import register_languages
 from webapp.models import connect_database
 from webapp.outages import register_outages
 from webapp.pages import site
+from webapp.rate_limits import register_limits
 from webapp.reports import downloads
 from webapp.retention import register_retention
 from webapp.schema import upgrade_database
@@ -88,6 +90,8 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
     app.register_blueprint(downloads)
     app.register_blueprint(sharing)
     app.register_blueprint(feedback)
+    register_api(app)
+    register_limits(app)
     app.after_request(add_security_headers)
     register_errors(app)
     register_outages(app)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from limits import parse_many
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -16,6 +17,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 PREFIX = "DEEPFAKE_"
 MIN_SECRET_CHARACTERS = 16
 EMBEDDED, OFF = "embedded", "off"  # where videos, recordings and batches are analysed
+UNLIMITED = "off"  # in place of a rate
 
 
 class StartupError(Exception):
@@ -53,6 +55,16 @@ def _choice(*answers: str) -> Callable[[str], str]:
         return text.lower()
 
     return parse
+
+
+def _rate(text: str) -> str:
+    if text.lower() == UNLIMITED:
+        return UNLIMITED
+    try:
+        parse_many(text)
+    except ValueError as error:
+        raise ValueError(f"must be a rate such as 120 per minute, or {UNLIMITED}, not {text!r}") from error
+    return text
 
 
 def _number(low: float, high: float) -> Callable[[str], float]:
@@ -143,6 +155,21 @@ SETTINGS = (
         "",
         "opens the statistics of all visitors at `/operator`; empty: there is no such page",
         _secret,
+    ),
+    Setting("API_RATE", "300 per minute", "requests to the API of one token; `off`: no limit", _rate),
+    Setting("API_ADDRESS_RATE", "600 per minute", "requests to the API from one address; `off`: no limit", _rate),
+    Setting("UPLOAD_RATE", "120 per minute", "uploads by the pages from one address; `off`: no limit", _rate),
+    Setting(
+        "RATE_STORAGE_URL",
+        "memory://",
+        "where requests are counted: `memory://` counts in each worker, an address such as `redis://host` in one place",
+        _text,
+    ),
+    Setting(
+        "WEBHOOKS_TO_PRIVATE",
+        "false",
+        "true: webhooks may go to private addresses, and over http; only if all holders of tokens are trusted",
+        _switch,
     ),
 )
 

@@ -47,7 +47,7 @@ class DetectorThread:
 
 
 def warm_up(app: Flask) -> None:
-    """Load the detector before the first upload, resume the jobs that a stop interrupted, and delete what has expired.
+    """Load the detector before the first upload, resume interrupted jobs and webhooks, and delete what has expired.
 
     Raises:
         StartupError: there is no usable model.
@@ -57,4 +57,5 @@ def warm_up(app: Flask) -> None:
     except ModelError as error:
         raise StartupError(str(error)) from error
     app.extensions["jobs"].wake()
+    app.extensions["webhooks"].wake()
     start_sweeping(app)

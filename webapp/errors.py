@@ -1,19 +1,21 @@
-"""Turn every error into a page with a sentence and no traceback."""
+"""Turn every error into a page, or into a problem document for programs, with a sentence and no traceback."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from flask import Flask, current_app, render_template
 from flask_wtf.csrf import CSRFError
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, TooManyRequests
 from werkzeug.wrappers import Response
 
-from detector import DetectorError, MediaTooLarge, ModelError, UnreadableMedia
+from detector import DetectorError
 from detector.text import translatable
-from webapp.analyses import UnsupportedMedia
+from webapp.api.problems import is_for_programs, problem_of
 from webapp.pages import upload_page
+from webapp.statuses import status_of
 
-# the first match counts
-STATUSES = ((UnsupportedMedia, 415), (UnreadableMedia, 400), (MediaTooLarge, 413), (ModelError, 503))
 SIZE_LIMITS = ("MAX_UPLOAD_MB", "MAX_RECORDING_MB", "MAX_BATCH_MB")  # settings; the largest is that of a request
 PAGES = {
     400: (
@@ -43,16 +45,25 @@ PAGES = {
 
 
 def register_errors(app: Flask) -> None:
-    """Register the error pages."""
-    app.register_error_handler(DetectorError, show_detector_error)
-    app.register_error_handler(RequestEntityTooLarge, show_too_large)
-    app.register_error_handler(CSRFError, show_expired_form)
-    app.register_error_handler(HTTPException, show_http_error)
+    """Register the error pages, and problem documents for the API."""
+    for kind, show in (
+        (DetectorError, show_detector_error),
+        (RequestEntityTooLarge, show_too_large),
+        (TooManyRequests, show_too_many),
+        (CSRFError, show_expired_form),
+        (HTTPException, show_http_error),
+    ):
+        app.register_error_handler(kind, _answering(show))
+
+
+def _answering(show: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return an error handler that shows a page, or answers a program with a problem document."""
+    return lambda error: problem_of(error) if is_for_programs() else show(error)
 
 
 def show_detector_error(error: DetectorError) -> tuple[str, int]:
     """Show what is wrong with the file, beside the form for another one."""
-    return upload_page(error=str(error)), next((status for kind, status in STATUSES if isinstance(error, kind)), 400)
+    return upload_page(error=str(error)), status_of(error)
 
 
 def show_too_large(error: RequestEntityTooLarge) -> tuple[str, int]:
@@ -60,6 +71,13 @@ def show_too_large(error: RequestEntityTooLarge) -> tuple[str, int]:
     limit_mb = max(current_app.config[name] for name in SIZE_LIMITS)
     sentence = translatable("The upload is too large; at most {limit} MB and {files} files are accepted at once.")
     return upload_page(error=sentence.format(limit=limit_mb, files=current_app.config["MAX_BATCH_FILES"])), 413
+
+
+def show_too_many(error: TooManyRequests) -> tuple[str, int]:
+    """Refuse an upload from an address that has sent too many."""
+    return upload_page(
+        error=translatable("Too many files were sent from your address. Please wait a minute and try again.")
+    ), 429
 
 
 def show_expired_form(error: CSRFError) -> tuple[str, int]:

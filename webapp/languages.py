@@ -20,6 +20,7 @@ from flask_babel import Babel, get_locale, get_translations
 from werkzeug.wrappers import Response as Redirection
 
 from detector.text import translatable
+from webapp.api.problems import is_for_programs
 
 LANGUAGES = {
     "en": "English",
@@ -80,7 +81,7 @@ def page_language() -> str:
 def remember_language() -> Redirection | None:
     """Keep the language of a link in the session, and lead to the same page without the parameter."""
     language = request.args.get(PARAMETER)
-    if language not in LANGUAGES or request.method != "GET":
+    if language not in LANGUAGES or request.method != "GET" or is_for_programs():
         return None
     session[SESSION_KEY] = language
     if request.endpoint is None:
