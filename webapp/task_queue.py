@@ -99,7 +99,7 @@ def send_waiting(celery: Celery) -> int:
     db.session.commit()
     ids = [analysis_id for _, _, analysis_id in rows]
     for number, (position, _, analysis_id) in enumerate(rows):
-        # Batches take turns: 0 for a file on its own and for the first of a batch, 1 for its second, 2 for the next two.
+        # Batches take turns: 0 for a file on its own and the first of a batch, 1 for its second, 2 for the next two.
         priority = min(LAST_PRIORITY, position.bit_length())
         try:
             celery.send_task(RUN_ANALYSIS, [analysis_id], queue=ANALYSES, priority=priority, retry=False)

@@ -155,8 +155,8 @@ def run_services(folder):
             "s3",
             endpoint_url=s3["AWS_ENDPOINT_URL"],
             region_name=s3["AWS_REGION"],
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
+            aws_access_key_id=s3["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=s3["AWS_SECRET_ACCESS_KEY"],
         )
         client.create_bucket(Bucket=BUCKET)
         services = Services(postgres, postgres, redis, s3)
