@@ -27,6 +27,7 @@ SCAN_CHUNK = "detector.scan_chunk"  # the task's name
 PLAN = "_plan/plan.json"
 PLAN_VERSION = 1
 CHUNK_FILES = 100
+MIN_CHUNKS = 50  # of a small archive, so that every worker has some
 CHUNK_BYTES = 256_000_000
 MAX_FILE_S = 3600.0
 SUFFIXES = frozenset().union(*(medium.suffixes for medium in MEDIA.values()))  # of files in folders
@@ -214,11 +215,12 @@ class _Notes:
 
 def _cut(sizes: dict[str, int]) -> list[list[str]]:
     """Cut the files, {path: size in bytes}, into chunks."""
+    most = min(CHUNK_FILES, max(1, len(sizes) // MIN_CHUNKS))
     chunks: list[list[str]] = []
     size_bytes = 0
     for path, size in sizes.items():
         size_bytes += size
-        if not chunks or size_bytes > CHUNK_BYTES or len(chunks[-1]) == CHUNK_FILES:
+        if not chunks or size_bytes > CHUNK_BYTES or len(chunks[-1]) == most:
             chunks.append([])
             size_bytes = size
         chunks[-1].append(path)

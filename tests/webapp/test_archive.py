@@ -71,7 +71,7 @@ def read_rows(url):
 
 def test_each_file_has_one_row_after_kill_9_of_workers(archive, services, start_worker, tmp_path, monkeypatch):
     """The first worker is killed with all its processes, of the second the process that works."""
-    monkeypatch.setattr(chunks, "CHUNK_FILES", 6)
+    monkeypatch.setattr(chunks, "MIN_CHUNKS", FILES // 6)
     folder = ResultFolder(services.new_folder())
     plan = make_plan([archive], folder, every_s=1.0)
     done, killed = [], []

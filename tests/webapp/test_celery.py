@@ -14,7 +14,7 @@ import pytest
 from clips import make_video, pan_over
 from project import ROOT
 from services import free_port, run_redis
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from webapp import analyses, celery_app, create_app, task_queue
 from webapp.config import StartupError
@@ -222,6 +222,23 @@ def test_uploads_are_accepted_while_redis_is_gone_and_analysed_when_it_is_back(r
     with redis() as broker, start_worker(broker) as (_, log):  # it came back without the messages
         for analysis_id in (without_broker, forgotten):
             assert wait_for(analysis_id, is_done, log).attempts == 1
+
+
+def test_batches_take_turns(redis, serve, clip):
+    with redis() as broker:
+        celery = serve(broker).extensions["jobs"].celery
+        later, sooner = submit(clip), submit(clip)
+        celery.control.purge()
+        db.session.execute(update(Analysis).filter_by(id=later).values(batch_position=7))
+        db.session.execute(update(Analysis).values(seen_at=None))
+        db.session.commit()
+        assert task_queue.send_waiting(celery) == 2
+        with (
+            celery.connection_for_read() as connection,
+            connection.SimpleQueue(celery.amqp.queues["analyses"]) as queue,
+        ):
+            named = [queue.get(timeout=10).payload[0] for _ in range(2)]
+    assert named == [[sooner], [later]]
 
 
 def test_what_takes_too_long_is_stopped(redis, serve, start_worker, long_clip):

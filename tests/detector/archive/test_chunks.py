@@ -26,6 +26,7 @@ def pictures(tmp_path, face_jpeg):
 @pytest.fixture
 def small_chunks(monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_FILES", 2)
+    monkeypatch.setattr(chunks, "MIN_CHUNKS", 1)
 
 
 def rows(out):
@@ -127,8 +128,10 @@ def test_the_results_of_another_scan_are_not_mixed_in(pictures, tmp_path):
 def test_chunks_are_limited_in_files_and_bytes(monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_FILES", 2)
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 10)
+    monkeypatch.setattr(chunks, "MIN_CHUNKS", 3)
     sizes = {"empty": 0, "a": 4, "b": 5, "large": 99, "c": 10, "d": 1}
     assert chunks._cut(sizes) == [["empty", "a"], ["b"], ["large"], ["c"], ["d"]]
+    assert len(chunks._cut(dict.fromkeys("abcde", 0))) == 5  # a small archive is spread, too
 
 
 def test_a_name_that_is_not_unicode_and_an_error_fit_into_parquet(tmp_path):
