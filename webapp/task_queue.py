@@ -95,7 +95,7 @@ def send_waiting(celery: Celery) -> int:
     """Send a task for each waiting row that has none, in the order of the queue; return how many were sent."""
     unsent = update(Analysis).where(Analysis.state == State.WAITING, Analysis.seen_at.is_(None))
     sent = unsent.values(seen_at=datetime.now(UTC)).returning(*QUEUE_ORDER, Analysis.id)
-    rows = sorted(db.session.execute(sent).tuples().all())
+    rows = sorted(db.session.execute(sent).all())
     db.session.commit()
     ids = [analysis_id for _, _, analysis_id in rows]
     for number, (position, _, analysis_id) in enumerate(rows):

@@ -76,7 +76,7 @@ def run_postgres():
             user = {"user": "postgres", "group": "postgres", "extra_groups": []}
             shutil.chown(folder, "postgres", "postgres")
         make = [programs / "initdb", "-D", folder, "-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8"]
-        subprocess.run([*make, "--no-locale"], check=True, stdout=subprocess.DEVNULL, cwd="/", **user)
+        subprocess.run([*make, "--locale=C.UTF-8"], check=True, stdout=subprocess.DEVNULL, cwd="/", **user)
         fast = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300"]
         command = [programs / "postgres", "-D", folder, "-p", str(port), "-h", "127.0.0.1", "-k", folder]
         with running([*command, *(f"-c{setting}" for setting in fast)], lambda: answers(port), cwd="/", **user):

@@ -24,7 +24,7 @@ from detector.cli import main
 
 pytestmark = pytest.mark.slow
 
-PATIENCE_S = 120  # a busy machine is slow
+PATIENCE_S = 300  # a busy machine is slow
 FILES = 60
 
 

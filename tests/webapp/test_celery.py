@@ -22,7 +22,7 @@ from webapp.models import Analysis, State, db
 
 pytestmark = pytest.mark.slow
 
-PATIENCE_S = 120  # a busy machine is slow
+PATIENCE_S = 300  # a busy machine is slow
 # The worker's program, with shorter times than in use.
 WORKER = """if True:
     import sys

@@ -65,7 +65,7 @@ class QueueCollector:
 
         states = (State.WAITING, State.RUNNING)
         counted = select(Analysis.state, func.count()).where(Analysis.state.in_(states)).group_by(Analysis.state)
-        counts = dict(db.session.execute(counted).tuples().all())
+        counts = {row[0]: row[1] for row in db.session.execute(counted)}
         gauge = GaugeMetricFamily("deepfake_queue_files", "Files that wait or are being analysed.", labels=["state"])
         for state in states:
             gauge.add_metric([str(state)], counts.get(state, 0))
