@@ -16,6 +16,7 @@ REQUIRE_ALL_TESTS ?=
 ARGS ?=
 # Test files that run at the same time.
 TEST_PROCESSES ?= 2
+SHARED_TESTS := $(addprefix tests/webapp/test_,analyses.py batches.py history.py jobs.py pages.py schema.py statistics.py storage.py)
 
 # Counts the packages of requirements file $(1) while pip installs them; on one line in a terminal.
 SHELL := /bin/bash
@@ -30,7 +31,7 @@ progress = awk -v total="$$(grep -c == $(1))" -v end="$$([ -t 2 ] && echo '\r' |
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test test-fast lint audit format docs translations benchmark lock clean
+.PHONY: help setup setup-scale run test test-fast test-shared lint audit format docs translations benchmark lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -38,16 +39,22 @@ help: ## list these targets
 setup: $(VENV)/serve.stamp ## create .venv with what the server needs, without TensorFlow
 	@echo "Ready: make run"
 
+setup-scale: $(VENV)/scale.stamp ## add what more than one machine needs: PostgreSQL, S3, Celery; see docs/scale.md
+	@echo "Ready: see docs/scale.md"
+
 run: $(VENV)/serve.stamp ## serve on http://127.0.0.1:5000; another port: make run PORT=8080
 	@exec $(PY) -m gunicorn --config gunicorn.conf.py --bind 127.0.0.1:$(PORT) app:app
 
-test: $(VENV)/train.stamp $(VENV)/dev.stamp ## run all tests, print coverage and the skipped tests with reasons
+test: $(VENV)/train.stamp $(VENV)/scale.stamp $(VENV)/dev.stamp ## run all tests, print coverage and the skipped tests with reasons
 	@$(PY) -m pytest -rs -n $(TEST_PROCESSES) --dist loadfile --cov --cov-report=term $(if $(REQUIRE_ALL_TESTS),-p tests.no_skips) $(ARGS)
 
-test-fast: $(VENV)/train.stamp $(VENV)/dev.stamp ## run the tests that are neither slow nor in a browser, under a minute
+test-fast: $(VENV)/train.stamp $(VENV)/scale.stamp $(VENV)/dev.stamp ## run the tests that are neither slow nor in a browser, under a minute
 	@$(PY) -m pytest -m "not slow and not browser" $(ARGS)
 
-lint: $(VENV)/train.stamp $(VENV)/dev.stamp ## check style, formatting and types
+test-shared: $(VENV)/train.stamp $(VENV)/scale.stamp $(VENV)/dev.stamp ## run the tests of rows, files and jobs on PostgreSQL and S3 instead
+	@DEEPFAKE_TEST_SHARED=1 $(PY) -m pytest $(if $(REQUIRE_ALL_TESTS),-p tests.no_skips) -m "not embedded" $(SHARED_TESTS) $(ARGS)
+
+lint: $(VENV)/train.stamp $(VENV)/scale.stamp $(VENV)/dev.stamp ## check style, formatting and types
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
@@ -72,7 +79,7 @@ translations: $(VENV)/serve.stamp ## collect the pages' texts, update the catalo
 benchmark: $(VENV)/train.stamp ## measure the time of every stage, start-up time and memory
 	@$(PY) scripts/benchmark.py
 
-lock: $(PY) ## renew the pins of the three requirements files
+lock: $(PY) ## renew the pins of the requirements files
 	@$(PIP) --quiet uv
 	@.ci/lock $(VENV)/bin/uv
 
@@ -90,6 +97,11 @@ $(VENV)/train.stamp: requirements.txt $(VENV)/serve.stamp
 	@$(PY) -c 'import sys; sys.exit("TensorFlow has no wheel for Python 3.14 yet: make clean test PYTHON=python3.13" if sys.version_info >= (3, 14) else 0)'
 	@echo "Installing what training and evaluation need (TensorFlow, 2 GB more)"
 	@$(PIP) --no-deps -r requirements.txt | $(call progress,requirements.txt)
+	@touch $@
+
+$(VENV)/scale.stamp: requirements-scale.txt $(VENV)/serve.stamp
+	@echo "Installing what more than one machine needs (250 MB more)"
+	@$(PIP) --no-deps -r requirements-scale.txt | $(call progress,requirements-scale.txt)
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.txt $(PY)

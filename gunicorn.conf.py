@@ -5,6 +5,7 @@ import http.client
 import os
 import socket
 import sys
+import tempfile
 import threading
 import time
 from typing import Any
@@ -31,7 +32,12 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def on_starting(server: Any) -> None:
-    """Stop with one sentence if a port cannot be used; gunicorn itself would retry and print a traceback."""
+    """Make the folder of the metrics, and stop with one sentence if a port cannot be used.
+
+    gunicorn itself would retry and print a traceback.
+    """
+    if os.environ.get("DEEPFAKE_METRICS_TOKEN"):
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="deepfake-metrics-"))
     if "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ:
         return  # the sockets are open already
     for address in server.cfg.address:
@@ -54,6 +60,14 @@ def post_worker_init(worker: Any) -> None:
     warm_up(worker.wsgi)
     if worker.age == 1:  # the first worker speaks for all
         threading.Thread(target=announce, args=([listener.getsockname() for listener in worker.sockets],)).start()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Close the metrics of a worker that has ended."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(worker.pid)
 
 
 def announce(addresses: list[Any]) -> None:

@@ -6,7 +6,7 @@ model = detector.load_detector()
 model.detect("face.jpg").verdict
 """
 
-from detector import evidence, media, provenance, record, reports, results, text
+from detector import archive, evidence, media, provenance, record, reports, results, text
 from detector.pipeline import Detector, load_detector
 from detector.results import Detection, DetectorError, MediaTooLarge, ModelError, UnreadableMedia, Verdict
 from detector.version import __version__
@@ -20,6 +20,7 @@ __all__ = [
     "UnreadableMedia",
     "Verdict",
     "__version__",
+    "archive",
     "evidence",
     "load_detector",
     "media",

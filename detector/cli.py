@@ -2,6 +2,7 @@ r"""Check pictures, videos and recordings from the command line, and verify evid
 
     deepfake-detector scan PATH [PATH ...] --csv OUT.csv
     deepfake-detector scan PATH [PATH ...] --server URL --token TOKEN --csv OUT.csv
+    deepfake-detector scan s3://BUCKET/PREFIX --out s3://BUCKET/SCORES --celery
     deepfake-detector verify BUNDLE.zip
 
 `python -m detector` is the same command. Files given by name are always analysed. Folders are searched at any depth
@@ -23,6 +24,9 @@ import that column as text. Only bytes of a name that are not Unicode are escape
 
 With `--server`, files are sent to a server of this project, and the rows are the same. The server deletes what was
 sent, unless `--keep` is given.
+`--out` scans an archive of any size into Parquet files, one for each chunk of files, with the columns of the CSV.
+Paths and `--out` are folders or fsspec addresses. The same command goes on where it was stopped. `--celery` spreads
+the chunks over Celery's workers, whose Redis is named by the environment variable DEEPFAKE_BROKER_URL.
 
 `verify` analyses the original in an evidence bundle again, or the file given with `--file`: a picture, a video or a
 recording. It prints "same" or a line for each difference, then what is the same, then the new verdict.
@@ -50,7 +54,9 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from detector.media import MEDIA
+from detector.archive.chunks import SUFFIXES, count_outcomes, make_plan, scan_chunk
+from detector.archive.folders import ResultFolder
+from detector.archive.workers import spread
 from detector.media.files import open_file
 from detector.pictures.detect import MODEL_FILES
 from detector.pipeline import load_detector
@@ -62,9 +68,9 @@ from detector.results import Detection, DetectorError, Verdict
 from detector.text import format_probability
 from detector.version import __version__
 
-SUFFIXES = frozenset().union(*(medium.suffixes for medium in MEDIA.values()))  # of files in folders
 OK, SOME_FAILED, NOTHING_DONE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 MAX_PRINTED_DIFFERENCES = 20
+BROKER_VARIABLE = "DEEPFAKE_BROKER_URL"  # its address may hold a password, which arguments would show to other users
 MIN_EVERY_S, MAX_EVERY_S = 0.04, 3600.0  # between sampled frames of a video
 
 
@@ -106,6 +112,8 @@ def scan(arguments: argparse.Namespace) -> int:
         ServerError: the server cannot be used.
         OSError: the rows cannot be written.
     """
+    if arguments.out:
+        return scan_archive(arguments)
     files, left_out = find_files(arguments.paths)
     counts: Counter[str] = Counter()
     with ExitStack() as stack:
@@ -130,6 +138,41 @@ def scan(arguments: argparse.Namespace) -> int:
         took_s = time.perf_counter() - started_s
         print(_summarise(counts, total=len(files), left_out=left_out, took_s=took_s), file=sys.stderr)
     return INTERRUPTED if stopped else SOME_FAILED if counts["error"] else OK
+
+
+def scan_archive(arguments: argparse.Namespace) -> int:
+    """Scan an archive into Parquet files, here or on Celery's workers, and return the exit code.
+
+    Raises:
+        ArchiveError: there is nothing to scan, or the results or the broker cannot be used.
+        ModelError: the network cannot be loaded.
+        OSError: files cannot be read or written.
+    """
+    folder = ResultFolder(arguments.out)
+    plan = make_plan(arguments.paths, folder, every_s=arguments.every)
+    missing = plan.missing(folder)
+    done = plan.count - sum(plan.sizes[number] for number in missing)
+    # without a terminal, a line every ten seconds
+    interval_s = 0.5 if sys.stderr.isatty() else 10.0
+    with tqdm(total=plan.count, initial=done, unit="file", mininterval=interval_s, disable=arguments.quiet) as bar:
+
+        def show(count: int) -> None:
+            bar.update(count - bar.n)
+
+        def warn(words: str) -> None:
+            bar.write(words, file=sys.stderr)
+
+        if arguments.celery:
+            spread(plan, folder, os.environ.get(BROKER_VARIABLE, ""), report=show, warn=warn)
+        elif missing:
+            detector = load_detector(engine=arguments.engine, threads=arguments.threads)
+            for number in missing:
+                scan_chunk(detector, folder.url, number, report=lambda _: show(int(bar.n) + 1))
+    counts = count_outcomes(folder, plan)
+    if not arguments.quiet:
+        kinds = ", ".join(f"{counts[kind]:,} {kind}" for kind in Verdict)
+        print(f"{plan.count:,} files: {kinds}. {counts['error']:,} could not be read.", file=sys.stderr)
+    return SOME_FAILED if counts["error"] else OK
 
 
 def verify(arguments: argparse.Namespace) -> int:
@@ -277,6 +320,10 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
     command.add_argument("--json", type=_output, nargs="?", const="-", metavar="OUT.json", help=json_help)
     every_help = "seconds between the sampled frames of a video (default: 1; short videos are sampled more often)"
     command.add_argument("--every", type=_seconds, default=1.0, metavar="S", help=every_help)
+    out_help = "scan an archive: write Parquet files to this folder or fsspec address; go on where it was stopped"
+    command.add_argument("--out", metavar="FOLDER", help=out_help)
+    celery_help = f"with --out: spread the files over Celery's workers; {BROKER_VARIABLE} names their Redis"
+    command.add_argument("--celery", action="store_true", help=celery_help)
     _add_network_options(command)
     command.add_argument("--server", metavar="URL", help="send the files to this server instead of checking them here")
     command.add_argument("--token", metavar="TOKEN", help="access token of the server, or @FILE to read it from a file")
@@ -319,6 +366,13 @@ def main(argv: Sequence[str] | None = None, *, program: str = "deepfake-detector
         parser.error("--server and --token belong together")
     if arguments.run is scan and arguments.keep and not arguments.server:
         parser.error("--keep is for --server")
+    if arguments.run is scan and arguments.out and (arguments.csv or arguments.json):
+        parser.error("--out writes Parquet files, so it excludes --csv and --json")
+    if arguments.run is scan and arguments.celery:
+        if not arguments.out:
+            parser.error("--celery needs --out, where the workers write")
+        if not os.environ.get(BROKER_VARIABLE):
+            parser.error(f"--celery needs the address of Redis in the environment variable {BROKER_VARIABLE}")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may know fewer letters than a file name holds
     try:

@@ -11,13 +11,13 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import metadata
-from pathlib import Path
 
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 from project import ROOT
+from services import HOW_TO_GET_THEM, are_installed, run_services
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
@@ -105,13 +105,37 @@ def start_server():
     return start
 
 
+@pytest.fixture(scope="session")
+def services(tmp_path_factory):
+    """Real PostgreSQL, Redis and S3."""
+    if not are_installed():
+        pytest.skip(HOW_TO_GET_THEM)
+    with run_services(tmp_path_factory.mktemp("services")) as services:
+        yield services
+
+
 @pytest.fixture
-def make_app(tmp_path, real_detector):
+def shared(services, monkeypatch):
+    """Settings of a server whose database and storage are PostgreSQL and S3."""
+    for name, value in services.s3.items():
+        monkeypatch.setenv(name, value)
+    return services.settings()
+
+
+@pytest.fixture
+def parts(request):
+    """Settings of the database and the storage: none, or with DEEPFAKE_TEST_SHARED=1 the shared ones."""
+    is_shared = os.environ.get("DEEPFAKE_TEST_SHARED") and not request.node.get_closest_marker("embedded")
+    return request.getfixturevalue("shared") if is_shared else {}
+
+
+@pytest.fixture
+def make_app(tmp_path, real_detector, parts):
     """Return `create_app` with the real detector and a temporary instance folder; it starts no process."""
     made = []
 
     def make(**settings):
-        values = {"INSTANCE_PATH": tmp_path / "instance", "JOBS": "off", **settings}
+        values = {"INSTANCE_PATH": tmp_path / "instance", "JOBS": "off", **parts, **settings}
         app = create_app(values, detector=real_detector)
         app.test_client_class = Browser
         made.append(app)
@@ -136,8 +160,9 @@ def client(app):
 @pytest.fixture
 def stored_files(app):
     """Return a function that lists the files in the storage."""
-    folder = Path(app.instance_path) / "storage"
-    return lambda: sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    storage = app.extensions["storage"]
+    root = storage._root
+    return lambda: sorted(path.removeprefix(f"{root}/") for path in storage._files.find(root))
 
 
 @pytest.fixture

@@ -36,7 +36,8 @@ def pins(*names):
 
 SERVE = pins("requirements-serve.txt")
 TRAIN = pins("requirements-serve.txt", "requirements.txt")
-ALL = pins("requirements-serve.txt", "requirements.txt", "requirements-dev.txt")
+SCALE = pins("requirements-serve.txt", "requirements-scale.txt")  # repeats some of requirements.txt
+ALL = pins("requirements-serve.txt", "requirements.txt", "requirements-dev.txt") | SCALE
 
 
 @pytest.mark.slow
@@ -44,8 +45,8 @@ ALL = pins("requirements-serve.txt", "requirements.txt", "requirements-dev.txt")
     ("pattern", "lock"),
     [
         ("*.py", SERVE),
-        ("webapp/**/*.py", SERVE),
-        ("detector/**/*.py", SERVE),
+        ("webapp/**/*.py", SCALE),
+        ("detector/**/*.py", SCALE),
         ("training/**/*.py", TRAIN),
         ("scripts/*.py", TRAIN),
         ("deploy/*.py", ALL),
@@ -68,6 +69,10 @@ def test_every_import_is_in_the_lock(pattern, lock):
     assert missing == set()
 
 
+def test_the_lock_of_many_machines_repeats_pins_in_the_same_version():
+    assert not {name for name in SCALE.keys() & TRAIN.keys() if SCALE[name] != TRAIN[name]}
+
+
 @pytest.mark.parametrize("package", sorted({"tensorflow", "keras", "opencv-python", "imageio-ffmpeg"}))
 def test_the_server_does_not_need(package):
     assert package not in SERVE
@@ -79,6 +84,7 @@ def test_every_declared_dependency_is_pinned():
         (PROJECT["dependency-groups"]["build"], SERVE),
         (PROJECT["build-system"]["requires"], SERVE),
         (PROJECT["project"]["optional-dependencies"]["train"], TRAIN),
+        (PROJECT["project"]["optional-dependencies"]["scale"], SCALE),
         (PROJECT["dependency-groups"]["dev"], ALL),
     ]:
         assert {re.match(r"[a-z0-9-]+", requirement)[0] for requirement in declared} <= set(lock)

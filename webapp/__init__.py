@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 from flask_wtf import CSRFProtect
@@ -14,7 +15,7 @@ from webapp.addresses import file_address, media_address
 from webapp.analyses import MEGABYTE
 from webapp.api import register_api
 from webapp.batches.pages import batches
-from webapp.config import PROJECT, load_settings
+from webapp.config import CELERY, PREFIX, PROJECT, StartupError, load_settings
 from webapp.detector_thread import DetectorThread
 from webapp.errors import SIZE_LIMITS, register_errors
 from webapp.feedback.pages import feedback
@@ -23,7 +24,9 @@ from webapp.history.pages import history
 from webapp.instance import load_or_create_secret_key, prepare_instance_folder, startup_lock
 from webapp.jobs import Supervisor, worker_id
 from webapp.languages import register_languages
+from webapp.model_file import load_configured_detector
 from webapp.models import connect_database
+from webapp.operations import register_operations
 from webapp.outages import register_outages
 from webapp.pages import site
 from webapp.rate_limits import register_limits
@@ -34,6 +37,9 @@ from webapp.sharing.pages import sharing
 from webapp.statistics.pages import statistics
 from webapp.storage import Storage
 from webapp.template_filters import FILTERS
+
+if TYPE_CHECKING:
+    from webapp.task_queue import TaskQueue
 
 FORM_OVERHEAD_BYTES = 1_000_000  # of the names of many files
 
@@ -70,6 +76,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_HTTPONLY=True,
         WTF_CSRF_TIME_LIMIT=None,  # as long as the session, because a page may stay open for hours
+        MODEL_CACHE=folder / "models",
         VISUALIZATIONS=PROJECT / "visualizations",
     )
     app.session_interface = SessionCookie()
@@ -79,8 +86,8 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
     app.extensions["storage"] = Storage(values["STORAGE_URL"] or str(folder / "storage"))
     connect_database(app)
     upgrade_database(app)
-    app.extensions["jobs"] = Supervisor(app)
-    app.extensions["detector"] = DetectorThread(threads=values["THREADS"], detector=detector)
+    app.extensions["jobs"] = _make_jobs(app)
+    app.extensions["detector"] = DetectorThread(detector=detector, load=partial(load_configured_detector, app.config))
 
     CSRFProtect(app)
     app.register_blueprint(site)
@@ -92,6 +99,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
     app.register_blueprint(feedback)
     register_api(app)
     register_limits(app)
+    register_operations(app)
     app.after_request(add_security_headers)
     register_errors(app)
     register_outages(app)
@@ -102,3 +110,13 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
         app.add_template_filter(function)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     return app
+
+
+def _make_jobs(app: Flask) -> Supervisor | TaskQueue:
+    if app.config["JOBS"] != CELERY:
+        return Supervisor(app)
+    try:
+        from webapp.task_queue import TaskQueue  # Celery is installed only where it is used
+    except ImportError as error:
+        raise StartupError(f"{PREFIX}JOBS=celery needs the packages of requirements-scale.txt: {error}.") from error
+    return TaskQueue(app)

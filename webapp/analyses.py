@@ -246,6 +246,7 @@ def claim() -> str | None:
     waits behind the files at earlier places of other batches.
     """
     first = select(Analysis.id).filter_by(state=State.WAITING).order_by(*QUEUE_ORDER).limit(1)
+    first = first.with_for_update(skip_locked=True)  # PostgreSQL: not the row that another machine is claiming
     values = {"state": State.RUNNING, "worker": current_app.config["WORKER"], "progress": 0.0}
     analysis_id = db.session.scalar(
         update(Analysis)
@@ -313,7 +314,8 @@ def fail(analysis_id: str, error: str) -> bool:
 
 def put_back(analysis_id: str) -> bool:
     """Let an analysis wait again without counting the attempt; return whether it was still running here."""
-    return _change(analysis_id, state=State.WAITING, attempts=Analysis.attempts - 1, progress=0.0, worker=None)
+    waiting = {"state": State.WAITING, "progress": 0.0, "worker": None, "seen_at": None}
+    return _change(analysis_id, attempts=Analysis.attempts - 1, **waiting)
 
 
 def cancel(analysis_id: str, visitor: str | None) -> bool:
@@ -355,7 +357,8 @@ def _cancel(**columns: str | None) -> int:
 def _retry(**columns: str | None) -> int:
     over = Analysis.state.in_((State.CANCELLED, State.FAILED))
     again = update(Analysis).filter_by(**columns).where(over)
-    values = {"state": State.WAITING, "progress": 0.0, "attempts": 0, "error": None, "created_at": datetime.now(UTC)}
+    values = {"state": State.WAITING, "progress": 0.0, "attempts": 0, "error": None, "seen_at": None}
+    values["created_at"] = datetime.now(UTC)
     n_restarted = count_changed(again.values(**values))
     db.session.commit()
     if n_restarted:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blinker import Signal
+
 import detector
 from detector import Detector
 from detector.models import Engine
@@ -15,6 +17,8 @@ from detector.reports import was_checked
 from detector.results import PictureDetection
 from webapp.page_files import CROP, draw_page_files, encode_png
 from webapp.uploads import FileFacts
+
+analysis_made = Signal("sent with the columns of each analysis")
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ def analyse(
         "has_heatmaps": any(name.startswith("heatmap") for name in files),
         "result": record,
     }
+    analysis_made.send(columns=columns)
     return AnalysisOutput(columns, files)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,10 @@ from sqlalchemy.exc import ArgumentError
 PROJECT = Path(__file__).resolve().parent.parent
 PREFIX = "DEEPFAKE_"
 MIN_SECRET_CHARACTERS = 16
-EMBEDDED, OFF = "embedded", "off"  # where videos, recordings and batches are analysed
+EMBEDDED, CELERY, OFF = "embedded", "celery", "off"  # where videos, recordings and batches are analysed
 UNLIMITED = "off"  # in place of a rate
+PLAIN_LOG, CONSOLE_LOG, JSON_LOG = "plain", "console", "json"  # formats of the log
+SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 
 
 class StartupError(Exception):
@@ -39,6 +42,12 @@ def _database_url(text: str) -> str:
         return text and make_url(text).render_as_string(hide_password=False)
     except ArgumentError as error:  # the text may contain a password, so it is not repeated
         raise ValueError("must be a database address such as postgresql+psycopg://user@host/name") from error
+
+
+def _sha256(text: str) -> str:
+    if text and not SHA256_PATTERN.fullmatch(text.lower()):
+        raise ValueError(f"must have 64 hexadecimal digits, not {text!r}")
+    return text.lower()
 
 
 def _switch(text: str) -> bool:
@@ -136,10 +145,21 @@ SETTINGS = (
         "JOBS",
         EMBEDDED,
         "`embedded`: the server starts a process that analyses videos, recordings and batches of files; "
-        "`off`: start it yourself with `python -m webapp.worker`",
-        _choice(EMBEDDED, OFF),
+        "`celery`: workers on any machine do; `off`: start it yourself with `python -m webapp.worker`",
+        _choice(EMBEDDED, CELERY, OFF),
     ),
+    Setting("BROKER_URL", "", "address of Redis for Celery, such as `redis://host:6379/0`", _text),
+    Setting("TIME_LIMIT_S", "3600", "seconds after which a Celery worker gives a file up", _whole_number(10, 86_400)),
+    Setting("MODEL", "", "file or fsspec address of the face network; empty: the shipped one", _text),
+    Setting("MODEL_SHA256", "", "SHA-256 that the file of `DEEPFAKE_MODEL` must have", _sha256),
     Setting("THREADS", "0", "inference threads of a worker; 0: one for each core", _whole_number(0, 1024)),
+    Setting(
+        "LOG",
+        PLAIN_LOG,
+        "`plain`: only messages of the server; `console` or `json`: also one line for each request",
+        _choice(PLAIN_LOG, CONSOLE_LOG, JSON_LOG),
+    ),
+    Setting("METRICS_TOKEN", "", "bearer token with which Prometheus reads `/metrics`; empty: no such page", _secret),
     Setting("COOKIE_SECURE", "false", "true: cookies over https only, even if a proxy ends https", _switch),
     Setting(
         "TRUSTED_PROXIES",
@@ -196,6 +216,12 @@ def load_settings(
             raise StartupError(f"{PREFIX}{setting.name} {error}.") from error
     if overrides:
         raise StartupError(f"There is no setting {', '.join(sorted(overrides))}.")
+    for name, needed, is_missing in (
+        ("JOBS=celery", "BROKER_URL", values["JOBS"] == CELERY and not values["BROKER_URL"]),
+        ("MODEL", "MODEL_SHA256", values["MODEL"] and not values["MODEL_SHA256"]),
+    ):
+        if is_missing:
+            raise StartupError(f"{PREFIX}{name} needs {PREFIX}{needed}.")
     return values
 
 

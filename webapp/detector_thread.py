@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from flask import Flask
@@ -24,13 +25,21 @@ class DetectorThread:
 
     Args:
         threads: number of inference threads; 0 means one for each core.
-        detector: a loaded detector; None loads the shipped one when it is first needed.
+        detector: a loaded detector; None loads one when it is first needed.
+        load: loads it; None takes the shipped one.
     """
 
-    def __init__(self, *, threads: int = 0, detector: Detector | None = None) -> None:
+    def __init__(
+        self, *, threads: int = 0, detector: Detector | None = None, load: Callable[[], Detector] | None = None
+    ) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detector")
-        self._threads = threads or None
+        self._load_detector = load or partial(_load_shipped, threads)
         self._detector = detector
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the detector is loaded."""
+        return self._detector is not None
 
     def call(self, work: Callable[[Detector], Answer]) -> Answer:
         """Return `work(detector)`, called in the detector's thread.
@@ -42,8 +51,12 @@ class DetectorThread:
 
     def _load(self) -> Detector:
         if self._detector is None:
-            self._detector = detector.load_detector(threads=self._threads)
+            self._detector = self._load_detector()
         return self._detector
+
+
+def _load_shipped(threads: int) -> Detector:
+    return detector.load_detector(threads=threads or None)
 
 
 def warm_up(app: Flask) -> None:

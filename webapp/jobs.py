@@ -23,11 +23,12 @@ from typing import TextIO
 from flask import Flask, current_app
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from detector import Detector, DetectorError, load_detector
+from detector import Detector, DetectorError
 from webapp import analyses
 from webapp.analysis_output import analyse
 from webapp.config import EMBEDDED, PREFIX, PROJECT, SETTINGS, StartupError
 from webapp.instance import write_atomically
+from webapp.model_file import load_configured_detector
 from webapp.models import db, new_token
 from webapp.outages import outage_of
 
@@ -162,7 +163,7 @@ def work(app: Flask, *, server_pid: int | None = None, idle_s: float = IDLE_S) -
 
     @cache
     def load() -> Detector:
-        return load_detector(threads=app.config["THREADS"] or None)
+        return load_configured_detector(app.config)
 
     with app.app_context():
         analyses.recover()

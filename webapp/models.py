@@ -32,6 +32,8 @@ from webapp.config import PREFIX, StartupError
 TOKEN_BYTES = 16
 BUSY_TIMEOUT_MS = 10_000
 MAX_ERROR_CHARACTERS = 500
+# A restarted database is noticed before a query fails, and each thread of a worker can have a connection.
+SHARED_ENGINE = {"pool_pre_ping": True, "pool_size": 4, "max_overflow": 28}
 
 
 class Tables(DeclarativeBase):
@@ -113,6 +115,7 @@ class Analysis(Model):
         progress: fraction of the work that is done, in [0, 1].
         worker: the process that analyses it while it is running, by `jobs.worker_id` of its instance folder.
         attempts: how often its analysis was started.
+        seen_at: with Celery, when its task was sent, or when its worker last gave a sign of life.
         error: why there is no verdict, as a sentence; None unless it failed.
         threshold_real, threshold_fake: probabilities between which this verdict would be inconclusive.
         is_checked: it is done and its score has a meaning, see `detector.reports.was_checked`.
@@ -137,6 +140,7 @@ class Analysis(Model):
     progress: Mapped[float] = mapped_column(default=0.0)
     worker: Mapped[str | None] = mapped_column(String(255))
     attempts: Mapped[int] = mapped_column(default=0)
+    seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     error: Mapped[str | None] = mapped_column(String(MAX_ERROR_CHARACTERS))
     verdict: Mapped[str | None] = mapped_column(String(16))
     probability: Mapped[float | None]
@@ -181,6 +185,8 @@ def connect_database(app: Flask) -> None:
     Raises:
         StartupError: its driver is not installed.
     """
+    if not app.config["SQLALCHEMY_DATABASE_URI"].startswith("sqlite"):
+        app.config["SQLALCHEMY_ENGINE_OPTIONS"] = SHARED_ENGINE
     try:
         db.init_app(app)
         with app.app_context():

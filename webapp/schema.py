@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from flask import Flask
@@ -14,6 +16,7 @@ from webapp.instance import startup_lock
 from webapp.models import db
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATION_LOCK = 0x64656570_66616B65  # "deepfake"; PostgreSQL's advisory locks are numbers
 
 
 def newest_revision() -> str:
@@ -32,7 +35,7 @@ def upgrade_database(app: Flask) -> None:
     if os.environ.get("FLASK_RUN_FROM_CLI") == "true":
         _register_migrate(app)
     try:
-        with app.app_context(), startup_lock(Path(app.instance_path)):
+        with app.app_context(), startup_lock(Path(app.instance_path)), migration_lock():
             if current_revision() != newest_revision():
                 from flask_migrate import upgrade
 
@@ -40,6 +43,24 @@ def upgrade_database(app: Flask) -> None:
                 upgrade()
     except DatabaseError as error:
         raise StartupError(f"The database cannot be used: {error.orig}.") from error
+
+
+@contextmanager
+def migration_lock() -> Iterator[None]:
+    """Admit one process at a time to the migrations of a database that several machines share.
+
+    SQLite has one machine, for which `startup_lock` is enough.
+    """
+    if db.engine.dialect.name != "postgresql":
+        yield
+        return
+    # Without a transaction: an open one would keep some migrations waiting.
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": MIGRATION_LOCK})
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": MIGRATION_LOCK})
 
 
 def current_revision() -> str | None:

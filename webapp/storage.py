@@ -14,6 +14,10 @@ import fsspec
 
 from webapp.config import PREFIX, StartupError
 
+READ_AHEAD_BYTES = 2**20  # a media player seeks, and reads little at each place
+PART_BYTES = 8 * 2**20  # of a file that is written to an object store; S3 takes no parts below 5 MiB
+OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "az"}  # fsspec's names; a file appears there as a whole
+
 
 class Storage:
     """Store files by name.
@@ -27,15 +31,32 @@ class Storage:
 
     def __init__(self, url: str) -> None:
         try:
-            self._files, self._root = fsspec.url_to_fs(url)
+            # Without a cache of listings, because other machines write and delete, too.
+            self._files, self._root = fsspec.url_to_fs(url, use_listings_cache=False)
             if "file" in self._files.protocol:
                 Path(self._root).mkdir(mode=0o700, parents=True, exist_ok=True)  # uploads are for the server alone
         except (ValueError, ImportError, OSError) as error:
             raise StartupError(f"{PREFIX}STORAGE_URL cannot be used: {error}.") from error
 
+    @property
+    def _protocols(self) -> set[str]:
+        names = self._files.protocol
+        return {names} if isinstance(names, str) else set(names)
+
+    def check(self) -> None:
+        """Ask for a file that does not exist, to see that the storage answers.
+
+        Raises:
+            OSError: it does not, or it refuses.
+        """
+        self._files.exists(f"{self._root}/check")
+
     def save(self, name: str, data: bytes | BinaryIO) -> None:
         """Write bytes, or the rest of an open file, atomically; an existing file is replaced."""
         path = f"{self._root}/{name}"
+        if OBJECT_STORES.intersection(self._protocols):
+            self._put(path, data)
+            return
         draft = f"{path}.{secrets.token_hex(8)}.part"
         self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
         try:
@@ -50,13 +71,27 @@ class Storage:
                 self._files.rm(draft)
             raise
 
+    def _put(self, path: str, data: bytes | BinaryIO) -> None:
+        """Write to an object store, which shows a file only when it is complete."""
+        if isinstance(data, bytes):
+            self._files.pipe_file(path, data)
+            return
+        file = self._files.open(path, "wb", block_size=PART_BYTES, autocommit=False)
+        try:
+            with file:
+                shutil.copyfileobj(data, file)
+            file.commit()
+        except BaseException:
+            file.discard()
+            raise
+
     def open(self, name: str) -> BinaryIO:
         """Open a file for reading.
 
         Raises:
             FileNotFoundError: there is no file of this name.
         """
-        file: BinaryIO = self._files.open(f"{self._root}/{name}", "rb")
+        file: BinaryIO = self._files.open(f"{self._root}/{name}", "rb", block_size=READ_AHEAD_BYTES)
         return file
 
     @contextmanager
@@ -67,7 +102,7 @@ class Storage:
             FileNotFoundError: there is no file of this name.
         """
         path = f"{self._root}/{name}"
-        if "file" in self._files.protocol:
+        if "file" in self._protocols:
             if not Path(path).is_file():
                 raise FileNotFoundError(path)
             yield Path(path)
@@ -79,6 +114,5 @@ class Storage:
 
     def delete(self, name: str) -> None:
         """Delete a file, or a folder with its contents; a missing one is no error."""
-        self._files.invalidate_cache()
         with suppress(FileNotFoundError):
             self._files.rm(f"{self._root}/{name}", recursive=True)

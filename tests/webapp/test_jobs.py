@@ -386,6 +386,7 @@ on_linux = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="P
 DONE = "This is a Real|This is a Deepfake|Inconclusive|Could not be checked"
 
 
+@pytest.mark.embedded
 @on_linux
 @needs_voice_model
 def test_a_job_survives_the_end_of_its_server(start_server, tmp_path, portrait):
@@ -402,6 +403,7 @@ def test_a_job_survives_the_end_of_its_server(start_server, tmp_path, portrait):
         visitor.wait_for(page, DONE)
 
 
+@pytest.mark.embedded
 @on_linux
 @needs_voice_model
 def test_a_file_that_kills_the_process_harms_no_other(start_server, tmp_path, long_clip, clip):
@@ -418,6 +420,7 @@ def test_a_file_that_kills_the_process_harms_no_other(start_server, tmp_path, lo
         assert "crashed twice" in visitor.get(deadly)
 
 
+@pytest.mark.embedded
 @on_linux
 def test_a_cancelled_or_deleted_job_makes_room_at_once(start_server, tmp_path, long_clip, clip):
     with start_server(tmp_path, **EVERY_FRAME) as (address, _):

@@ -76,6 +76,7 @@ def test_results_from_before_there_were_jobs_are_done_and_unfinished_ones_go_wit
 
 
 @pytest.mark.slow
+@pytest.mark.embedded
 def test_a_start_with_nothing_to_migrate_leaves_alembic_alone(app):
     script = (
         f"import sys; from webapp import create_app; create_app({{'INSTANCE_PATH': {app.instance_path!r}}});"
@@ -84,6 +85,7 @@ def test_a_start_with_nothing_to_migrate_leaves_alembic_alone(app):
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
 
 
+@pytest.mark.embedded
 def test_sqlite_waits_for_others_and_keeps_its_references(app):
     with app.app_context(), db.engine.connect() as connection:
         found = {name: connection.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "foreign_keys")}
