@@ -200,7 +200,7 @@ def _with_crops(analysis: Analysis, detection: VideoDetection) -> VideoDetection
 
 def _draw_spectrogram(analysis: Analysis) -> Iterator[ReportPicture]:
     try:
-        with analyses.open_file(analysis, SPECTROGRAM) as file, Image.open(file) as picture:
+        with analyses.open_file(analysis, SPECTROGRAM) as file, Image.open(file, formats=["PNG"]) as picture:
             shown = picture.convert("RGB").resize(SPECTROGRAM_PX)
     except FileNotFoundError:  # of a recording in which nothing was heard
         return
