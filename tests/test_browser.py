@@ -415,7 +415,7 @@ def test_a_chosen_picture_is_previewed_and_the_form_gets_busy(scripted, face_fil
 def test_a_chosen_recording_can_be_played_and_its_upload_is_shown_in_the_button(
     scripted, clip_file, sound_file, tmp_path
 ):
-    chooser, button = scripted.locator("input[type=file]"), scripted.locator("#send")
+    chooser, button = scripted.locator("#file"), scripted.locator("#send")
     for file, shown, hidden in ((clip_file, "video", "audio"), (sound_file, "audio", "video")):
         chooser.set_input_files(file)
         player = scripted.locator(f"#{shown}-preview")
@@ -602,7 +602,9 @@ def test_the_keyboard_is_enough(scripted, face_file):
     chooser.value.set_files(face_file)
     scripted.keyboard.press("Tab")
     expect(scripted.get_by_label("Choose a folder")).to_be_focused()
-    scripted.keyboard.press("Tab")
+    for name in ("Take a picture", "Record a video", "Record a voice", "Check this file"):
+        scripted.keyboard.press("Tab")
+        expect(scripted.get_by_role("button", name=name)).to_be_focused()
     scripted.keyboard.press("Enter")
     expect(scripted.get_by_role("heading", level=1)).to_have_text(VERDICT)
 

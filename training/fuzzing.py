@@ -248,7 +248,7 @@ def _place(data: bytearray, chance: random.Random) -> int:
 
 
 def whole_pictures() -> dict[str, bytes]:
-    """Return a picture by suffix: the shipped PNG, and small copies in every other format."""
+    """Return a picture by suffix: the shipped PNG, and small copies in the others but HEIC, which is only read."""
     png = (SAMPLES_FOLDER / "nasa-portrait-self-blend.png").read_bytes()
     picture = Image.fromarray(read_image(png)).resize((COPY_SIDE_PX, COPY_SIDE_PX))
     exif = Image.Exif()
@@ -267,6 +267,7 @@ def whole_pictures() -> dict[str, bytes]:
         "gif": save("GIF", save_all=True, append_images=[picture.rotate(90)]),
         "bmp": save("BMP"),
         "tif": save("TIFF", compression="tiff_lzw", exif=exif),
+        "avif": save("AVIF", exif=exif),
     }
 
 

@@ -144,8 +144,8 @@ SETTINGS = (
     Setting(
         "JOBS",
         EMBEDDED,
-        "`embedded`: the server starts a process that analyses videos, recordings and batches of files; "
-        "`celery`: workers on any machine do; `off`: start it yourself with `python -m webapp.worker`",
+        "where videos, recordings and batches are analysed. `embedded`: in a process that the server starts; "
+        "`celery`: by workers on any machine; `off`: start it yourself with `python -m webapp.worker`",
         _choice(EMBEDDED, CELERY, OFF),
     ),
     Setting("BROKER_URL", "", "address of Redis for Celery, such as `redis://host:6379/0`", _text),

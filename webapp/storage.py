@@ -44,7 +44,7 @@ class Storage:
         return {names} if isinstance(names, str) else set(names)
 
     def check(self) -> None:
-        """Ask for a file that does not exist, to see that the storage answers.
+        """Look for a file that does not exist, to see that the storage answers.
 
         Raises:
             OSError: it does not, or it refuses.

@@ -49,7 +49,7 @@ def make_celery(broker_url: str) -> Celery:
             "queue_order_strategy": "priority",
         },
         task_acks_late=True,
-        task_reject_on_worker_lost=True,  # the message of a process that was killed is delivered again at once
+        task_reject_on_worker_lost=True,  # the message of a process that was killed is sent again at once
         task_default_queue=ANALYSES,
         task_ignore_result=True,
         task_time_limit=VISIBILITY_S,
@@ -143,7 +143,7 @@ def claim(analysis_id: str, *, is_repeated: bool) -> bool:
 
     Args:
         analysis_id: the row.
-        is_repeated: the task was delivered before. Then its row may be marked as running by a process that has ended;
+        is_repeated: the task was sent before. Then its row may be marked as running by a process that has ended;
             if that process lives after all, the row no longer takes its verdict.
     """
     is_free = Analysis.state == State.WAITING

@@ -1,7 +1,7 @@
 """Spread the chunks of an archive over Celery's workers, and wait until all are done.
 
 The Parquet files say what is done. The queue only carries the numbers of chunks, so nothing depends on a message that
-is lost or delivered twice.
+is lost or arrives twice.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def spread(
         broker_url: the address of Redis.
         report: called with the number of files that are done.
         warn: called with a sentence when no worker answers.
-        poll_s: seconds between two looks at the results.
+        poll_s: seconds between two checks of the results.
         check_s: seconds between two questions to the workers.
 
     Raises:

@@ -29,7 +29,8 @@ WHOLE_FILES = {"image": whole_pictures, "video": whole_videos, "audio": whole_re
 
 @pytest.mark.parametrize("media", MEDIA)
 def test_every_type_of_a_medium_is_broken(media):
-    assert {sniff(data) for data in WHOLE_FILES[media]().values()} == set(MEDIA[media].media_types)
+    # Nothing that ships writes HEIC; tests/detector/media/test_heif.py breaks such files.
+    assert {sniff(data) for data in WHOLE_FILES[media]().values()} == set(MEDIA[media].media_types) - {"image/heic"}
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)

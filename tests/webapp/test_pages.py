@@ -24,7 +24,7 @@ from detector.results import HISTOGRAM_BIN_EDGES
 from detector.text import format_probability
 from webapp import analyses, evidence, uploads
 from webapp.drawings import histogram_position
-from webapp.headers import SECURITY_HEADERS
+from webapp.headers import DEVICES, SECURITY_HEADERS
 from webapp.models import Analysis, Upload, db
 
 pytestmark = pytest.mark.slow
@@ -745,7 +745,8 @@ def test_every_answer_carries_the_security_headers(client, face_jpeg):
         "/healthz",
     ):
         headers = client.get(address).headers
-        assert {name: headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
+        expected = SECURITY_HEADERS | ({"Permissions-Policy": DEVICES.format("(self)")} if address == "/" else {})
+        assert {name: headers[name] for name in SECURITY_HEADERS} == expected
         assert ("no-store" in headers["Cache-Control"]) is not address.startswith("/static")
     policy = SECURITY_HEADERS["Content-Security-Policy"]
     assert "unsafe" not in policy and "default-src 'none'" in policy and "frame-ancestors 'none'" in policy

@@ -60,7 +60,7 @@ class QueueCollector:
     """The numbers of analyses that wait and run, which all machines share, read from the database."""
 
     def collect(self) -> Iterator[Any]:
-        """Give the gauge of the queue, as Prometheus' library asks for it."""
+        """Give the gauge of the queue, as Prometheus' library requests it."""
         from prometheus_client.core import GaugeMetricFamily
 
         states = (State.WAITING, State.RUNNING)
