@@ -20,7 +20,15 @@ from detector.reports.phrases import (
     was_checked,
 )
 from detector.reports.recording_sections import MAX_REPORTED_TRACKS
-from detector.reports.rendering import CAPTION_COLOUR, PDF_ENCODING, TEXT_COLOUR, render_html, render_pdf, typeset
+from detector.reports.rendering import (
+    CAPTION_COLOUR,
+    PDF_ENCODING,
+    TEXT_COLOUR,
+    render_html,
+    render_pdf,
+    typeset,
+    write_text,
+)
 from detector.reports.report import make_report
 from detector.reports.rows import SCAN_COLUMNS, ScanRow
 from detector.reports.structure import Report, ReportPicture
@@ -55,6 +63,7 @@ __all__ = [
     "size_sentence",
     "suggestion_sentence",
     "typeset",
+    "write_text",
     "verdict_error_sentence",
     "verify_bundle",
     "was_checked",

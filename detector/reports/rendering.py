@@ -49,9 +49,9 @@ def render_pdf(report: Report) -> bytes:
     pdf.set_auto_page_break(True, margin=18)
     pdf.add_page()
 
-    _write(pdf, report.headline, 24, style="B", colour=VERDICT_COLOURS[report.verdict])
+    write_text(pdf, report.headline, 24, style="B", colour=VERDICT_COLOURS[report.verdict])
     for paragraph in report.paragraphs:
-        _write(pdf, paragraph, 11)
+        write_text(pdf, paragraph, 11)
     for section in report.sections:
         _write_section(pdf, section)
     return bytes(pdf.output())
@@ -59,9 +59,9 @@ def render_pdf(report: Report) -> bytes:
 
 def _write_section(pdf: FPDF, section: Section) -> None:
     pdf.ln(4)
-    _write(pdf, section.title, 15, style="B")
+    write_text(pdf, section.title, 15, style="B")
     for paragraph in section.paragraphs:
-        _write(pdf, paragraph, 11)
+        write_text(pdf, paragraph, 11)
     for picture in section.pictures:
         with Image.open(io.BytesIO(picture.jpeg), formats=["JPEG"]) as image:
             height_mm = min(PDF_PICTURE_MM, pdf.epw * image.height / image.width)
@@ -69,19 +69,20 @@ def _write_section(pdf: FPDF, section: Section) -> None:
             pdf.add_page()
         pdf.image(io.BytesIO(picture.jpeg), h=height_mm, alt_text=typeset(picture.caption))
         pdf.ln(1)
-        _write(pdf, picture.caption, 9, colour=CAPTION_COLOUR)
+        write_text(pdf, picture.caption, 9, colour=CAPTION_COLOUR)
     for name, value in section.facts:
-        _write(pdf, name, 9, colour=CAPTION_COLOUR)
-        _write(pdf, value, 11)
+        write_text(pdf, name, 9, colour=CAPTION_COLOUR)
+        write_text(pdf, value, 11)
     for entry in section.entries:
-        _write(pdf, entry.title, 11, style="B")
+        write_text(pdf, entry.title, 11, style="B")
         for line in entry.lines:
-            _write(pdf, line, 10)
+            write_text(pdf, line, 10)
 
 
-def _write(
+def write_text(
     pdf: FPDF, text: str, size_pt: int, *, style: Literal["", "B"] = "", colour: tuple[int, int, int] = TEXT_COLOUR
 ) -> None:
+    """Write a paragraph into a PDF, in its own font, across the page."""
     pdf.set_font("Helvetica", style, size_pt)
     pdf.set_text_color(*colour)
     pdf.multi_cell(0, size_pt * 0.5, typeset(text), align="L", new_x="LMARGIN", new_y="NEXT")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from flask import current_app
 
@@ -16,6 +16,7 @@ from detector.reports import (
     VERDICT_COLOURS,
     reason_sentence,
     typeset,
+    write_text,
 )
 from detector.text import format_count, format_probability, translatable
 from webapp.exports.rows import ExportRow
@@ -48,12 +49,12 @@ def write_pdf(rows: Sequence[ExportRow], title: str) -> bytes:
     pdf.set_margin(MARGIN_MM)
     pdf.set_auto_page_break(True, margin=MARGIN_MM)
     pdf.add_page()
-    _write(pdf, translate(title), 20, style="B")
+    write_text(pdf, translate(title), 20, style="B")
     line = translatable("{count} files, exported on {when}").format(count=len(rows), when=format_datetime(now))
-    _write(pdf, translate(line), 10, colour=CAPTION_COLOUR)
+    write_text(pdf, translate(line), 10, colour=CAPTION_COLOUR)
     _draw_bars(pdf, rows)
     for sentence in summary_sentences(rows):
-        _write(pdf, sentence, 9)
+        write_text(pdf, sentence, 9)
     pdf.ln(3)
     _write_table(pdf, rows)
     return bytes(pdf.output())
@@ -128,12 +129,3 @@ def _reason(row: ExportRow) -> str:
 
 def _colour(outcome: Outcome) -> tuple[int, int, int]:
     return {str(verdict): colour for verdict, colour in VERDICT_COLOURS.items()}.get(str(outcome), CAPTION_COLOUR)
-
-
-def _write(
-    pdf: FPDF, text: str, size_pt: int, *, style: Literal["", "B"] = "", colour: tuple[int, int, int] = TEXT_COLOUR
-) -> None:
-    pdf.set_font("Helvetica", style, size_pt)
-    pdf.set_text_color(*colour)
-    pdf.multi_cell(0, size_pt * 0.5, typeset(text), align="L", new_x="LMARGIN", new_y="NEXT")
-    pdf.ln(1)
