@@ -48,11 +48,14 @@ from training.voice_manifest import (
 )
 from training.voice_networks import (
     CENTRES,
+    KERNELS,
     STATISTICS_SIZES,
     TEXTURES_PER_GROUP,
     VOICE_GROUPS,
     HeadWeights,
     build_voice_network,
+    compress,
+    project,
     radial_basis,
     set_head_weights,
     standardize,
@@ -63,13 +66,15 @@ PAGE_PARTS = 5  # of the calibration
 COPY_PROPORTION = 0.0  # of vocoder copies among the fakes; not tried with this head
 COPY_MIX = {"world": 0.2, "griffin_lim": 0.8}  # proportions among the copies
 WEIGHT_DECAY = 1.5e-4  # of radial basis functions and linear weights; the windows' weights sum to 1
-KERNEL_WIDTH = 0.4  # the negative exponent of a radial basis function at one deviation in every statistic
+# The negative exponent of a kernel's radial basis function at one deviation in every statistic of the kernel.
+KERNEL_WIDTHS = (0.4, 0.3)
 LINEAR_SHARE = 0.3  # of the linear weights' prior variance, that of the radial basis functions being 1
 DEGRADED_WEIGHT = 0.3  # of a random degradation of a recording, that of the stored recording being 1
 CENTRE_SEED = 0
-KERNEL_TOLERANCE = 1e-4  # smallest eigenvalue over the largest
+SMALLEST_TYPICAL = 1e-6  # of a statistic; one that is always 0 stays 0
+KERNEL_JITTER = 1e-6  # added to the diagonal of the kernel matrix of the centres
 # Kinds of statistics that weigh the same in a distance; texture and harmonics are one.
-DISTANCE_KINDS = (0, 0, 1, 2, 3)
+DISTANCE_KINDS = (0, 0, 1, 2, 3, 4)
 TOP_HZ = 7000  # bands above are not used: their resampling separates collections better than fakes from reals
 VOICE_CHECK_S, VOICE_TOLERANCE = 4, 1e-4  # of noise, on which the engines' logits may differ by so much
 
@@ -128,7 +133,7 @@ class VoiceRunSettings:
     parts: int = PAGE_PARTS
     top_hz: int = TOP_HZ
     degraded_weight: float = DEGRADED_WEIGHT
-    kernel_width: float = KERNEL_WIDTH
+    kernel_widths: tuple[float, ...] = KERNEL_WIDTHS
     centres: int = CENTRES
 
 
@@ -141,12 +146,14 @@ class _TrainingWindows:
         labels: (N,) 1 = fake.
         classes: (N,) "real", "fake" or the vocoder of a copy.
         weights: (N,) float64.
+        are_stored: (N,) booleans: whether the window is of a stored recording, not of a copy or a degradation.
     """
 
     statistics: np.ndarray
     labels: np.ndarray
     classes: np.ndarray
     weights: np.ndarray
+    are_stored: np.ndarray
 
 
 def train_voice_network(settings: VoiceTrainingSettings) -> Path:
@@ -250,8 +257,9 @@ def fit_head_weights(
 ) -> HeadWeights:
     """Fit the head of the voice network by regularised least squares, with the targets -1 (real) and 1 (fake).
 
-    The centres of the radial basis functions are training windows drawn at random. Their amplitudes have the covariance
-    of a Gaussian process with that kernel, the linear weights an independent one.
+    The centres of the radial basis functions are the windows of the stored recordings, or CENTRES of them drawn at
+    random. Their amplitudes have the covariance of a Gaussian process with that kernel, the linear weights an
+    independent one. Distances are measured in the principal components of each kernel's statistics.
 
     Args:
         examples: the training recordings.
@@ -265,43 +273,60 @@ def fit_head_weights(
     windows = _collect_windows(examples, features, copies)
     statistics, weights = windows.statistics.astype(np.float32), windows.weights
     weights_f32 = weights.astype(np.float32)  # a product of two types would copy all statistics
-    mean = weights_f32 @ statistics
-    variance = weights_f32 @ np.square(statistics - mean)
-    standardized = standardize(statistics, mean, variance)
-    scales = _distance_scales()
-    scaled = standardized * scales
-    drawn = np.random.default_rng(CENTRE_SEED).choice(
-        len(scaled), min(CENTRES, int(np.count_nonzero(weights))), replace=False, p=weights / weights.sum()
-    )
-    centres = scaled[drawn]
-    whitening = _whiten(radial_basis(centres, centres))
+    typical = np.maximum(weights_f32 @ np.abs(statistics), SMALLEST_TYPICAL)
+    compressed = compress(statistics, typical)
+    mean = weights_f32 @ compressed
+    variance = weights_f32 @ np.square(compressed - mean)
+    standardized = standardize(compressed, mean, variance)
+    components = _find_components(standardized, weights_f32)
+    points = project(standardized, components)
+    candidates = np.flatnonzero(windows.are_stored & (weights > 0))
+    drawn = np.random.default_rng(CENTRE_SEED).permutation(candidates)[:CENTRES]
+    centres = tuple(own[drawn] for own in points)
     linear = np.flatnonzero(_linear_statistics())
     linear_scale = np.sqrt(LINEAR_SHARE / len(linear))
-    kernels = radial_basis(scaled, centres) @ whitening
-    inputs = np.concatenate([kernels, standardized[:, linear] * linear_scale], axis=1)
+    inputs = np.concatenate([radial_basis(points, centres), standardized[:, linear] * linear_scale], axis=1)
     targets = 2.0 * windows.labels - 1
     input_mean = weights @ inputs
-    covariance = (inputs * weights[:, None]).T @ inputs - np.outer(input_mean, input_mean)
+    centred = (inputs - input_mean) * np.sqrt(weights)[:, None]
     slopes = (weights * targets) @ inputs - input_mean * (weights @ targets)
-    solution = np.linalg.solve(covariance + decay * np.eye(len(covariance)), slopes)
-    split = whitening.shape[1]
+    precision = np.eye(inputs.shape[1])
+    precision[: len(drawn), : len(drawn)] = radial_basis(centres, centres) + KERNEL_JITTER * np.eye(len(drawn))
+    solution = np.linalg.solve(centred.T @ centred + decay * precision, slopes)
     linear_weights = np.zeros(len(mean))
-    linear_weights[linear] = solution[split:] * linear_scale
+    linear_weights[linear] = solution[len(drawn) :] * linear_scale
     amplitudes = np.zeros(CENTRES)
-    amplitudes[: len(centres)] = whitening @ solution[:split]
-    padded = np.zeros((CENTRES, len(mean)), np.float32)
-    padded[: len(centres)] = centres
+    amplitudes[: len(drawn)] = solution[: len(drawn)]
+    padded = tuple(np.pad(own, ((0, CENTRES - len(drawn)), (0, 0))) for own in centres)
     bias = float(weights @ targets - input_mean @ solution)
-    return HeadWeights(mean, variance, linear_weights, scales, padded, amplitudes, bias)
+    return HeadWeights(typical, mean, variance, linear_weights, components, padded, amplitudes, bias)
 
 
-def _distance_scales() -> np.ndarray:
-    """Return the scales (S,) with which each kind of statistics weighs the same in a distance; 0 for unused bands."""
+def _find_components(standardized: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return, for each of KERNELS, the matrix of its scaled principal components (statistics, components)."""
+    matrices = []
+    for kernel, scales in zip(KERNELS, _distance_scales(), strict=True):
+        scaled = standardized[:, kernel.first : kernel.last] * (scales * np.sqrt(weights)[:, None])
+        _, vectors = np.linalg.eigh(scaled.T @ scaled)
+        matrices.append(scales[:, None] * vectors[:, ::-1][:, : kernel.components])
+    return tuple(matrices)
+
+
+def _distance_scales() -> list[np.ndarray]:
+    """Return, for each of KERNELS, the factors of its statistics in distances; 0 for unused bands.
+
+    Each kind of statistics weighs the same in a kernel.
+    """
     active = _active_statistics(sum(STATISTICS_SIZES))
     kinds = np.repeat(DISTANCE_KINDS, STATISTICS_SIZES)
     counts = np.bincount(kinds, active)
-    scales: np.ndarray = active * np.sqrt(2 * KERNEL_WIDTH / len(counts) / counts[kinds])
-    return scales.astype(np.float32)
+    factors = []
+    for kernel, width in zip(KERNELS, KERNEL_WIDTHS, strict=True):
+        own = slice(kernel.first, kernel.last)
+        kind_count = len(np.unique(kinds[own]))
+        scales = active[own] * np.sqrt(2 * width / kind_count / counts[kinds[own]])
+        factors.append(scales.astype(np.float32))
+    return factors
 
 
 def _linear_statistics() -> np.ndarray:
@@ -311,26 +336,19 @@ def _linear_statistics() -> np.ndarray:
     return active
 
 
-def _whiten(kernel: np.ndarray) -> np.ndarray:
-    """Return W (C, K) with W W' the inverse of a kernel matrix (C, C), without its directions next to 0."""
-    values, vectors = np.linalg.eigh(kernel.astype(np.float64))
-    kept = values > KERNEL_TOLERANCE * values[-1]
-    whitening: np.ndarray = vectors[:, kept] / np.sqrt(values[kept])
-    return whitening
-
-
 def _collect_windows(examples: Sequence[Example], features: list[RecordingFeatures], copies: float) -> _TrainingWindows:
     """Return the windows of the training variants, with weights that sum to 1.
 
     Real and fake weigh the same. Within each class every recording weighs the same, and so do the windows of a variant.
     Degraded variants weigh less than the stored one. Copies are a fixed proportion of the fakes.
     """
-    statistics, labels, weights, classes = [], [], [], []
+    statistics, labels, weights, classes, are_stored = [], [], [], [], []
     for example, variants in zip(examples, features, strict=True):
         for variant, measured in variants.items():
             window_count = len(measured.statistics)
             if variant.is_for_training and window_count:
                 statistics.append(measured.statistics)
+                are_stored += [variant == Variant()] * window_count
                 labels += [1 if variant.vocoder else example.label] * window_count
                 classes += [variant.vocoder or ("fake" if example.label else "real")] * window_count
                 weights += [
@@ -342,7 +360,9 @@ def _collect_windows(examples: Sequence[Example], features: list[RecordingFeatur
     for name, proportion in proportions.items():
         chosen = class_array == name
         weight_array[chosen] *= proportion / 2 / max(weight_array[chosen].sum(), 1e-9)
-    return _TrainingWindows(np.concatenate(statistics), np.array(labels), class_array, weight_array)
+    return _TrainingWindows(
+        np.concatenate(statistics), np.array(labels), class_array, weight_array, np.array(are_stored)
+    )
 
 
 def _active_statistics(size: int) -> np.ndarray:

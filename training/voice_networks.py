@@ -6,10 +6,12 @@ Their responses are averaged over the time with sound, for each group of neighbo
 magnitude, the soft sign, and the magnitude of the signed mean. The spread of each group's level is a fourth. Beside the
 texture stand linear-frequency cepstra of long and of short frames: how far they, their step to the next frame and their
 curvature swing over time, and how the steps of the lower ones correlate. Generators move too evenly from sound to
-sound. Mean levels and mean cepstra are not used: the microphone sets them.
+sound. Mean levels and mean cepstra are not used: the microphone sets them. The same swings are measured in the channels
+of a speech encoder's first two convolutions, which were learned from much more speech.
 
-A linear layer weights the texture. A layer of radial basis functions compares all statistics with those of some
-training windows. Only these two layers are learned: a convolutional network trained on so few voices remembers them.
+A linear layer weights the texture. Radial basis functions compare all statistics with those of the training windows:
+one kernel for our own statistics, one for the encoder's. Only the weights of these are learned here: a convolutional
+network trained on so few voices remembers them.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detector.voices.features import BANDS, LEVEL_GROUPS
+from detector.voices.features import BANDS, ENCODER_BANDS, LEVEL_GROUPS
+from training.speech_encoder import ENCODER_CONVOLUTIONS, read_encoder_weights
 
 if TYPE_CHECKING:
     import keras
@@ -30,7 +33,7 @@ VOICE_ROWS = 8  # of the class map; single groups have opposite signs, and their
 VOICE_SOUNDING_DB = 30.0  # below the loudest; quieter frames are pauses
 VOICE_SMOOTH = 21  # bands: the detail is what remains after their mean is subtracted
 VOICE_LIMIT = 4.0  # of a standardised value; a single odd window must not decide
-VOICE_EPSILON = 1e-6  # added to a variance; those of the harmonics are near 1e-2
+VOICE_EPSILON = 1e-6  # added to a variance
 # Over frequency and time: the detail itself, its step to the next band and its step to the next frame.
 VOICE_FILTERS = (
     np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], np.float32),
@@ -45,9 +48,45 @@ CEPSTRA_FILTERS = np.array([[0, 1, 0], [-1, 1, 0], [1, -2, 1]], np.float32)
 DYNAMICS = len(CEPSTRA_FILTERS) * CEPSTRA  # statistics of the frames of one length
 CORRELATED = 24  # cepstra, from the lowest, whose steps are correlated with each other
 PADDING_SCORE = 100.0  # how far the score of a frame beyond the window's ends lies below that of sound
-CENTRES = 384  # radial basis functions
-# Statistics in the order of the network: texture, harmonics, dynamics of long and of short frames, correlations.
-STATISTICS_SIZES = (TEXTURES_PER_GROUP * VOICE_GROUPS, VOICE_GROUPS, DYNAMICS, DYNAMICS, CORRELATED**2)
+ENCODER_CHANNELS = 384
+# From decibels to the encoder's input, where 0 dB is full scale: Whisper's features of a waveform of unit variance.
+ENCODER_SCALE, ENCODER_OFFSET = 1 / 40, 1.79
+CENTRES = 2304  # radial basis functions, one for each training window
+# Statistics in the order of the network: texture, harmonics, dynamics of long and of short frames, correlations, and
+# the dynamics of the encoder's channels.
+STATISTICS_SIZES = (
+    TEXTURES_PER_GROUP * VOICE_GROUPS,
+    VOICE_GROUPS,
+    DYNAMICS,
+    DYNAMICS,
+    CORRELATED**2,
+    len(CEPSTRA_FILTERS) * ENCODER_CHANNELS,
+)
+OWN_STATISTICS = sum(STATISTICS_SIZES[:-1])
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Radial basis functions of some of the statistics.
+
+    Attributes:
+        name: beginning of its layers' names.
+        first, last: the statistics from `first` up to `last`.
+        components: of the statistics, in which distances are measured.
+        share: weight in the sum of kernels.
+    """
+
+    name: str
+    first: int
+    last: int
+    components: int
+    share: float
+
+
+KERNELS = (
+    Kernel("own", 0, OWN_STATISTICS, 512, 1.0),
+    Kernel("encoder", OWN_STATISTICS, sum(STATISTICS_SIZES), 256, 1.0),
+)
 
 
 def build_voice_network(bands: int = BANDS, centres: int = CENTRES) -> keras.Model:
@@ -61,7 +100,10 @@ def build_voice_network(bands: int = BANDS, centres: int = CENTRES) -> keras.Mod
         centres: radial basis functions.
 
     Returns:
-        keras.Model from (N, bands + 3 * LEVEL_GROUPS, T, 1) float32 decibels; see `network_input`.
+        keras.Model from (N, bands + 3 * LEVEL_GROUPS + 2 * ENCODER_BANDS, T, 1) float32 decibels; see `network_input`.
+
+    Raises:
+        ModelError: the weights of the speech encoder are missing.
 
     Source:
         Okabe et al., "Attentive Statistics Pooling for Deep Speaker Embedding", arXiv 1803.10963, for statistics as
@@ -75,20 +117,28 @@ def build_voice_network(bands: int = BANDS, centres: int = CENTRES) -> keras.Mod
     # The parts use layers only: Keras loads nothing else from an .h5 file. Layer names without a meaning are numbered
     # in the order of construction, and a test compares them with the shipped model's.
     layers = keras.layers
-    rows = keras.Input((bands + 3 * LEVEL_GROUPS, None, 1), name="decibels")
-    decibels = layers.Cropping2D(((0, 3 * LEVEL_GROUPS), (0, 0)))(rows)
-    attention = layers.Softmax(axis=1, name="share")(_score_sound(decibels))
+    height = bands + 3 * LEVEL_GROUPS + 2 * ENCODER_BANDS
+    rows = keras.Input((height, None, 1), name="decibels")
+
+    def crop(first: int, count: int) -> keras.KerasTensor:
+        return layers.Cropping2D(((first, height - first - count), (0, 0)))(rows)
+
+    decibels = crop(0, bands)
+    score = _score_sound(decibels)
+    attention = layers.Softmax(axis=1, name="share")(score)
     spread = _measure_spread(decibels, attention)
     smooth = layers.AveragePooling2D((VOICE_SMOOTH, 1), 1, "same", name="smooth")(decibels)
     detail = layers.Subtract(name="detail")([decibels, smooth])
     texture = layers.Flatten()(layers.Concatenate()([spread, *_measure_texture(detail, attention)]))
     harmonics = _measure_harmonics(detail, attention)
-    long_levels = layers.Cropping2D(((bands, 2 * LEVEL_GROUPS), (0, 0)))(rows)
-    short_levels = layers.Cropping2D(((bands + LEVEL_GROUPS, 0), (0, 0)))(rows)
-    long_dynamics, _ = _measure_dynamics(long_levels, "long")
-    short_dynamics, steps = _measure_dynamics(_interleave(short_levels), "short")
+    long_levels = crop(bands, LEVEL_GROUPS)
+    short_levels = _interleave(crop(bands + LEVEL_GROUPS, 2 * LEVEL_GROUPS))
+    long_dynamics, _ = _measure_dynamics(_transform(long_levels, "long"), _score_sound(long_levels), "long")
+    short_dynamics, steps = _measure_dynamics(_transform(short_levels, "short"), _score_sound(short_levels), "short")
+    channels = _encode(_interleave(crop(bands + 3 * LEVEL_GROUPS, 2 * ENCODER_BANDS)))
+    encoder_dynamics, _ = _measure_dynamics(channels, score, "encoder")
     statistics = layers.Concatenate(name="statistics")(
-        [texture, harmonics, long_dynamics, short_dynamics, _correlate(steps)]
+        [texture, harmonics, long_dynamics, short_dynamics, _correlate(steps), encoder_dynamics]
     )
     class_map = _add_head(statistics, texture.shape[1], centres)
     logit = layers.GlobalAveragePooling2D(dtype="float32", name="logit")(class_map)
@@ -96,12 +146,14 @@ def build_voice_network(bands: int = BANDS, centres: int = CENTRES) -> keras.Mod
     network.get_layer("filters").set_weights([np.stack(VOICE_FILTERS, axis=-1)[:, :, None]])
     waves = network.get_layer("waves")
     waves.set_weights([_ripple_filters(waves.kernel_size[0], WAVES_PER_GROUP // 2 * VOICE_GROUPS)[:, None, None]])
-    for length in ("long", "short"):
-        cepstra = network.get_layer(f"{length}_cepstra")
-        cepstra.set_weights([_cosine_transform(CEPSTRA)[:, None, None]])
-        steps = network.get_layer(f"{length}_steps")
-        steps.set_weights([np.tile(CEPSTRA_FILTERS.T[None, :, None], (1, 1, CEPSTRA, 1))])
-        network.get_layer(f"{length}_neighbours").set_weights([np.ones((1, 3, 1, 1))])
+    for name in ("long", "short"):
+        network.get_layer(f"{name}_cepstra").set_weights([_cosine_transform(CEPSTRA)[:, None, None]])
+    for name, count in (("long", CEPSTRA), ("short", CEPSTRA), ("encoder", ENCODER_CHANNELS)):
+        steps = network.get_layer(f"{name}_steps")
+        steps.set_weights([np.tile(CEPSTRA_FILTERS.T[None, :, None], (1, 1, count, 1))])
+        network.get_layer(f"{name}_neighbours").set_weights([np.ones((1, 3, 1, 1))])
+    for name, weights in read_encoder_weights().items():
+        network.get_layer(name).set_weights(weights)
     return network
 
 
@@ -109,33 +161,43 @@ def build_voice_network(bands: int = BANDS, centres: int = CENTRES) -> keras.Mod
 class HeadWeights:
     """The learned part of the voice network.
 
-    A statistic is standardised by mean and variance and clipped to VOICE_LIMIT. The logit is the sum of `linear` times
+    A statistic x is compressed to x / (typical + |x|), near a logarithm around `typical`, and this is standardised by
+    mean and variance and clipped to VOICE_LIMIT. The logit is the sum of `linear` times
     the standardised statistics, of `amplitudes` times the radial basis functions, and of `bias`. The radial basis
-    function of a centre is exp(-d² / 2) at the distance d of the scaled statistics from it.
+    function of a centre is the sum over KERNELS of share * exp(-d² / 2), where d is the distance of the kernel's
+    components from those of the centre.
 
     Attributes:
-        mean, variance: (S,) of the statistics.
+        typical: (S,) of the statistics' magnitudes.
+        mean, variance: (S,) of the compressed statistics.
         linear: (S,) weights.
-        scales: (S,) factors of the standardised statistics in distances.
-        centres: (C, S) after scaling.
+        components: for each of KERNELS, the matrix (statistics, components) of the standardised statistics.
+        centres: for each of KERNELS, (C, components).
         amplitudes: (C,).
         bias: of the logit.
     """
 
+    typical: np.ndarray
     mean: np.ndarray
     variance: np.ndarray
     linear: np.ndarray
-    scales: np.ndarray
-    centres: np.ndarray
+    components: tuple[np.ndarray, ...]
+    centres: tuple[np.ndarray, ...]
     amplitudes: np.ndarray
     bias: float
 
     def logits(self, statistics: np.ndarray) -> np.ndarray:
         """Return the logits (N,) of windows with these statistics (N, S), as the network computes them."""
-        standardized = standardize(statistics, self.mean, self.variance)
-        kernels = radial_basis(standardized * self.scales, self.centres)
+        standardized = standardize(compress(statistics, self.typical), self.mean, self.variance)
+        kernels = radial_basis(project(standardized, self.components), self.centres)
         logits: np.ndarray = standardized @ self.linear + kernels @ self.amplitudes + self.bias
         return logits
+
+
+def compress(statistics: np.ndarray, typical: np.ndarray) -> np.ndarray:
+    """Return x / (typical + |x|) for statistics x (N, S)."""
+    compressed: np.ndarray = statistics / (typical + np.abs(statistics))
+    return compressed
 
 
 def standardize(statistics: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
@@ -145,20 +207,32 @@ def standardize(statistics: np.ndarray, mean: np.ndarray, variance: np.ndarray) 
     return standardized
 
 
-def radial_basis(scaled: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Return exp(-d² / 2) (N, C) for the distances d between points (N, S) and centres (C, S)."""
-    exponents = scaled @ centres.T - np.square(scaled).sum(axis=1)[:, None] / 2 - np.square(centres).sum(axis=1) / 2
-    kernels: np.ndarray = np.exp(exponents)
-    return kernels
+def project(standardized: np.ndarray, components: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    """Return the components (N, K) of standardised statistics (N, S) for each of KERNELS."""
+    return tuple(
+        standardized[:, kernel.first : kernel.last] @ matrix for kernel, matrix in zip(KERNELS, components, strict=True)
+    )
+
+
+def radial_basis(points: tuple[np.ndarray, ...], centres: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Return the sum over KERNELS of share * exp(-d² / 2) (N, C) for points (N, K) and centres (C, K) of each."""
+    sums = np.zeros((len(points[0]), len(centres[0])), np.float32)
+    for kernel, own_points, own_centres in zip(KERNELS, points, centres, strict=True):
+        exponents = own_points @ own_centres.T
+        exponents -= np.square(own_points).sum(axis=1)[:, None] / 2 + np.square(own_centres).sum(axis=1) / 2
+        sums += kernel.share * np.exp(exponents)
+    return sums
 
 
 def set_head_weights(network: keras.Model, weights: HeadWeights) -> None:
     """Set the learned weights of a voice network from `build_voice_network`, which is changed in place."""
+    network.get_layer("typical").set_weights([np.reshape(1 / weights.typical, (1, 1, -1, 1))])
     network.get_layer("standard").set_weights([weights.mean, weights.variance])
     network.get_layer("votes").set_weights([np.reshape(weights.linear, (1, 1, -1, 1))])
-    network.get_layer("scales").set_weights([np.reshape(weights.scales, (1, 1, -1, 1))])
-    half_squares = np.square(weights.centres).sum(axis=1) / 2
-    network.get_layer("centres").set_weights([weights.centres.T, -half_squares])
+    for kernel, components, centres in zip(KERNELS, weights.components, weights.centres, strict=True):
+        network.get_layer(f"{kernel.name}_components").set_weights([components])
+        half_squares = np.square(centres).sum(axis=1) / 2
+        network.get_layer(f"{kernel.name}_centres").set_weights([centres.T, -half_squares])
     network.get_layer("amplitudes").set_weights([weights.amplitudes[:, None]])
     dense = network.get_layer("bias")
     dense.set_weights([np.ones_like(dense.get_weights()[0]), np.array([weights.bias])])
@@ -232,42 +306,63 @@ def _measure_harmonics(detail: keras.KerasTensor, attention: keras.KerasTensor) 
 
 
 def _interleave(levels: keras.KerasTensor) -> keras.KerasTensor:
-    """Return the two short frames of each long one (N, 2 LEVEL_GROUPS, T, 1) in turn, (N, LEVEL_GROUPS, 2 T, 1)."""
+    """Return the two short frames of each long one (N, 2 R, T, 1) in turn, (N, R, 2 T, 1)."""
     from keras import layers
 
-    frames = layers.Permute((2, 3, 1))(layers.Reshape((2, LEVEL_GROUPS, -1))(levels))
-    return layers.Reshape((LEVEL_GROUPS, -1, 1))(frames)
+    count = levels.shape[1] // 2
+    frames = layers.Permute((2, 3, 1))(layers.Reshape((2, count, -1))(levels))
+    return layers.Reshape((count, -1, 1))(frames)
 
 
-def _measure_dynamics(levels: keras.KerasTensor, length: str) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Return the mean magnitude of the cepstra after CEPSTRA_FILTERS (N, DYNAMICS), and their steps.
+def _transform(levels: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """Return the cepstra (N, 1, T, CEPSTRA) of levels (N, LEVEL_GROUPS, T, 1)."""
+    from keras import layers
 
-    The steps (N, T, CEPSTRA) are 0 in pauses and beside them. `length` is the beginning of the layers' names.
+    return layers.Conv2D(CEPSTRA, (CEPSTRA, 1), use_bias=False, trainable=False, name=f"{name}_cepstra")(levels)
+
+
+def _encode(mels: keras.KerasTensor) -> keras.KerasTensor:
+    """Return the channels (N, 1, T, ENCODER_CHANNELS) of the speech encoder for short frames (N, bands, 2 T, 1)."""
+    from keras import layers
+
+    values = layers.Rescaling(ENCODER_SCALE, ENCODER_OFFSET)(mels)
+    values = layers.Permute((2, 1))(layers.Reshape((ENCODER_BANDS, -1))(values))
+    for stride, name in enumerate(ENCODER_CONVOLUTIONS, 1):
+        values = layers.ZeroPadding1D(1)(values)
+        convolution = layers.Conv1D(ENCODER_CHANNELS, 3, strides=stride, activation="silu", trainable=False, name=name)
+        values = convolution(values)
+    return layers.Reshape((1, -1, ENCODER_CHANNELS))(values)
+
+
+def _measure_dynamics(
+    values: keras.KerasTensor, score: keras.KerasTensor, name: str
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Return the mean square of values (N, 1, T, C) after CEPSTRA_FILTERS (N, 3 C), and their steps (N, T, C).
+
+    `score` is that of `_score_sound`. The steps are 0 in pauses and beside them. `name` begins the layers' names.
     """
     from keras import layers
 
-    score = _score_sound(levels)
-    cepstra = layers.Conv2D(CEPSTRA, (CEPSTRA, 1), use_bias=False, trainable=False, name=f"{length}_cepstra")(levels)
-    deviation = layers.Subtract()([cepstra, _average_time(cepstra, layers.Softmax(axis=1)(score))])
+    count = values.shape[3]
+    deviation = layers.Subtract()([values, _average_time(values, layers.Softmax(axis=1)(score))])
     filtered = layers.DepthwiseConv2D(
         (1, CEPSTRA_FILTERS.shape[1]),
         padding="same",
         depth_multiplier=len(CEPSTRA_FILTERS),
         use_bias=False,
         trainable=False,
-        name=f"{length}_steps",
+        name=f"{name}_steps",
     )(deviation)
     # Only frames between two others with sound count: the step into a pause is many times as large as the others.
     score = layers.Reshape((1, -1, 1))(layers.Rescaling(1.0, PADDING_SCORE)(score))
-    score = layers.Conv2D(1, (1, 3), padding="same", use_bias=False, trainable=False, name=f"{length}_neighbours")(
-        score
-    )
+    score = layers.Conv2D(1, (1, 3), padding="same", use_bias=False, trainable=False, name=f"{name}_neighbours")(score)
     score = layers.Reshape((-1, 1))(layers.Rescaling(1.0, -3 * PADDING_SCORE)(score))
-    magnitudes = layers.Flatten()(_average_time(_absolute(filtered), layers.Softmax(axis=1)(score)))
+    squares = layers.Multiply()([filtered, filtered])
+    powers = layers.Flatten()(_average_time(squares, layers.Softmax(axis=1)(score)))
     sounding = layers.Reshape((1, -1, 1))(layers.Activation("exponential")(score))
-    by_filter = layers.Reshape((-1, CEPSTRA, len(CEPSTRA_FILTERS)))(layers.Multiply()([filtered, sounding]))
+    by_filter = layers.Reshape((-1, count, len(CEPSTRA_FILTERS)))(layers.Multiply()([filtered, sounding]))
     steps = layers.Cropping2D(((0, 0), (1, 1)))(layers.Permute((1, 3, 2))(by_filter))
-    return magnitudes, layers.Reshape((-1, CEPSTRA))(steps)
+    return powers, layers.Reshape((-1, count))(steps)
 
 
 def _correlate(steps: keras.KerasTensor) -> keras.KerasTensor:
@@ -288,7 +383,11 @@ def _add_head(statistics: keras.KerasTensor, texture_count: int, centres: int) -
     """
     from keras import layers
 
-    values = layers.BatchNormalization(center=False, scale=False, epsilon=VOICE_EPSILON, name="standard")(statistics)
+    values = layers.DepthwiseConv2D(1, use_bias=False, depthwise_initializer="ones", name="typical")(
+        layers.Reshape((1, 1, -1))(statistics)
+    )
+    values = layers.Flatten()(layers.Activation("softsign")(values))
+    values = layers.BatchNormalization(center=False, scale=False, epsilon=VOICE_EPSILON, name="standard")(values)
     # Clip to VOICE_LIMIT on both sides; a ReLU clips from 0 up.
     values = layers.ReLU(2 * VOICE_LIMIT)(layers.Rescaling(1.0, VOICE_LIMIT)(values))
     values = layers.Reshape((1, 1, -1))(layers.Rescaling(1.0, -VOICE_LIMIT)(values))
@@ -301,19 +400,23 @@ def _add_head(statistics: keras.KerasTensor, texture_count: int, centres: int) -
     of_rows = layers.Rescaling(float(texture_count))(of_rows)
     of_rest = layers.Flatten()(layers.Cropping2D(((texture_count, 0), (0, 0)))(weighted))
     of_rest = layers.Dense(1, kernel_initializer="ones", name="bias")(of_rest)
-    scaled = layers.DepthwiseConv2D(1, use_bias=False, depthwise_initializer="zeros", name="scales")(values)
-    of_centres = layers.Add()([of_rest, _add_radial_basis(layers.Flatten()(scaled), centres)])
+    of_centres = layers.Add()([of_rest, _add_radial_basis(layers.Flatten()(values), centres)])
     return layers.Add(dtype="float32", name="class_map")([of_rows, layers.Reshape((1, 1, 1))(of_centres)])
 
 
-def _add_radial_basis(scaled: keras.KerasTensor, centres: int) -> keras.KerasTensor:
-    """Return the weighted sum (N, 1) of the radial basis functions of points (N, S)."""
+def _add_radial_basis(standardized: keras.KerasTensor, centres: int) -> keras.KerasTensor:
+    """Return the weighted sum (N, 1) of the radial basis functions of standardised statistics (N, S)."""
     from keras import layers
 
-    half_squares = layers.Rescaling(-0.5)(layers.Dot(axes=1)([scaled, scaled]))
-    exponents = layers.Add()([layers.Dense(centres, name="centres")(scaled), half_squares])
-    kernels = layers.Activation("exponential")(exponents)
-    return layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="amplitudes")(kernels)
+    column = layers.Reshape((-1, 1))(standardized)
+    sums = []
+    for kernel in KERNELS:
+        own = layers.Flatten()(layers.Cropping1D((kernel.first, column.shape[1] - kernel.last))(column))
+        points = layers.Dense(kernel.components, use_bias=False, name=f"{kernel.name}_components")(own)
+        half_squares = layers.Rescaling(-0.5)(layers.Dot(axes=1)([points, points]))
+        exponents = layers.Add()([layers.Dense(centres, name=f"{kernel.name}_centres")(points), half_squares])
+        sums.append(layers.Rescaling(kernel.share)(layers.Activation("exponential")(exponents)))
+    return layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="amplitudes")(layers.Add()(sums))
 
 
 def _average_time(values: keras.KerasTensor, attention: keras.KerasTensor) -> keras.KerasTensor:

@@ -44,6 +44,7 @@ class VoiceInput:
         bands: linear frequency bands from 0 to half the sample rate.
         floor_db: power added to each band, relative to full scale.
         short_fft_length: samples of the frames of a second spectrogram, twice as many as those of the first; 0 = none.
+        encoder_bands: mel bands of those frames, for a pretrained encoder; 0 = none.
     """
 
     sample_rate_hz: int
@@ -55,6 +56,7 @@ class VoiceInput:
     bands: int
     floor_db: float
     short_fft_length: int = 0
+    encoder_bands: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ accepts as well.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from detector.media.videos import SAMPLE_RATE_HZ
@@ -20,8 +22,10 @@ BANDS = FFT_LENGTH // 2  # linear, 16 Hz each, to 8 kHz; mel bands would blur th
 # Samples: 32 ms every 8 ms, short enough to follow the movement from sound to sound.
 SHORT_FFT_LENGTH, SHORT_FFT_HOP_LENGTH = FFT_LENGTH // 2, FFT_HOP_LENGTH // 2
 LEVEL_GROUPS, LEVEL_TOP = 56, 7 / 8  # groups of bands up to 7 kHz, whose levels the cepstra are made of
-# Of the network's input: the bands of a long frame, its levels, and those of the two short frames in its middle.
-ROWS = BANDS + 3 * LEVEL_GROUPS
+ENCODER_BANDS = 80  # mel bands of the short frames, which the pretrained speech encoder expects
+# Of the network's input: the bands of a long frame and its levels, then levels and mel bands of the two short frames in
+# its middle.
+ROWS = BANDS + 3 * LEVEL_GROUPS + 2 * ENCODER_BANDS
 FLOOR_DB = -70  # of a band against full scale; noise between words depends on the studio more than on the voice
 PAUSE_DB = 20  # below LEVEL; a window as quiet as that is not analysed
 
@@ -36,6 +40,7 @@ VOICE_INPUT = VoiceInput(
     bands=BANDS,
     floor_db=FLOOR_DB,
     short_fft_length=SHORT_FFT_LENGTH,
+    encoder_bands=ENCODER_BANDS,
 )
 
 MEL_BANDS = 80
@@ -103,15 +108,38 @@ def network_input(windows: np.ndarray) -> np.ndarray:
         windows: (N, W) float32 after `normalize_level`, W at least FFT_LENGTH.
 
     Returns:
-        (N, ROWS, T, 1) float32 decibels: BANDS rows of a long frame, LEVEL_GROUPS rows of its levels, then as many of
-        each of its short frames, low frequencies first.
+        (N, ROWS, T, 1) float32 decibels: BANDS rows of a long frame, LEVEL_GROUPS rows of its levels, as many of each
+        of its short frames, then ENCODER_BANDS rows of each short frame, low frequencies first.
     """
     long = power_spectrogram(windows)
     start = (FFT_LENGTH - SHORT_FFT_LENGTH) // 2  # of the first short frame, whose centre is that of the long one
     short = power_spectrogram(windows[:, start:], SHORT_FFT_LENGTH, SHORT_FFT_HOP_LENGTH)[:, : 2 * long.shape[1]]
-    levels = group_powers(short)
-    rows = np.concatenate([long, group_powers(long), levels[:, 0::2], levels[:, 1::2]], axis=-1)
+    levels, mels = group_powers(short), short @ encoder_filters().T
+    of_short = [levels[:, 0::2], levels[:, 1::2], mels[:, 0::2], mels[:, 1::2]]
+    rows = np.concatenate([long, group_powers(long), *of_short], axis=-1)
     return np.swapaxes(_to_decibels(rows), -1, -2)[..., None]
+
+
+@cache
+def encoder_filters() -> np.ndarray:
+    """Return the mel filters (ENCODER_BANDS, SHORT_FFT_LENGTH / 2) of the speech encoder, for bands without the mean.
+
+    The filters are triangles between edges that are even in Slaney's mel: linear to 1 kHz, logarithmic above. Each has
+    the area of one band, so that white noise has the same power everywhere.
+
+    Source:
+        Slaney, "Auditory Toolbox", 1998, as in Whisper.
+    """
+    linear_end_hz, mels_per_hz, log_step = 1000.0, 3 / 200, np.log(6.4) / 27
+    end_mel = linear_end_hz * mels_per_hz
+    top_mel = end_mel + np.log(SAMPLE_RATE_HZ / 2 / linear_end_hz) / log_step
+    mels = np.linspace(0, top_mel, ENCODER_BANDS + 2)
+    edges = np.where(mels < end_mel, mels / mels_per_hz, linear_end_hz * np.exp(log_step * (mels - end_mel)))
+    band_hz = SAMPLE_RATE_HZ / SHORT_FFT_LENGTH
+    centres = band_hz * np.arange(1, SHORT_FFT_LENGTH // 2 + 1)
+    heights = 2 * band_hz / (edges[2:] - edges[:-2])
+    filters: np.ndarray = triangles(edges, centres) * heights[:, None]
+    return filters.astype(np.float32)
 
 
 def group_powers(powers: np.ndarray) -> np.ndarray:
@@ -190,11 +218,19 @@ def mel_filters(bands: int, bins: int) -> np.ndarray:
     Returns:
         (bands, bins) float32.
     """
-    edges, bin_hz = mel_edges_hz(bands), np.linspace(0, SAMPLE_RATE_HZ / 2, bins)
-    rising = (bin_hz - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    falling = (edges[2:, None] - bin_hz) / (edges[2:] - edges[1:-1])[:, None]
-    filters: np.ndarray = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
-    return filters
+    return triangles(mel_edges_hz(bands), np.linspace(0, SAMPLE_RATE_HZ / 2, bins)).astype(np.float32)
+
+
+def triangles(edges: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return triangles of height 1 at some places (P,); triangle i rises from edge i to i + 1 and falls to i + 2.
+
+    Returns:
+        (len(edges) - 2, P).
+    """
+    rising = (places - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - places) / (edges[2:] - edges[1:-1])[:, None]
+    heights: np.ndarray = np.maximum(0, np.minimum(rising, falling))
+    return heights
 
 
 def mel_edges_hz(bands: int) -> np.ndarray:

@@ -1,12 +1,21 @@
+import math
+
 import numpy as np
 import pytest
 
+from detector import ModelError
 from detector.voices.detect import VOICE_MODEL_FILES
-from detector.voices.features import BANDS, LEVEL_GROUPS, ROWS, SAMPLE_RATE_HZ
+from detector.voices.features import BANDS, ENCODER_BANDS, LEVEL_GROUPS, ROWS, SAMPLE_RATE_HZ
+from training.speech_encoder import ENCODER_CONVOLUTIONS, GELU_SCALE, convert_encoder, read_encoder_weights
 from training.voice_networks import (
     CENTRES,
     CEPSTRA,
     CORRELATED,
+    ENCODER_CHANNELS,
+    ENCODER_OFFSET,
+    ENCODER_SCALE,
+    KERNELS,
+    OWN_STATISTICS,
     STATISTICS_SIZES,
     VOICE_ROWS,
     HeadWeights,
@@ -18,7 +27,7 @@ from training.voice_networks import (
 )
 
 ENDS = np.cumsum(STATISTICS_SIZES)
-HARMONICS, LONG, SHORT, CORRELATIONS = (slice(*ends) for ends in zip(ENDS, ENDS[1:], strict=False))
+HARMONICS, LONG, SHORT, CORRELATIONS, ENCODER = (slice(*ends) for ends in zip(ENDS, ENDS[1:], strict=False))
 FLAT = np.full((1, ROWS, 12, 1), -50, np.float32)
 
 
@@ -27,11 +36,12 @@ def network():
     network = build_voice_network()
     rng, size = np.random.default_rng(0), sum(STATISTICS_SIZES)
     weights = HeadWeights(
-        mean=rng.normal(5, 9, size),
-        variance=rng.uniform(0.01, 9, size),
+        typical=rng.uniform(0.1, 9, size),
+        mean=rng.normal(0, 0.5, size),
+        variance=rng.uniform(0.01, 0.2, size),
         linear=rng.normal(0, 0.1, size),
-        scales=rng.uniform(0, 0.02, size),
-        centres=rng.normal(0, 0.02, (CENTRES, size)),
+        components=tuple(rng.normal(0, 0.02, (k.last - k.first, k.components)) for k in KERNELS),
+        centres=tuple(rng.normal(0, 0.02, (CENTRES, k.components)) for k in KERNELS),
         amplitudes=rng.normal(0, 1, CENTRES),
         bias=0.7,
     )
@@ -63,7 +73,8 @@ def test_the_shipped_model_has_the_layers_of_a_new_network(network):
         expected, found = (np.asarray(model(noise(), training=False)[name]) for model in (shipped, copy))
         np.testing.assert_array_equal(found, expected)
         assert np.ptp(found) > 0
-    for name in ("filters", "waves", "long_cepstra", "long_steps", "long_neighbours", "short_cepstra", "short_steps"):
+    fixed = ["filters", "waves", "long_cepstra", "long_steps", "long_neighbours", "short_cepstra", "short_steps"]
+    for name in [*fixed, "encoder_steps", *ENCODER_CONVOLUTIONS]:
         for old, new in zip(shipped.get_layer(name).get_weights(), network.get_layer(name).get_weights(), strict=True):
             np.testing.assert_array_equal(new, old)
 
@@ -78,7 +89,10 @@ def test_the_mean_of_the_class_map_is_the_logit_at_any_duration(network):
 def test_pauses_and_the_level_do_not_change_the_statistics(statistics_of):
     spectrograms = noise()
     expected = statistics_of(spectrograms)
-    np.testing.assert_allclose(statistics_of(spectrograms + 7), expected, atol=1e-3)
+    # The encoder's input has one level; `normalize_level` sees to that.
+    np.testing.assert_allclose(
+        statistics_of(spectrograms + 7)[:, :OWN_STATISTICS], expected[:, :OWN_STATISTICS], rtol=1e-4, atol=1e-3
+    )
     # The loudest band of each frame decides whether the frame has sound.
     pause = np.full((2, ROWS, 6, 1), -130, np.float32)
     paused = statistics_of(np.concatenate([spectrograms, pause], axis=2))
@@ -111,7 +125,7 @@ def measure_dynamics(levels):
     cepstra = _cosine_transform(CEPSTRA).T @ levels
     deviation = (cepstra - cepstra.mean(axis=1, keepdims=True))[:, 1:-1]  # frames with a neighbour on each side
     steps, curvature = np.diff(cepstra)[:, :-1], np.diff(cepstra, 2)
-    dynamics = np.stack([np.abs(values).mean(axis=1) for values in (deviation, steps, curvature)], axis=1).ravel()
+    dynamics = np.stack([np.square(values).mean(axis=1) for values in (deviation, steps, curvature)], axis=1).ravel()
     unit = steps[:CORRELATED] / np.linalg.norm(steps[:CORRELATED], axis=1, keepdims=True)
     return dynamics, (unit @ unit.T).ravel()
 
@@ -120,12 +134,72 @@ def test_the_dynamics_and_the_correlations_are_those_of_the_cepstra(statistics_o
     rng = np.random.default_rng(0)
     long = rng.normal(-50, 6, (LEVEL_GROUPS, 12)).astype(np.float32)
     short = rng.normal(-50, 6, (LEVEL_GROUPS, 24)).astype(np.float32)  # two frames for each of 12 long ones
-    rows = np.concatenate([FLAT[0, :BANDS, :, 0], long, short[:, 0::2], short[:, 1::2]])[None, ..., None]
+    flat = FLAT[0, :, :, 0]
+    rows = np.concatenate([flat[:BANDS], long, short[:, 0::2], short[:, 1::2], flat[: 2 * ENCODER_BANDS]])
+    rows = rows[None, ..., None]
     found = statistics_of(rows)[0]
     dynamics, correlations = measure_dynamics(short)
     np.testing.assert_allclose(found[LONG], measure_dynamics(long)[0], rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(found[SHORT], dynamics, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(found[CORRELATIONS], correlations, atol=1e-4)
+
+
+def convolve(values, kernel, bias, stride):
+    """Return the convolution of values (T, channels), padded by one frame on each side, through SiLU."""
+    padded = np.pad(values, ((1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 3, axis=0)[::stride]
+    sums = np.einsum("tcw,wco->to", windows, kernel) + bias
+    return sums / (1 + np.exp(-sums))
+
+
+def test_the_dynamics_of_the_encoder_are_those_of_its_channels(statistics_of):
+    mels = np.random.default_rng(0).normal(-50, 6, (ENCODER_BANDS, 24)).astype(np.float32)
+    rows = np.concatenate([FLAT[0, : ROWS - 2 * ENCODER_BANDS, :, 0], mels[:, 0::2], mels[:, 1::2]])
+    values = mels.T * ENCODER_SCALE + ENCODER_OFFSET
+    for stride, weights in enumerate(read_encoder_weights().values(), 1):
+        values = convolve(values, *weights, stride)
+    assert values.shape == (12, ENCODER_CHANNELS)
+    deviation, steps, curvature = (
+        (values - values.mean(axis=0))[1:-1],
+        np.diff(values, axis=0)[:-1],
+        np.diff(values, 2, axis=0),
+    )
+    expected = np.stack([np.square(part).mean(axis=0) for part in (deviation, steps, curvature)], axis=1).ravel()
+    np.testing.assert_allclose(statistics_of(rows[None, ..., None])[0, ENCODER], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_converted_encoder_computes_nearly_what_the_quantised_one_does(tmp_path):
+    from onnx import helper, numpy_helper, save
+
+    rng = np.random.default_rng(0)
+    tensors, originals = {}, {}
+    for name, count in (("conv1", 4), ("conv2", 6)):
+        quantised = rng.integers(-100, 100, (6, count, 3)).astype(np.int8)
+        scale, bias = rng.uniform(0.001, 0.004, 6).astype(np.float32), rng.integers(-99, 99, 6).astype(np.int32)
+        of_name = f"inner.encoder.{name}"
+        tensors |= {f"{of_name}.weight_quantized": quantised, f"{of_name}.weight_scale": scale}
+        tensors |= {f"{of_name}.bias_quantized": bias, f"{of_name}.bias_quantized_scale": scale}
+        originals[name] = ((quantised * scale[:, None, None]).transpose(2, 1, 0), bias * scale)
+    initializers = [numpy_helper.from_array(values, name) for name, values in tensors.items()]
+    save(helper.make_model(helper.make_graph([], "encoder", [], [], initializers)), tmp_path / "encoder.onnx")
+    convert_encoder(tmp_path / "encoder.onnx", tmp_path / "encoder.npz")
+    expected = found = rng.normal(0, 1, (9, 4))
+    converted = read_encoder_weights(tmp_path / "encoder.npz")
+    for name, (kernel, bias) in originals.items():
+        padded = np.pad(expected, ((1, 1), (0, 0)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, 3, axis=0)
+        sums = np.einsum("tcw,wco->to", windows, kernel) + bias
+        expected = sums * (1 + np.vectorize(math.erf)(sums / np.sqrt(2))) / 2  # GELU
+        found = convolve(found, *converted[name], 1)
+    np.testing.assert_allclose(found / GELU_SCALE, expected, atol=0.04)
+
+
+@pytest.mark.parametrize("content", [None, b"text"])
+def test_encoder_weights_that_cannot_be_read_are_refused(tmp_path, content):
+    if content:
+        (tmp_path / "encoder.npz").write_bytes(content)
+    with pytest.raises(ModelError, match=r"cannot be read from .*encoder\.npz"):
+        read_encoder_weights(tmp_path / "encoder.npz")
 
 
 def test_the_cosine_transform_is_orthogonal():

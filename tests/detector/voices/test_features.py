@@ -4,6 +4,7 @@ from voices import RATE_HZ, hiss, speak, tone
 
 from detector.voices.features import (
     BANDS,
+    ENCODER_BANDS,
     FFT_HOP_LENGTH,
     FFT_LENGTH,
     FLOOR_DB,
@@ -15,6 +16,7 @@ from detector.voices.features import (
     ROWS,
     WINDOW_S,
     cut_windows,
+    encoder_filters,
     group_powers,
     has_sound,
     log_spectrogram,
@@ -71,7 +73,8 @@ def test_the_input_of_the_network_has_the_levels_of_two_short_frames_beside_thos
     def levels_db(powers):
         return 10 * np.log10(group_powers(powers) + 10 ** (FLOOR_DB / 10))
 
-    levels = rows[:, BANDS:].reshape(2, 3, LEVEL_GROUPS, count)
+    levels = rows[:, BANDS : BANDS + 3 * LEVEL_GROUPS].reshape(2, 3, LEVEL_GROUPS, count)
+    mels = rows[:, BANDS + 3 * LEVEL_GROUPS :].reshape(2, 2, ENCODER_BANDS, count)
     for frame in (0, count - 1):
         start = frame * FFT_HOP_LENGTH
         expected = levels_db(power_spectrogram(windows[:, start : start + FFT_LENGTH])[:, 0])
@@ -81,6 +84,18 @@ def test_the_input_of_the_network_has_the_levels_of_two_short_frames_beside_thos
             first = start + FFT_LENGTH // 4 + number * FFT_HOP_LENGTH // 2
             short = power_spectrogram(windows[:, first : first + FFT_LENGTH // 2], FFT_LENGTH // 2)[:, 0]
             np.testing.assert_allclose(levels[:, 1 + number, :, frame], levels_db(short), atol=1e-4)
+            expected = 10 * np.log10(short @ encoder_filters().T + 10 ** (FLOOR_DB / 10))
+            np.testing.assert_allclose(mels[:, number, :, frame], expected, atol=1e-4)
+
+
+def test_the_encoder_filters_leave_the_level_of_noise_and_peak_at_their_own_tone():
+    filters = encoder_filters()
+    assert filters.shape == (ENCODER_BANDS, FFT_LENGTH // 4)
+    np.testing.assert_allclose(filters.sum(axis=1), 1, atol=0.15)  # the lowest are as narrow as a band of the spectrum
+    np.testing.assert_allclose(filters[50:].sum(axis=1), 1, atol=0.02)
+    peaks_hz = (filters.argmax(axis=1) + 1) * RATE_HZ / (FFT_LENGTH / 2)
+    assert (np.diff(peaks_hz) >= 0).all() and peaks_hz[26] == pytest.approx(1000, abs=40)
+    assert np.diff(peaks_hz)[-1] > 4 * np.diff(peaks_hz)[5]
 
 
 def test_the_power_of_a_group_is_the_mean_of_its_bands_up_to_7_khz():
