@@ -24,10 +24,11 @@ from detector.text import translatable
 from webapp import analyses, page_files
 from webapp.batches import results
 from webapp.batches.files import delete_batch
-from webapp.batches.results import SORTS, BatchResults
+from webapp.batches.results import SORTS
 from webapp.drawings.outcomes import outcome_bars
 from webapp.exports import FORMATS, ExportRow, export, row_of, row_of_refused
 from webapp.exports.sentences import wrong_sentences
+from webapp.models import Batch
 from webapp.outcomes import CHECKED, OUTCOME_NAMES
 
 batches = Blueprint("batches", __name__, url_prefix="/batches")
@@ -36,19 +37,22 @@ batches = Blueprint("batches", __name__, url_prefix="/batches")
 @batches.get("/<batch_id>")
 def show(batch_id: str) -> str:
     """Show the results of all files of a batch; `?sort=-probability` sorts by a column, downward with a minus."""
-    found = _own(batch_id)
+    batch = _own(batch_id)
+    (summary,) = results.summarise([batch])
+    rows = results.read_rows(batch)
     wanted = request.args.get("sort", "position")
     sort = wanted.removeprefix("-") if wanted.removeprefix("-") in SORTS else "position"
     is_descending = wanted.startswith("-")
-    verdicts = [(r.media or "", str(r.outcome), r.model_sha256 or "") for r in found.rows if r.outcome in CHECKED]
+    verdicts = [(r.media or "", str(r.outcome), r.model_sha256 or "") for r in rows if r.outcome in CHECKED]
     return render_template(
         "batch.html",
-        batch=found,
-        rows=found.sorted_rows(sort, descending=is_descending),
+        batch=batch,
+        summary=summary,
+        rows=sorted(rows, key=SORTS[sort], reverse=is_descending),
         sort=sort,
         is_descending=is_descending,
         outcome_names=OUTCOME_NAMES,
-        chart=outcome_bars(found.counts),
+        chart=outcome_bars(summary.counts),
         wrong_sentences=wrong_sentences(verdicts, current_app.config["VISUALIZATIONS"]),
         formats=FORMATS,
         media=MEDIA,
@@ -84,21 +88,22 @@ def delete(batch_id: str) -> Redirection:
 @batches.get("/<batch_id>/results.<ending>")
 def download(batch_id: str, ending: str) -> Response:
     """Send all results of a batch as one file in the order as sent; `ending` is csv, json, xlsx or pdf."""
-    found = _own(batch_id)
+    batch = _own(batch_id)
     if ending not in FORMATS:
         abort(404)
-    data = export(_export_rows(found), ending, title=found.title)
-    name = f"results-{found.batch.created_at:%Y-%m-%d}.{ending}"
+    (summary,) = results.summarise([batch])
+    data = export(_export_rows(batch), ending, title=summary.title)
+    name = f"results-{batch.created_at:%Y-%m-%d}.{ending}"
     return send_file(
         io.BytesIO(data), mimetype=FORMATS[ending].media_type, as_attachment=True, download_name=name, max_age=None
     )
 
 
-def _own(batch_id: str) -> BatchResults:
+def _own(batch_id: str) -> Batch:
     return results.get(batch_id, session.get("visitor")) or abort(404)
 
 
-def _export_rows(found: BatchResults) -> list[ExportRow]:
-    refused = {each.position: row_of_refused(each.filename, each.error) for each in results.refused_files(found.batch)}
-    stored = {analysis.batch_position: row_of(analysis) for analysis in results.read_analyses(found.batch)}
+def _export_rows(batch: Batch) -> list[ExportRow]:
+    refused = {each.position: row_of_refused(each.filename, each.error) for each in results.refused_files(batch)}
+    stored = {analysis.batch_position: row_of(analysis) for analysis in results.read_analyses(batch)}
     return [row for _, row in sorted((refused | stored).items())]

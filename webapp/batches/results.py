@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
 from sqlalchemy import func, select
 
-from detector import Verdict
 from detector.media import MEDIA
 from detector.text import format_count, translatable
 from webapp import analyses
 from webapp.analyses import RECENT_ANALYSES
 from webapp.batches.files import RefusedFile
+from webapp.history.outcome_columns import outcome
 from webapp.models import Analysis, Batch, State, db
-from webapp.outcomes import CHECKED, UNFINISHED, Outcome, count_outcomes, outcome_of
+from webapp.outcomes import CHECKED, UNFINISHED, Outcome, outcome_of
 
 SORTS: dict[str, Callable[[ResultRow], Any]] = {}
 
@@ -63,52 +63,23 @@ SORTS |= {
 
 
 @dataclass(frozen=True)
-class BatchEntry:
-    """A batch among a visitor's latest results.
+class BatchSummary:
+    """A batch and how far it is.
 
     Attributes:
         batch: its row.
-        n_files: number of files.
-        n_unfinished: how many of them are waiting or being checked.
-        n_deepfakes: how many of them are deepfakes.
-        thumbnail_of: the id of the first analysis with a verdict; None if there is none.
+        counts: the number of files with each outcome that occurs; refused files have failed.
+        under_way: sum of the progress of the files that are being checked.
     """
 
     batch: Batch
-    n_files: int
-    n_unfinished: int
-    n_deepfakes: int
-    thumbnail_of: str | None
+    counts: Mapping[Outcome, int]
+    under_way: float
 
     @property
-    def created_at(self) -> datetime:
-        """When the files were sent."""
-        return self.batch.created_at
-
-
-@dataclass(frozen=True)
-class BatchResults:
-    """A batch with the state of its files.
-
-    Attributes:
-        batch: its row.
-        rows: of all files, in the order as sent.
-    """
-
-    batch: Batch
-    rows: tuple[ResultRow, ...]
-
-    @cached_property
-    def counts(self) -> dict[Outcome, int]:
-        """The number of files with each outcome that occurs."""
-        return count_outcomes(row.outcome for row in self.rows)
-
-    @property
-    def title(self) -> str:
-        """The name of the ZIP archive or the folder; the number of files if there is none."""
-        if self.batch.name:
-            return self.batch.name
-        return translatable("Results of {count} files").format(count=format_count(len(self.rows)))
+    def n_files(self) -> int:
+        """Number of files."""
+        return sum(self.counts.values())
 
     @property
     def n_unfinished(self) -> int:
@@ -118,51 +89,82 @@ class BatchResults:
     @property
     def n_finished(self) -> int:
         """How many files are neither waiting nor being checked."""
-        return len(self.rows) - self.n_unfinished
+        return self.n_files - self.n_unfinished
 
     @property
     def n_to_retry(self) -> int:
         """How many stored files have failed or were cancelled."""
-        return sum(
-            row.analysis_id is not None and row.outcome in (Outcome.FAILED, Outcome.CANCELLED) for row in self.rows
-        )
+        n_over = self.counts.get(Outcome.FAILED, 0) + self.counts.get(Outcome.CANCELLED, 0)
+        return n_over - len(self.batch.refused)
 
     @property
     def progress(self) -> float:
         """The fraction of the work that is done, in [0, 1], a file counting as much as any other."""
-        under_way = sum(row.progress for row in self.rows if row.outcome is Outcome.RUNNING)
-        return (self.n_finished + under_way) / max(len(self.rows), 1)
+        return (self.n_finished + self.under_way) / max(self.n_files, 1)
 
-    def sorted_rows(self, sort: str, *, descending: bool = False) -> list[ResultRow]:
-        """Return the rows sorted by a key of `SORTS`; equal ones stay in the order as sent."""
-        return sorted(self.rows, key=SORTS[sort], reverse=descending)
+    @property
+    def title(self) -> str:
+        """The name of the ZIP archive or the folder; the number of files if there is none."""
+        if self.batch.name:
+            return self.batch.name
+        return translatable("Results of {count} files").format(count=format_count(self.n_files))
 
 
-def get(batch_id: str, visitor: str | None) -> BatchResults | None:
+@dataclass(frozen=True)
+class RecentBatch:
+    """A batch among a visitor's latest results.
+
+    Attributes:
+        summary: how far it is.
+        thumbnail_of: the id of the first analysis with a verdict; None if there is none.
+    """
+
+    summary: BatchSummary
+    thumbnail_of: str | None
+
+    @property
+    def created_at(self) -> datetime:
+        """When the files were sent."""
+        return self.summary.batch.created_at
+
+
+def get(batch_id: str, visitor: str | None) -> Batch | None:
     """Return a visitor's batch; None if it does not exist or belongs to somebody else."""
-    batch = db.session.scalar(select(Batch).filter_by(id=batch_id, visitor=visitor))
-    return None if batch is None else BatchResults(batch, _read_rows(batch))
+    return db.session.scalar(select(Batch).filter_by(id=batch_id, visitor=visitor))
 
 
-def recent(visitor: str | None) -> list[Analysis | BatchEntry]:
+def summarise(batches: Sequence[Batch]) -> list[BatchSummary]:
+    """Return how far each of the batches is."""
+    # A subquery, because PostgreSQL does not recognise an expression with parameters when it is grouped by.
+    each = (
+        select(Analysis.batch_id, outcome().label("outcome"), Analysis.progress)
+        .where(Analysis.batch_id.in_([batch.id for batch in batches]))
+        .subquery()
+    )
+    counted = select(each.c.batch_id, each.c.outcome, func.count(), func.sum(each.c.progress))
+    counts: dict[str, Counter[Outcome]] = {
+        batch.id: Counter({Outcome.FAILED: len(batch.refused)} if batch.refused else {}) for batch in batches
+    }
+    under_way: Counter[str] = Counter()
+    for batch_id, name, n_files, progress in db.session.execute(counted.group_by(each.c.batch_id, each.c.outcome)):
+        counts[batch_id][Outcome(name)] += n_files
+        if name == Outcome.RUNNING:
+            under_way[batch_id] = progress
+    return [BatchSummary(batch, counts[batch.id], under_way[batch.id]) for batch in batches]
+
+
+def recent(visitor: str | None) -> list[Analysis | RecentBatch]:
     """Return a visitor's latest analyses and batches, the newest first, a batch as one entry."""
     newest_first = select(Batch).filter_by(visitor=visitor).order_by(Batch.created_at.desc())
-    batches = db.session.scalars(newest_first.limit(RECENT_ANALYSES)).all()
-    entries: list[Analysis | BatchEntry] = [*analyses.recent(visitor), *map(_read_entry, batches)]
+    summaries = summarise(db.session.scalars(newest_first.limit(RECENT_ANALYSES)).all())
+    entries: list[Analysis | RecentBatch] = [*analyses.recent(visitor)]
+    entries += [RecentBatch(summary, _first_result(summary.batch)) for summary in summaries]
     return sorted(entries, key=lambda entry: entry.created_at, reverse=True)[:RECENT_ANALYSES]
 
 
-def _read_entry(batch: Batch) -> BatchEntry:
-    counted = select(Analysis.state, Analysis.verdict, func.count().label("n")).where(Analysis.batch_id == batch.id)
-    groups = db.session.execute(counted.group_by(Analysis.state, Analysis.verdict)).all()
-    done = select(Analysis.id).filter_by(batch_id=batch.id, state=State.DONE).order_by(Analysis.batch_position)
-    return BatchEntry(
-        batch=batch,
-        n_files=len(batch.refused) + sum(group.n for group in groups),
-        n_unfinished=sum(group.n for group in groups if group.state in (State.WAITING, State.RUNNING)),
-        n_deepfakes=sum(group.n for group in groups if group.verdict == Verdict.DEEPFAKE),
-        thumbnail_of=db.session.scalar(done.limit(1)),
-    )
+def _first_result(batch: Batch) -> str | None:
+    done = select(Analysis.id).filter_by(batch_id=batch.id, state=State.DONE)
+    return db.session.scalar(done.order_by(Analysis.batch_position).limit(1))
 
 
 def read_analyses(batch: Batch) -> Sequence[Analysis]:
@@ -175,8 +177,11 @@ def refused_files(batch: Batch) -> list[RefusedFile]:
     return [RefusedFile(**values) for values in batch.refused]
 
 
-def _read_rows(batch: Batch) -> tuple[ResultRow, ...]:
-    """Read the rows without the records, which are large: only two values of each are needed."""
+def read_rows(batch: Batch) -> tuple[ResultRow, ...]:
+    """Return the rows of all files of a batch in the order as sent.
+
+    The records are not read, which are large: only two values of each are needed.
+    """
     columns = (
         Analysis.batch_position, Analysis.filename, Analysis.media, Analysis.id, Analysis.state, Analysis.verdict,
         Analysis.probability, Analysis.progress, Analysis.error,
@@ -184,16 +189,16 @@ def _read_rows(batch: Batch) -> tuple[ResultRow, ...]:
     )  # fmt: skip
     rows = [ResultRow(each.position, each.filename, Outcome.FAILED, error=each.error) for each in refused_files(batch)]
     for found in db.session.execute(select(*columns).where(Analysis.batch_id == batch.id)):
-        outcome = outcome_of(found.state, found.verdict, found.reasons or ())
+        became = outcome_of(found.state, found.verdict, found.reasons or ())
         rows.append(
             ResultRow(
                 position=found.batch_position,
                 name=found.filename,
-                outcome=outcome,
+                outcome=became,
                 media=found.media,
                 analysis_id=found.id,
                 verdict=found.verdict,
-                probability=found.probability if outcome in CHECKED else None,
+                probability=found.probability if became in CHECKED else None,
                 progress=found.progress,
                 reasons=tuple(found.reasons or ()),
                 error=found.error,
