@@ -24,40 +24,46 @@ from detector.text import translatable
 from webapp import analyses, page_files
 from webapp.batches import results
 from webapp.batches.files import delete_batch
-from webapp.batches.results import SORTS
+from webapp.batches.results import BATCH_ORDERS, find_rows
 from webapp.drawings.outcomes import outcome_bars
 from webapp.exports import FORMATS, ExportRow, export, row_of, row_of_refused
 from webapp.exports.sentences import wrong_sentences
+from webapp.history.search import InvalidSearch, Search
 from webapp.models import Batch
-from webapp.outcomes import CHECKED, OUTCOME_NAMES
+from webapp.outcomes import OUTCOME_NAMES
+
+FIELDS = ("name", "verdict", "media", "sort", "page")  # of the search that the page offers
 
 batches = Blueprint("batches", __name__, url_prefix="/batches")
 
 
 @batches.get("/<batch_id>")
-def show(batch_id: str) -> str:
-    """Show the results of all files of a batch; `?sort=-probability` sorts by a column, downward with a minus."""
+def show(batch_id: str) -> str | tuple[str, int]:
+    """Show a page of the results of a batch, those that are searched for."""
     batch = _own(batch_id)
     (summary,) = results.summarise([batch])
-    rows = results.read_rows(batch)
-    wanted = request.args.get("sort", "position")
-    sort = wanted.removeprefix("-") if wanted.removeprefix("-") in SORTS else "position"
-    is_descending = wanted.startswith("-")
-    verdicts = [(r.media or "", str(r.outcome), r.model_sha256 or "") for r in rows if r.outcome in CHECKED]
-    return render_template(
+    given = {name: request.args[name] for name in FIELDS if request.args.get(name)}
+    error = None
+    try:
+        search = Search.of(given, orders=BATCH_ORDERS)
+    except InvalidSearch as problem:
+        search, error = Search(), str(problem)
+    page = render_template(
         "batch.html",
         batch=batch,
         summary=summary,
-        rows=sorted(rows, key=SORTS[sort], reverse=is_descending),
-        sort=sort,
-        is_descending=is_descending,
-        outcome_names=OUTCOME_NAMES,
+        search=search,
+        given=given,
+        found=find_rows(batch, search),
+        error=error,
+        outcomes=OUTCOME_NAMES,
         chart=outcome_bars(summary.counts),
-        wrong_sentences=wrong_sentences(verdicts, current_app.config["VISUALIZATIONS"]),
+        wrong_sentences=wrong_sentences(results.read_verdicts(batch), current_app.config["VISUALIZATIONS"]),
         formats=FORMATS,
         media=MEDIA,
         thumbnail_name=page_files.THUMBNAIL,
     )
+    return (page, 400) if error else page
 
 
 @batches.post("/<batch_id>/cancel")

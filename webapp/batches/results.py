@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,11 +15,12 @@ from detector.text import format_count, translatable
 from webapp import analyses
 from webapp.analyses import RECENT_ANALYSES
 from webapp.batches.files import RefusedFile
-from webapp.history.outcome_columns import outcome
+from webapp.history.outcome_columns import checked_probability, outcome
+from webapp.history.search import Found, Search, conditions_of, existing_page
 from webapp.models import Analysis, Batch, State, db
-from webapp.outcomes import CHECKED, UNFINISHED, Outcome, outcome_of
+from webapp.outcomes import CHECKED, UNFINISHED, Outcome
 
-SORTS: dict[str, Callable[[ResultRow], Any]] = {}
+BATCH_PAGE_SIZE = 50
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,9 @@ class ResultRow:
         outcome: what became of it.
         media: a key of `detector.media.MEDIA`; None for a refused file.
         analysis_id: None for a refused file.
-        verdict: None unless its analysis is done.
         probability: calibrated P(fake) in [0, 1]; None unless the file could be checked.
-        progress: fraction of the work that is done, in [0, 1].
-        reasons: of an inconclusive verdict.
+        reasons: why it could not be checked.
         error: why there is no verdict, as a sentence; None if there is one.
-        model_sha256: of the model behind the verdict.
     """
 
     position: int
@@ -45,21 +43,25 @@ class ResultRow:
     outcome: Outcome
     media: str | None = None
     analysis_id: str | None = None
-    verdict: str | None = None
     probability: float | None = None
-    progress: float = 0.0
     reasons: tuple[str, ...] = ()
     error: str | None = None
-    model_sha256: str | None = None
+
+    @property
+    def has_verdict(self) -> bool:
+        """Whether its analysis is done."""
+        return self.outcome in CHECKED or self.outcome is Outcome.UNCHECKED
 
 
-SORTS |= {
+# What the table is sorted by; None comes last in either direction.
+SORTS: dict[str, Callable[[ResultRow], Any]] = {
     "position": lambda row: row.position,
     "name": lambda row: row.name.casefold(),
     "verdict": lambda row: list(Outcome).index(row.outcome),
-    "probability": lambda row: -1.0 if row.probability is None else row.probability,
-    "medium": lambda row: list(MEDIA).index(row.media) if row.media else len(MEDIA),
+    "probability": lambda row: row.probability,
+    "medium": lambda row: list(MEDIA).index(row.media) if row.media else None,
 }
+BATCH_ORDERS = {f"{minus}{key}": key for key in SORTS for minus in ("", "-")}  # a minus for downward
 
 
 @dataclass(frozen=True)
@@ -177,32 +179,49 @@ def refused_files(batch: Batch) -> list[RefusedFile]:
     return [RefusedFile(**values) for values in batch.refused]
 
 
-def read_rows(batch: Batch) -> tuple[ResultRow, ...]:
-    """Return the rows of all files of a batch in the order as sent.
-
-    The records are not read, which are large: only two values of each are needed.
-    """
+def find_rows(batch: Batch, search: Search) -> Found[ResultRow]:
+    """Return a page of the files of a batch that fit a search, the refused ones among them."""
     columns = (
-        Analysis.batch_position, Analysis.filename, Analysis.media, Analysis.id, Analysis.state, Analysis.verdict,
-        Analysis.probability, Analysis.progress, Analysis.error,
-        Analysis.result["reasons"].label("reasons"), Analysis.result["model_sha256"].label("model_sha256"),
+        Analysis.batch_position, Analysis.filename, outcome().label("outcome"), Analysis.media, Analysis.id,
+        checked_probability().label("probability"), Analysis.error,
     )  # fmt: skip
-    rows = [ResultRow(each.position, each.filename, Outcome.FAILED, error=each.error) for each in refused_files(batch)]
-    for found in db.session.execute(select(*columns).where(Analysis.batch_id == batch.id)):
-        became = outcome_of(found.state, found.verdict, found.reasons or ())
-        rows.append(
-            ResultRow(
-                position=found.batch_position,
-                name=found.filename,
-                outcome=became,
-                media=found.media,
-                analysis_id=found.id,
-                verdict=found.verdict,
-                probability=found.probability if became in CHECKED else None,
-                progress=found.progress,
-                reasons=tuple(found.reasons or ()),
-                error=found.error,
-                model_sha256=found.model_sha256,
-            )
-        )
-    return tuple(sorted(rows, key=SORTS["position"]))
+    conditions = conditions_of(batch.visitor, replace(search, batch=batch.id))
+    rows = [
+        ResultRow(each.batch_position, each.filename, Outcome(each.outcome), each.media, each.id, each.probability,
+                  error=each.error)
+        for each in db.session.execute(select(*columns).where(*conditions).order_by(Analysis.batch_position))
+    ]  # fmt: skip
+    rows += [
+        ResultRow(each.position, each.filename, Outcome.FAILED, error=each.error)
+        for each in refused_files(batch)
+        if search.finds_refused(each.filename)
+    ]
+    rows = _sort(rows, search.sort)
+    page, pages = existing_page(search.page, count=len(rows), size=BATCH_PAGE_SIZE)
+    shown = rows[(page - 1) * BATCH_PAGE_SIZE : page * BATCH_PAGE_SIZE]
+    return Found(_add_reasons(shown), len(rows), page, pages)
+
+
+def read_verdicts(batch: Batch) -> list[tuple[str, str, str]]:
+    """Return medium, verdict and SHA-256 of the model of the files that could be checked, each combination once."""
+    model_sha256 = Analysis.result["model_sha256"].as_string()
+    found = select(Analysis.media, Analysis.verdict, model_sha256).distinct()
+    checked = found.where(Analysis.batch_id == batch.id, Analysis.is_checked)
+    return [(media, verdict or "", sha256 or "") for media, verdict, sha256 in db.session.execute(checked)]
+
+
+def _sort(rows: Sequence[ResultRow], order: str) -> list[ResultRow]:
+    key = SORTS[order.removeprefix("-") or "position"]
+    by_position = sorted(rows, key=SORTS["position"])
+    known = sorted((row for row in by_position if key(row) is not None), key=key, reverse=order.startswith("-"))
+    return [*known, *(row for row in by_position if key(row) is None)]
+
+
+def _add_reasons(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """Return rows with the reasons of what could not be checked; only their records are read, which are large."""
+    unchecked = [row.analysis_id for row in rows if row.outcome is Outcome.UNCHECKED]
+    if not unchecked:
+        return list(rows)
+    found = select(Analysis.id, Analysis.result["reasons"]).where(Analysis.id.in_(unchecked))
+    reasons = {analysis_id: tuple(each or ()) for analysis_id, each in db.session.execute(found)}
+    return [replace(row, reasons=reasons.get(row.analysis_id or "", ())) for row in rows]
