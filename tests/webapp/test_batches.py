@@ -218,6 +218,8 @@ def test_the_table_is_searched_by_name_verdict_and_medium(client, app, picture, 
         "media=audio": ["b.wav"],
         "media=video": [],
     }
+    kinds = re.findall(r"<td>(\w+)</td>", client.get(address).text)
+    assert kinds == ["Picture", "Recording", "Picture"]  # the words of the history
     for query, found in searches.items():
         page = client.get(f"{address}?{query}").text
         assert [row[1] for row in table_of(page)] == found, query
