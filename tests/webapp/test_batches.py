@@ -12,7 +12,7 @@ from werkzeug.datastructures import FileStorage
 
 from webapp import analyses, uploads
 from webapp.batches.files import UploadedFile, submit_files
-from webapp.batches.results import BATCH_PAGE_SIZE
+from webapp.batches.results import BATCH_PAGE_SIZE, BATCHES_PAGE_SIZE
 from webapp.models import Analysis, Batch, State, Upload, db
 
 TEXT = ("notes.txt", b"just some words")
@@ -261,6 +261,60 @@ def test_all_are_cancelled_tried_again_and_deleted(client, app, picture, stored_
     assert client.submit(f"{address}/delete").location == "/"
     assert count_rows(app) == (0, 0, 0) and stored_files() == []
     assert "have been deleted" in client.get("/").text and client.get(address).status_code == 404
+
+
+def test_own_batches_are_listed_with_their_numbers_and_deleted_there(client, app, picture, stored_files):
+    assert "There are none yet." in client.get("/batches").text
+    first = send(client, [("a.jpg", picture), ("b.jpg", picture), TEXT]).location
+    second = client.upload(zip_of([("c.jpg", picture)]), "Urlaub.zip").location
+    send(app.test_client(), [("stranger.jpg", picture), TEXT])
+    with app.app_context():
+        analyses.fail(analyses.claim(), "It is broken.")
+    page = client.get("/batches").text
+    assert re.findall(r'class="recent-name" href="([^"]+)">([^<]+)<', page) == [
+        (second, "Urlaub.zip"),
+        (first, "3 files"),
+    ]
+    assert re.findall(r'<li class="badge (\w+)">[^:]+: (\d+)', page) == [
+        *[("waiting", "1")],
+        *[("failed", "2"), ("waiting", "1")],
+    ]
+    assert "2 of 3 files are done." in page and "has sent several files 2 times" in page
+    assert offences(page_texts(page)) == []
+    assert client.submit(f"{first}/delete", in_list="yes").location == "/batches"
+    page = client.get("/batches").text
+    assert "have been deleted." in page and "Urlaub.zip" in page and "3 files" not in page
+
+
+def test_the_list_of_batches_has_pages(client, app, picture):
+    with app.app_context():
+        client.get("/")
+        with client.session_transaction() as session:
+            visitor = session["visitor"]
+        for number in range(BATCHES_PAGE_SIZE + 1):
+            submit_files([UploadedFile("a.jpg", io.BytesIO(picture))] * 2, visitor=visitor).name = f"{number}"
+            db.session.commit()
+    assert re.findall(r'class="recent-name"[^>]*>([^<]+)<', client.get("/batches?page=2").text) == ["0"]
+    assert 'href="/batches?page=2" rel="next"' in client.get("/batches?page=x").text
+
+
+def test_the_history_leads_to_a_batch_and_searches_in_it(client, app, picture):
+    client.upload(picture, "alone.jpg")
+    first = client.upload(zip_of([("c.jpg", picture), ("d.jpg", picture)]), "Urlaub.zip").location
+    send(client, [("a.jpg", picture), ("b.jpg", picture)])
+    batch_id = first.rpartition("/")[2]
+    page = client.get("/history").text
+    assert page.count(f'<a href="{first}">') == 2 and page.count("All files of this upload</a>") == 2
+    assert re.findall(r'<option value="[\w-]{22}">\s*([^,]+),', page) == ["2 files", "Urlaub.zip"]
+    page = client.get(f"/history?batch={batch_id}").text
+    assert re.findall(r'class="recent-name"[^>]*>([^<]*)<', page) == ["d.jpg", "c.jpg"]
+    assert f'<option value="{batch_id}" selected>' in page and "2 results fit your search" in page
+    assert f'href="/history?batch={batch_id}"' in client.get(first).text
+    rows = client.get(f"/history/results.json?batch={batch_id}").json["results"]
+    assert [row["path"] for row in rows] == ["d.jpg", "c.jpg"]
+    stranger = app.test_client()
+    assert "c.jpg" not in stranger.get(f"/history?batch={batch_id}").text
+    assert offences(page_texts(page)) == []
 
 
 def test_a_batch_goes_with_its_last_result(client, app, picture):

@@ -24,7 +24,7 @@ from detector.text import translatable
 from webapp import analyses, page_files
 from webapp.batches import results
 from webapp.batches.files import delete_batch
-from webapp.batches.results import BATCH_ORDERS, find_rows
+from webapp.batches.results import BATCH_ORDERS, find_batches, find_rows
 from webapp.drawings.outcomes import outcome_bars
 from webapp.exports import FORMATS, ExportRow, export, row_of, row_of_refused
 from webapp.exports.sentences import wrong_sentences
@@ -35,6 +35,18 @@ from webapp.outcomes import OUTCOME_NAMES
 FIELDS = ("name", "verdict", "media", "sort", "page")  # of the search that the page offers
 
 batches = Blueprint("batches", __name__, url_prefix="/batches")
+
+
+@batches.get("")
+def listing() -> str:
+    """List the visitor's batches, a page at a time."""
+    search = Search.of({"page": request.args.get("page", "")})
+    return render_template(
+        "batches.html",
+        found=find_batches(session.get("visitor"), search.page),
+        outcomes=OUTCOME_NAMES,
+        thumbnail_name=page_files.THUMBNAIL,
+    )
 
 
 @batches.get("/<batch_id>")
@@ -84,11 +96,11 @@ def retry(batch_id: str) -> Redirection:
 
 @batches.post("/<batch_id>/delete")
 def delete(batch_id: str) -> Redirection:
-    """Delete all results of a batch and their files."""
+    """Delete all results of a batch and their files; who did so in the list comes back to it."""
     _own(batch_id)
     delete_batch(batch_id, session.get("visitor"))
     flash(translatable("All results of this upload and their files have been deleted."))
-    return redirect(url_for("pages.upload"), 303)
+    return redirect(url_for("batches.listing" if "in_list" in request.form else "pages.upload"), 303)
 
 
 @batches.get("/<batch_id>/results.<ending>")

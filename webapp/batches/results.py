@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 
 from detector.media import MEDIA
 from detector.text import format_count, translatable
@@ -20,7 +20,9 @@ from webapp.history.search import Found, Search, conditions_of, existing_page
 from webapp.models import Analysis, Batch, State, db
 from webapp.outcomes import CHECKED, UNFINISHED, Outcome
 
-BATCH_PAGE_SIZE = 50
+BATCH_PAGE_SIZE = 50  # files
+BATCHES_PAGE_SIZE = 25
+OFFERED_BATCHES = 50  # of which a search may choose one
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,8 @@ class BatchSummary:
 
 
 @dataclass(frozen=True)
-class RecentBatch:
-    """A batch among a visitor's latest results.
+class BatchEntry:
+    """A batch in a list.
 
     Attributes:
         summary: how far it is.
@@ -155,18 +157,47 @@ def summarise(batches: Sequence[Batch]) -> list[BatchSummary]:
     return [BatchSummary(batch, counts[batch.id], under_way[batch.id]) for batch in batches]
 
 
-def recent(visitor: str | None) -> list[Analysis | RecentBatch]:
+def recent(visitor: str | None) -> list[Analysis | BatchEntry]:
     """Return a visitor's latest analyses and batches, the newest first, a batch as one entry."""
-    newest_first = select(Batch).filter_by(visitor=visitor).order_by(Batch.created_at.desc())
-    summaries = summarise(db.session.scalars(newest_first.limit(RECENT_ANALYSES)).all())
-    entries: list[Analysis | RecentBatch] = [*analyses.recent(visitor)]
-    entries += [RecentBatch(summary, _first_result(summary.batch)) for summary in summaries]
+    entries: list[Analysis | BatchEntry] = [*analyses.recent(visitor)]
+    entries += _entries(latest(visitor, RECENT_ANALYSES))
     return sorted(entries, key=lambda entry: entry.created_at, reverse=True)[:RECENT_ANALYSES]
 
 
-def _first_result(batch: Batch) -> str | None:
-    done = select(Analysis.id).filter_by(batch_id=batch.id, state=State.DONE)
-    return db.session.scalar(done.order_by(Analysis.batch_position).limit(1))
+def latest(visitor: str | None, limit: int) -> Sequence[Batch]:
+    """Return a visitor's latest batches, the newest first."""
+    return db.session.scalars(_newest_first(visitor).limit(limit)).all()
+
+
+def offered_batches(visitor: str | None, chosen_id: str) -> list[BatchSummary]:
+    """Return a visitor's latest batches to choose from, with the one that is chosen; "" if none is."""
+    offered = list(latest(visitor, OFFERED_BATCHES))
+    chosen = get(chosen_id, visitor)
+    if chosen is not None and chosen not in offered:
+        offered.append(chosen)
+    return summarise(offered)
+
+
+def find_batches(visitor: str | None, page: int) -> Found[BatchEntry]:
+    """Return a page of a visitor's batches, the newest first."""
+    count = db.session.scalar(select(func.count()).select_from(Batch).where(Batch.visitor == visitor)) or 0
+    page, pages = existing_page(page, count=count, size=BATCHES_PAGE_SIZE)
+    shown = _newest_first(visitor).limit(BATCHES_PAGE_SIZE).offset((page - 1) * BATCHES_PAGE_SIZE)
+    return Found(_entries(db.session.scalars(shown).all()), count, page, pages)
+
+
+def _newest_first(visitor: str | None) -> Select[Batch]:
+    return select(Batch).filter_by(visitor=visitor).order_by(Batch.created_at.desc(), Batch.id.desc())
+
+
+def _entries(batches: Sequence[Batch]) -> list[BatchEntry]:
+    done = (Analysis.batch_id.in_([batch.id for batch in batches])) & (Analysis.state == State.DONE)
+    first = select(Analysis.batch_id, func.min(Analysis.batch_position).label("position")).where(done)
+    first_done = first.group_by(Analysis.batch_id).subquery()
+    is_first = (Analysis.batch_id == first_done.c.batch_id) & (Analysis.batch_position == first_done.c.position)
+    found = db.session.execute(select(Analysis.batch_id, Analysis.id).join(first_done, is_first))
+    thumbnails = dict(found.all())
+    return [BatchEntry(summary, thumbnails.get(summary.batch.id)) for summary in summarise(batches)]
 
 
 def read_analyses(batch: Batch) -> Sequence[Analysis]:

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, SQLColumnExpression, func, select
+from sqlalchemy.orm import joinedload
 
 from detector.media import MEDIA
 from detector.text import sanitize_text, translatable
@@ -154,7 +155,8 @@ def find(visitor: str | None, search: Search) -> Found[Analysis]:
     # The index has all that this needs, so only the rows of the page are read.
     ids = select(Analysis.id).where(*conditions).order_by(*_order(search.sort))
     shown = db.session.scalars(ids.limit(HISTORY_PAGE_SIZE).offset((page - 1) * HISTORY_PAGE_SIZE)).all()
-    rows = {row.id: row for row in db.session.scalars(select(Analysis).where(Analysis.id.in_(shown)))}
+    of_page = select(Analysis).where(Analysis.id.in_(shown)).options(joinedload(Analysis.batch))
+    rows = {row.id: row for row in db.session.scalars(of_page)}
     return Found([rows[each] for each in shown if each in rows], count, page, pages)
 
 
