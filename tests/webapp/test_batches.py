@@ -279,7 +279,7 @@ def test_own_batches_are_listed_with_their_numbers_and_deleted_there(client, app
         *[("waiting", "1")],
         *[("failed", "2"), ("waiting", "1")],
     ]
-    assert "2 of 3 files are done." in page and "has sent several files 2 times" in page
+    assert "2 of 3 files are done." in page and "has sent 2 folders, ZIPs or groups of files." in page
     assert offences(page_texts(page)) == []
     assert client.submit(f"{first}/delete", in_list="yes").location == "/batches"
     page = client.get("/batches").text
