@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
+from detector.media import HEAD_BYTES, is_zip, sniff
 from detector.record import from_record
 from detector.results import Detection, DetectorError
 
@@ -68,6 +69,10 @@ class RemoteDetector:
         """
         try:
             with open(path, "rb") as file:
+                head = file.read(HEAD_BYTES)
+                if is_zip(head):
+                    sniff(head)  # refuses it as a scan on this machine does; the server would unpack it
+                file.seek(0)
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
                 analysis = self._send(file, os.path.basename(path), key=f"{digest}-{time.time_ns()}")
         except OSError as error:

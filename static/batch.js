@@ -1,26 +1,30 @@
-// Fetches the page of a batch again while its files are being checked, and takes over what has changed. Without this
-// file the page reloads itself.
+// Fetches the page of a batch again while its files are being checked, and takes over what has changed of the rows that
+// are shown. Without this file the page reloads itself.
 
 const EVERY_MS = 2000;
 
 const work = document.getElementById("batch-work");
 const progress = document.getElementById("progress");
 const words = document.getElementById("progress-words");
-const rows = document.getElementById("rows");
 
-function takeOver(fresh, old) {
+function takeOver(page, id) {
+  const fresh = page.getElementById(id), old = document.getElementById(id);
   if (fresh && old && fresh.outerHTML !== old.outerHTML) old.replaceWith(fresh);
 }
 
+// The focus stays on the link of a file, also when its row is replaced.
 function takeOverRows(page) {
-  const fresh = [...page.getElementById("rows").children];
-  const order = fresh.map((row) => row.id);
-  for (const row of fresh) takeOver(row, document.getElementById(row.id));
-  const isSame = order.every((id, place) => rows.children[place]?.id === id);
-  // Rows that move would lose the focus.
-  if (!isSame && !rows.contains(document.activeElement)) {
-    rows.replaceChildren(...order.map((id) => document.getElementById(id)).filter(Boolean));
+  const fresh = page.getElementById("rows"), rows = document.getElementById("rows");
+  if (!fresh || !rows) {
+    takeOver(page, "found"); // the first file that fits the search, or the last one that did
+    return;
   }
+  const focused = rows.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  const now = new Map([...rows.children].map((row) => [row.id, row]));
+  const next = [...fresh.children].map((row) => (now.get(row.id)?.outerHTML === row.outerHTML ? now.get(row.id) : row));
+  if (next.length === rows.children.length && next.every((row, place) => row === rows.children[place])) return;
+  rows.replaceChildren(...next);
+  if (focused) rows.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
 
 async function poll() {
@@ -40,7 +44,9 @@ async function poll() {
     progress.value = freshProgress.value;
     const sentence = page.getElementById("progress-words").textContent;
     if (words.textContent !== sentence) words.textContent = sentence; // screen readers announce every change
-    takeOver(page.getElementById("outcomes"), document.getElementById("outcomes"));
+    takeOver(page, "outcomes");
+    takeOver(page, "results"); // the heading with the number of rows
+    takeOver(page, "pager");
     takeOverRows(page);
   } catch {
     words.textContent = work.dataset.failed;

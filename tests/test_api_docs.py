@@ -1,6 +1,7 @@
 """The commands and the lines of Python in docs/api-http.md, run against a real server."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -57,12 +58,21 @@ def test_the_lines_of_python_print_a_verdict(run):
     assert re.match(r"Inconclusive|This is a \w+ Voice!|Could not be checked: ", recording)
 
 
+def test_the_lines_of_python_for_several_files_print_a_verdict_of_each(run):
+    program = f"import os, time; token = os.environ['TOKEN']\n{PYTHON[0].partition('answer')[0]}{PYTHON[2]}"
+    recording, picture = run(sys.executable, "-c", program, cwd=run.folder).splitlines()
+    assert re.match(r"voice.flac (Inconclusive|This is a \w+ Voice!|Could not be checked: )", recording)
+    assert re.match(r"face.jpg (Inconclusive|This is a \w+ Image!)", picture)
+
+
 @pytest.mark.skipif(not shutil.which("curl"), reason="The lines of curl need curl: apt-get install curl")
 def test_the_lines_of_curl_send_and_list_files(run):
-    form, body, listed, card = SHELL[1].splitlines()
-    assert '"filename":"voice.flac"' in run("sh", "-c", form, cwd=run.folder)
+    form, batches, body, listed, card = SHELL[1].splitlines()
+    sent = json.loads(run("sh", "-c", form, cwd=run.folder))
+    assert [each["filename"] for each in sent["analyses"]] == ["face.jpg", "voice.flac"]
+    assert sent["batch"]["id"] in run("sh", "-c", batches, cwd=run.folder)
     assert '"verdict":' in run("sh", "-c", body, cwd=run.folder)
-    assert run("sh", "-c", listed, cwd=run.folder).count('"state":"done"') >= 2
+    assert '"state":"done"' in run("sh", "-c", listed, cwd=run.folder)
     assert '"deepfake_called_real"' in run("sh", "-c", card, cwd=run.folder)
 
 
@@ -78,7 +88,7 @@ def test_a_scan_by_a_server_writes_the_same_table(run, face_jpeg):
 
 def test_the_receiver_of_the_docs_accepts_our_signature_and_no_other():
     names = {}
-    exec(PYTHON[2], names)  # noqa: S102 (the code of the docs)
+    exec(PYTHON[3], names)  # noqa: S102 (the code of the docs)
 
     now, secret = str(int(time.time())), "whsec_c2VjcmV0IG9mIHRoZSB0ZXN0cw=="
     headers = {"webhook-id": "a", "webhook-timestamp": now, "webhook-signature": sign(secret, "a", now, b"{}")}

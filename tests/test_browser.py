@@ -504,15 +504,20 @@ def test_several_files_fill_a_table_and_are_deleted_together(page, several_files
     page.get_by_role("link", name="File", exact=True).click()
     page.get_by_role("link", name="File", exact=True).click()
     expect(page.locator("#rows .file-name")).to_have_text(["notes.txt", "b.png", "a.jpg"])
-    expect(page.get_by_role("columnheader", name="File")).to_have_attribute("aria-sort", "descending")
+    expect(page.get_by_role("columnheader", name="File", exact=True)).to_have_attribute("aria-sort", "descending")
     for name in ("CSV", "JSON", "Excel", "PDF"):
         with page.expect_download() as download:
             page.get_by_role("link", name=name, exact=True).click()
         assert Path(download.value.path()).stat().st_size > 500
+    page.get_by_label("Verdict", exact=True).select_option(label="Failed")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("#rows .file-name")).to_have_text(["notes.txt"])
+    page.get_by_role("link", name="Show all").click()
     page.get_by_role("link", name="b.png").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT)
 
-    page.goto("/")
+    page.goto("/history")
+    page.get_by_role("link", name="Uploads of several files").click()
     page.get_by_role("link", name="3 files").click()
     batch = page.url
     button = page.get_by_role("button", name="Yes, delete all files")
@@ -634,7 +639,7 @@ def test_every_page_fits_and_can_be_read(chromium, address, face_file, options):
         page.get_by_role("button", name="Check again").first.click()
         expect(page.get_by_role("heading", name="What changed")).to_be_visible()
         both = page.get_by_role("link", name="Compare both").get_attribute("href")
-        fixed = ("/", "/performance", "/api", "/nowhere", "/history", "/statistics", "/operator")
+        fixed = ("/", "/performance", "/api", "/nowhere", "/history", "/batches", "/statistics", "/operator")
         for visit in (*pages, page.url, *fixed, both):
             page.goto(visit)
             page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
@@ -646,7 +651,7 @@ def visited(chromium, address, face_file, clip_file, sound_file, tmp_path_factor
     """A visitor's cookies, and the addresses of every kind of page."""
     empty = tmp_path_factory.mktemp("pictures") / "wall.png"
     Image.new("RGB", (300, 200), "grey").save(empty)
-    pages = ["/", "/performance", "/api", "/nowhere", "/history", "/statistics", "/operator"]
+    pages = ["/", "/performance", "/api", "/nowhere", "/history", "/batches", "/statistics", "/operator"]
     files = [face_file, empty]
     if VOICE_MODEL_FILES["onnx"].is_file():
         files += [clip_file, sound_file]

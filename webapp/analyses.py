@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from flask import current_app
-from sqlalchemy import ColumnElement, Update, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Update, func, select, update
 from sqlalchemy import delete as delete_from
 
 import detector
@@ -151,10 +151,16 @@ def recent(visitor: str | None) -> list[Analysis]:
 
 def place_in_queue(analysis: Analysis) -> int:
     """Return how many files are before a waiting one, with those that are being analysed."""
-    is_earlier = tuple_(*QUEUE_ORDER) < tuple_(analysis.batch_position, analysis.created_at)
-    is_before = (Analysis.state == State.WAITING) & is_earlier
-    before = select(func.count()).where(is_before | (Analysis.state == State.RUNNING))
-    return db.session.scalar(before) or 0
+    return places_in_queue([analysis.id]).get(analysis.id, 0)
+
+
+def places_in_queue(analysis_ids: Collection[str]) -> dict[str, int]:
+    """Return how many files are before each of those that wait, with those that are being analysed."""
+    n_running = db.session.scalar(select(func.count()).where(Analysis.state == State.RUNNING)) or 0
+    rank = func.rank().over(order_by=QUEUE_ORDER).label("rank")
+    queue = select(Analysis.id, rank).where(Analysis.state == State.WAITING).subquery()
+    places = select(queue.c.id, queue.c.rank).where(queue.c.id.in_(analysis_ids))
+    return {analysis_id: n_running + rank - 1 for analysis_id, rank in db.session.execute(places)}
 
 
 def delete(analysis_id: str, visitor: str | None) -> bool:
@@ -338,11 +344,11 @@ def retry(analysis_id: str, visitor: str | None) -> bool:
     Returns:
         Whether there was one.
     """
-    return _retry(id=analysis_id, visitor=visitor) > 0
+    return bool(_retry(id=analysis_id, visitor=visitor))
 
 
-def retry_batch(batch_id: str, visitor: str | None) -> int:
-    """Start the cancelled and the failed analyses of a visitor's batch again; return how many there were."""
+def retry_batch(batch_id: str, visitor: str | None) -> list[str]:
+    """Start the cancelled and the failed analyses of a visitor's batch again; return their ids."""
     return _retry(batch_id=batch_id, visitor=visitor)
 
 
@@ -354,16 +360,16 @@ def _cancel(**columns: str | None) -> int:
     return n_stopped
 
 
-def _retry(**columns: str | None) -> int:
+def _retry(**columns: str | None) -> list[str]:
     over = Analysis.state.in_((State.CANCELLED, State.FAILED))
     again = update(Analysis).filter_by(**columns).where(over)
     values = {"state": State.WAITING, "progress": 0.0, "attempts": 0, "error": None, "seen_at": None}
     values["created_at"] = datetime.now(UTC)
-    n_restarted = count_changed(again.values(**values))
+    restarted = list(db.session.scalars(again.values(**values).returning(Analysis.id)))
     db.session.commit()
-    if n_restarted:
+    if restarted:
         current_app.extensions["jobs"].wake()
-    return n_restarted
+    return restarted
 
 
 def _change(analysis_id: str, **values: object) -> bool:

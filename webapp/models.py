@@ -153,6 +153,7 @@ class Analysis(Model):
     result: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
 
     upload: Mapped[Upload] = relationship()
+    batch: Mapped[Batch | None] = relationship()
 
     @property
     def record(self) -> dict[str, Any]:

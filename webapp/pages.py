@@ -28,14 +28,14 @@ from detector.media import MEDIA
 from detector.text import translatable
 from webapp import analyses, drawings, evidence, page_files, uploads
 from webapp.batches import results
-from webapp.batches.files import is_single, submit_files
+from webapp.batches.files import submit_upload
 from webapp.feedback.cases import case_on
 from webapp.forms import UploadForm
 from webapp.headers import allow_capture
 from webapp.history.comparison import changes
 from webapp.languages import translate
 from webapp.media_pages import IMAGE_SEARCHES, MEDIUM_PAGES
-from webapp.models import Analysis, State, db, new_token
+from webapp.models import Analysis, Batch, State, db, new_token
 from webapp.performance import experimental_sentence, read_metrics, read_unseen_metrics, values_at
 from webapp.plots import PLOTS, draw_plots
 from webapp.result_words import words_of
@@ -74,11 +74,10 @@ def create_analysis() -> Redirection | tuple[str, int]:
     files = UploadForm().files
     if not files:
         return upload_page(error=translatable("Choose a file first.")), 400
-    if not is_single(files):
-        batch = submit_files(files, visitor=_visitor())
-        return redirect(url_for("batches.show", batch_id=batch.id), 303)
-    (file,) = files
-    return _redirect_to_result(analyses.submit(file.stream, filename=file.name, visitor=_visitor()))
+    submitted = submit_upload(files, visitor=_visitor())
+    if isinstance(submitted, Batch):
+        return redirect(url_for("batches.show", batch_id=submitted.id), 303)
+    return _redirect_to_result(submitted)
 
 
 @site.post("/samples/<name>")

@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from batches import zip_of
 from clips import make_sound
 from voices import speak
 from werkzeug.serving import make_server
@@ -44,10 +45,12 @@ def test_files_of_a_folder_become_rows_and_are_deleted_on_the_server(served, tmp
     folder.mkdir()
     (folder / "a.jpg").write_bytes(face_jpeg)
     (folder / "b.jpg").write_bytes(b"some text")
+    (folder / "c.jpg").write_bytes(zip_of([("a.jpg", face_jpeg)]))  # the server would make a batch of it
     code, rows = scan(folder, *served)
-    assert code == 1 and [row["path"] for row in rows] == [str(folder / "a.jpg"), str(folder / "b.jpg")]
+    assert code == 1 and [row["path"] for row in rows] == [str(folder / f"{name}.jpg") for name in "abc"]
     assert rows[0]["verdict"] and rows[0]["faces"] == "1" and rows[0]["real_n"] and not rows[0]["error"]
     assert "plain text" in rows[1]["error"] and not rows[1]["verdict"]
+    assert "ZIP archive" in rows[2]["error"] and not rows[2]["verdict"]
     assert stored_files() == []
 
 

@@ -12,6 +12,7 @@ from werkzeug.datastructures import FileStorage
 
 from webapp import analyses, uploads
 from webapp.batches.files import UploadedFile, submit_files
+from webapp.batches.results import BATCH_PAGE_SIZE, BATCHES_PAGE_SIZE
 from webapp.models import Analysis, Batch, State, Upload, db
 
 TEXT = ("notes.txt", b"just some words")
@@ -188,12 +189,13 @@ def test_the_page_fills_and_its_table_is_sorted(client, app, picture, real_detec
     for sort, order in {
         "name": ["A.jpg", "cut.jpg", "notes.txt", "wall.png", "z.jpg"],
         "-position": ["notes.txt", "cut.jpg", "wall.png", "A.jpg", "z.jpg"],
-        "nonsense": ["z.jpg", "A.jpg", "wall.png", "cut.jpg", "notes.txt"],
+        "-medium": ["z.jpg", "A.jpg", "wall.png", "cut.jpg", "notes.txt"],  # what has no medium comes last
     }.items():
         assert [row[1] for row in table_of(client.get(f"{address}?sort={sort}").text)] == order
-    by_score = {row[1]: place for place, row in enumerate(table_of(client.get(f"{address}?sort=-probability").text))}
-    scores = sorted(("z.jpg", "A.jpg"), key=lambda name: -real_detector.detect(dict(files)[name]).probability)
-    assert [by_score[name] for name in scores] == [0, 1]
+    scores = sorted(("z.jpg", "A.jpg"), key=lambda name: real_detector.detect(dict(files)[name]).probability)
+    for sort, order in {"probability": scores, "-probability": scores[::-1]}.items():
+        shown = [row[1] for row in table_of(client.get(f"{address}?sort={sort}").text)]
+        assert shown == [*order, "wall.png", "cut.jpg", "notes.txt"]  # what has no score comes last
     assert 'aria-sort="descending"' in client.get(f"{address}?sort=-verdict").text
     assert offences(page_texts(page)) == []
 
@@ -202,6 +204,49 @@ def test_the_page_fills_and_its_table_is_sorted(client, app, picture, real_detec
     start = client.get("/").text
     assert start.count('class="card recent-result"') == 1 and "5 files" in start and address in start
     assert offences(page_texts(start)) == []
+
+
+def test_the_table_is_searched_by_name_verdict_and_medium(client, app, picture, wav):
+    address = send(client, [("trip/a.jpg", picture), ("b.wav", wav), TEXT, ("trip/TOUR.jpg", picture)]).location
+    with app.app_context():
+        analyses.fail(analyses.claim(), "It is broken.")
+    searches = {
+        "name=TRIP": ["trip/a.jpg", "trip/TOUR.jpg"],
+        "name=t&sort=-position": ["trip/TOUR.jpg", "notes.txt", "trip/a.jpg"],
+        "verdict=failed": ["trip/a.jpg", "notes.txt"],
+        "verdict=waiting&media=image": ["trip/TOUR.jpg"],
+        "media=audio": ["b.wav"],
+        "media=video": [],
+    }
+    kinds = re.findall(r"<td>(\w+)</td>", client.get(address).text)
+    assert kinds == ["Picture", "Recording", "Picture"]  # the words of the history
+    for query, found in searches.items():
+        page = client.get(f"{address}?{query}").text
+        assert [row[1] for row in table_of(page)] == found, query
+        assert "fit" in page and "Waiting: 2" in page and "2 of 4 files are done." in page  # of the whole batch
+    page = client.get(f"{address}?verdict=failed&name=t").text
+    assert '<option value="failed" selected>' in page and 'value="t"' in page
+    assert f'href="{address}?name=t&amp;verdict=failed&amp;sort=-probability#results">P(fake)</a>' in page
+    assert "No result fits this search." in client.get(f"{address}?media=video").text
+    refused = client.get(f"{address}?verdict=guilty&name=x")
+    assert refused.status_code == 400 and "There is no such choice: “guilty”." in refused.text
+    assert 'value="x"' in refused.text and len(table_of(refused.text)) == 4
+    assert client.get(f"{address}?sort=nonsense").status_code == 400
+    assert offences(page_texts(page)) == []
+
+
+def test_the_table_has_pages(client, app, picture):
+    names = [f"{number:02}.jpg" for number in range(BATCH_PAGE_SIZE + 3)]
+    address = send(client, [(name, picture) for name in names]).location
+    first = client.get(f"{address}?sort=-name").text
+    assert [row[1] for row in table_of(first)] == names[: -BATCH_PAGE_SIZE - 1 : -1]
+    following = f"{address}?sort=-name&page=2"
+    assert "Page 1 of 2" in first and f'href="{following.replace("&", "&amp;")}#results" rel="next"' in first
+    second = client.get(following).text
+    assert [row[1] for row in table_of(second)] == names[2::-1] and 'rel="prev"' in second
+    assert table_of(client.get(f"{address}?sort=-name&page=99").text) == table_of(second)
+    assert "pager" not in client.get(f"{address}?name=00").text
+    assert "0 of 53 files are done." in second
 
 
 def test_all_are_cancelled_tried_again_and_deleted(client, app, picture, stored_files):
@@ -216,6 +261,60 @@ def test_all_are_cancelled_tried_again_and_deleted(client, app, picture, stored_
     assert client.submit(f"{address}/delete").location == "/"
     assert count_rows(app) == (0, 0, 0) and stored_files() == []
     assert "have been deleted" in client.get("/").text and client.get(address).status_code == 404
+
+
+def test_own_batches_are_listed_with_their_numbers_and_deleted_there(client, app, picture, stored_files):
+    assert "There are none yet." in client.get("/batches").text
+    first = send(client, [("a.jpg", picture), ("b.jpg", picture), TEXT]).location
+    second = client.upload(zip_of([("c.jpg", picture)]), "Urlaub.zip").location
+    send(app.test_client(), [("stranger.jpg", picture), TEXT])
+    with app.app_context():
+        analyses.fail(analyses.claim(), "It is broken.")
+    page = client.get("/batches").text
+    assert re.findall(r'class="recent-name" href="([^"]+)">([^<]+)<', page) == [
+        (second, "Urlaub.zip"),
+        (first, "3 files"),
+    ]
+    assert re.findall(r'<li class="badge (\w+)">[^:]+: (\d+)', page) == [
+        *[("waiting", "1")],
+        *[("failed", "2"), ("waiting", "1")],
+    ]
+    assert "2 of 3 files are done." in page and "has sent 2 folders, ZIPs or groups of files." in page
+    assert offences(page_texts(page)) == []
+    assert client.submit(f"{first}/delete", in_list="yes").location == "/batches"
+    page = client.get("/batches").text
+    assert "have been deleted." in page and "Urlaub.zip" in page and "3 files" not in page
+
+
+def test_the_list_of_batches_has_pages(client, app, picture):
+    with app.app_context():
+        client.get("/")
+        with client.session_transaction() as session:
+            visitor = session["visitor"]
+        for number in range(BATCHES_PAGE_SIZE + 1):
+            submit_files([UploadedFile("a.jpg", io.BytesIO(picture))] * 2, visitor=visitor).name = f"{number}"
+            db.session.commit()
+    assert re.findall(r'class="recent-name"[^>]*>([^<]+)<', client.get("/batches?page=2").text) == ["0"]
+    assert 'href="/batches?page=2" rel="next"' in client.get("/batches?page=x").text
+
+
+def test_the_history_leads_to_a_batch_and_searches_in_it(client, app, picture):
+    client.upload(picture, "alone.jpg")
+    first = client.upload(zip_of([("c.jpg", picture), ("d.jpg", picture)]), "Urlaub.zip").location
+    send(client, [("a.jpg", picture), ("b.jpg", picture)])
+    batch_id = first.rpartition("/")[2]
+    page = client.get("/history").text
+    assert page.count(f'<a href="{first}">') == 2 and page.count("All files of this upload</a>") == 2
+    assert re.findall(r'<option value="[\w-]{22}">\s*([^,]+),', page) == ["2 files", "Urlaub.zip"]
+    page = client.get(f"/history?batch={batch_id}").text
+    assert re.findall(r'class="recent-name"[^>]*>([^<]*)<', page) == ["d.jpg", "c.jpg"]
+    assert f'<option value="{batch_id}" selected>' in page and "2 results fit your search" in page
+    assert f'href="/history?batch={batch_id}"' in client.get(first).text
+    rows = client.get(f"/history/results.json?batch={batch_id}").json["results"]
+    assert [row["path"] for row in rows] == ["d.jpg", "c.jpg"]
+    stranger = app.test_client()
+    assert "c.jpg" not in stranger.get(f"/history?batch={batch_id}").text
+    assert offences(page_texts(page)) == []
 
 
 def test_a_batch_goes_with_its_last_result(client, app, picture):

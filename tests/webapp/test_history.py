@@ -92,7 +92,7 @@ def test_the_database_and_the_pages_agree_on_what_became_of_a_file(app, keep):
         keep(**case)
     with app.app_context():
         for each in Outcome:
-            found = find("somebody", Search(verdict=each)).analyses
+            found = find("somebody", Search(verdict=each)).rows
             assert {outcome_of(row.state, row.verdict, row.result["reasons"]) for row in found} <= {each}
         assert sum(find("somebody", Search(verdict=each)).count for each in Outcome) == len(cases)
 

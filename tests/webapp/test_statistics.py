@@ -145,3 +145,13 @@ def test_the_command_prints_the_statistics_of_all(app, stored):
     assert printed.startswith("7 results of 2 visitors, 11 bytes of files stored.\n")
     assert re.search(r"^Videos +1 \(50.0%\) +0 \(0.0%\) .* 1 \(50.0%\)$", printed, flags=re.MULTILINE)
     assert re.search(r"^95% to 100% +1$", printed, flags=re.MULTILINE)
+
+
+def test_the_words_below_the_charts_have_room():
+    """The day of a single bar stands below it, and at 375 px no two words of a scale touch."""
+    (day,) = activity.results_by_day([date(2026, 11, 22)], 1, {(0, "real"): 1}).panels[0].x_ticks
+    assert (day.x, day.anchor) == (50, "middle")
+    ticks = activity.processing_times(counting.TIME_EDGES_MS, {("image", 2): 1}).panels[0].x_ticks
+    assert [tick.text for tick in ticks] == ["0", "100 ms", "1 s", "10 s", "60 s"]
+    shares = activity.verdict_shares({("image", "real"): 1}).panels[0].x_ticks
+    assert [tick.text for tick in shares] == ["0%", "50%", "100%"]

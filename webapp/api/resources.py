@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from flask import Response, current_app, g, jsonify, request, url_for
+from flask import Response, current_app, g, jsonify, request
 from flask_smorest import Blueprint
 from sqlalchemy import select
 from werkzeug.wsgi import FileWrapper
@@ -15,14 +15,17 @@ from werkzeug.wsgi import FileWrapper
 from detector import __version__
 from webapp import analyses, evidence, page_files
 from webapp.api import schemas, webhooks
-from webapp.api.lists import list_page
+from webapp.api.lists import page_of_analyses, page_of_batches
 from webapp.api.model_cards import read_model_card
 from webapp.api.problems import API_PREFIX, Problem
-from webapp.api.results import analysis_values, explanation_values, has_evidence
-from webapp.api.submissions import FORM_TYPE, RAW_TYPE, find_analyses, received_files, submit_files
+from webapp.api.results import analysis_values, batch_values, explanation_values, has_evidence, list_values
+from webapp.api.submissions import FORM_TYPE, RAW_TYPE, ZIP_TYPES, find_analyses, received_files, submit_request
 from webapp.api.tables import WebhookCall
 from webapp.api.tokens import READ, WRITE, require_token
 from webapp.api.webhook_addresses import ForbiddenAddress, check_url
+from webapp.batches import files as batch_files
+from webapp.batches import results as batches
+from webapp.batches.results import BatchSummary
 from webapp.models import Analysis, State, db
 
 API_BLUEPRINT = "api"
@@ -32,6 +35,7 @@ BINARY = {"type": "string", "format": "binary"}
 FILE_BODIES = {
     FORM_TYPE: {"schema": schemas.FILES_FORM},
     RAW_TYPE: {"schema": {**BINARY, "minLength": 1}},
+    ZIP_TYPES[0]: {"schema": {**BINARY, "minLength": 1}},
 }
 
 blueprint = Blueprint(API_BLUEPRINT, __name__, url_prefix=API_PREFIX, description="Files and their verdicts.")
@@ -60,14 +64,18 @@ def authenticate() -> None:
 @blueprint.arguments(schemas.FileQuery, location="query")
 @blueprint.arguments(schemas.IdempotencyHeader, location="headers")
 @blueprint.doc(requestBody={"required": True, "content": FILE_BODIES})
-@blueprint.response(201, schemas.SubmissionSchema, description="At least one file was accepted.")
+@blueprint.response(201, schemas.SubmissionSchema, description="The file was accepted.")
+@blueprint.alt_response(202, schema=schemas.SubmissionSchema, description="At least one file of a batch was accepted.")
 @refusals(400, 409, 410, 413, 415, 422, 503)
 def create_analyses(query: dict[str, str], headers: dict[str, str]) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Analyse files
 
     Send one or several files in the field `file` of a form, or one file as the body. A body may also have the media
-    type of a picture, a video or a recording. Pictures are analysed at once. Videos and recordings wait for their turn.
-    A refused file does not stop the others.
+    type of a picture, a video, a recording or a ZIP archive.
+
+    A file on its own is answered with 201. A picture then has its result; a video or a recording waits for its turn.
+    Several files and ZIP archives are a batch, which is answered with 202, and all of its files wait. Poll the batch,
+    or each analysis. A refused file does not stop the others.
     """
     callback_url = query.get("callback_url")
     if callback_url is not None:
@@ -76,11 +84,14 @@ def create_analyses(query: dict[str, str], headers: dict[str, str]) -> tuple[dic
         except ForbiddenAddress as error:
             raise Problem(422, str(error)) from error
     with received_files(query.get("filename")) as files:
-        answer = submit_files(files, visitor=g.visitor, callback_url=callback_url, key=headers.get("key"))
-    found = find_analyses(answer, g.visitor)
-    values = {"analyses": [analysis_values(each) for each in found], "rejected": answer.rejected}
+        answer = submit_request(files, visitor=g.visitor, callback_url=callback_url, key=headers.get("key"))
+    found = list_values(find_analyses(answer, g.visitor))
     replayed = {"Idempotency-Replayed": "true"} if answer.is_replayed else {}
-    return values, 201, {"Location": url_for("api.get_analysis", analysis_id=found[0].id), **replayed}
+    if answer.batch_id is None:
+        return {"batch": None, "analyses": found, "rejected": []}, 201, {"Location": found[0]["url"], **replayed}
+    batch = batch_values(_own_batch(answer.batch_id))
+    values = {"batch": batch, "analyses": found, "rejected": batch["rejected"]}
+    return values, 202, {"Location": batch["url"], **replayed}
 
 
 @blueprint.get("/analyses")
@@ -92,8 +103,8 @@ def list_analyses(query: dict[str, Any]) -> dict[str, Any]:
 
     The newest come first. Follow `next_cursor` until it is null.
     """
-    page, next_cursor = list_page(g.visitor, **query)
-    return {"analyses": [analysis_values(each) for each in page], "next_cursor": next_cursor}
+    page, next_cursor = page_of_analyses(g.visitor, **query)
+    return {"analyses": list_values(page), "next_cursor": next_cursor}
 
 
 @blueprint.get("/analyses/<analysis_id>")
@@ -141,8 +152,7 @@ def retry_analysis(analysis_id: str) -> dict[str, Any]:
     _own(analysis_id)
     if not analyses.retry(analysis_id, g.visitor):
         raise Problem(409, "Only a cancelled or failed analysis can be started again.")
-    webhooks.send_again(analysis_id)
-    current_app.extensions["webhooks"].wake()
+    _expect_webhooks([analysis_id])
     return analysis_values(_own(analysis_id))
 
 
@@ -240,6 +250,69 @@ def get_webhooks(analysis_id: str) -> dict[str, Any]:
     return {"webhooks": db.session.scalars(select(WebhookCall).filter_by(analysis_id=analysis_id)).all()}
 
 
+@blueprint.get("/batches")
+@blueprint.arguments(schemas.PageQuery, location="query")
+@blueprint.response(200, schemas.BatchPageSchema)
+@refusals(422)
+def list_batches(query: dict[str, Any]) -> dict[str, Any]:
+    """List batches
+
+    The newest come first. Follow `next_cursor` until it is null.
+    """
+    page, next_cursor = page_of_batches(g.visitor, **query)
+    return {"batches": [batch_values(each) for each in batches.summarise(page)], "next_cursor": next_cursor}
+
+
+@blueprint.get("/batches/<batch_id>")
+@blueprint.response(200, schemas.BatchSchema)
+@refusals(404)
+def get_batch(batch_id: str) -> dict[str, Any]:
+    """Read how far a batch is
+
+    Poll this address until the state is `done`, then read its analyses at `analyses_url`.
+    """
+    return batch_values(_own_batch(batch_id))
+
+
+@blueprint.delete("/batches/<batch_id>")
+@blueprint.response(204)
+@refusals(404)
+def delete_batch(batch_id: str) -> None:
+    """Delete a batch with all its analyses and files"""
+    _own_batch(batch_id)
+    batch_files.delete_batch(batch_id, g.visitor)
+
+
+@blueprint.post("/batches/<batch_id>/cancel")
+@blueprint.response(200, schemas.BatchSchema)
+@refusals(404, 409)
+def cancel_batch(batch_id: str) -> dict[str, Any]:
+    """Stop all analyses of a batch that are not over
+
+    The files stay, and the analyses can be started again.
+    """
+    _own_batch(batch_id)
+    if not analyses.cancel_batch(batch_id, g.visitor):
+        raise Problem(409, "Every analysis of the batch is already over.")
+    return batch_values(_own_batch(batch_id))
+
+
+@blueprint.post("/batches/<batch_id>/retry")
+@blueprint.response(200, schemas.BatchSchema)
+@refusals(404, 409)
+def retry_batch(batch_id: str) -> dict[str, Any]:
+    """Start the cancelled and failed analyses of a batch again
+
+    Their webhooks are sent again when they are over. Refused files are not stored, so they stay refused.
+    """
+    _own_batch(batch_id)
+    restarted = analyses.retry_batch(batch_id, g.visitor)
+    if not restarted:
+        raise Problem(409, "Only cancelled or failed analyses can be started again.")
+    _expect_webhooks(restarted)
+    return batch_values(_own_batch(batch_id))
+
+
 @blueprint.get("/model-card")
 @blueprint.response(200, schemas.ModelCardSchema)
 @refusals(is_public=True)
@@ -269,6 +342,20 @@ def _done(analysis_id: str) -> Analysis:
     if analysis.state != State.DONE:
         raise Problem(409, f"The analysis is {analysis.state}, so there is no result.")
     return analysis
+
+
+def _own_batch(batch_id: str) -> BatchSummary:
+    batch = batches.get(batch_id, g.visitor)
+    if batch is None:
+        raise Problem(404, "There is no such batch, or it belongs to another token.")
+    (summary,) = batches.summarise([batch])
+    return summary
+
+
+def _expect_webhooks(restarted: Sequence[str]) -> None:
+    """Let analyses that were started again report their new end."""
+    webhooks.send_again(restarted)
+    current_app.extensions["webhooks"].wake()
 
 
 def _add_evidence(analysis: Analysis, add: Callable[[Analysis], None]) -> None:

@@ -1,8 +1,8 @@
-"""Analyses as JSON values: the API's results say what the pages say."""
+"""Analyses and batches as JSON values: the API's results say what the pages say."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flask import url_for
@@ -10,6 +10,8 @@ from flask import url_for
 from detector.media import MEDIA
 from detector.reports import headline, was_checked
 from webapp import analyses, drawings, evidence, page_files
+from webapp.batches.files import RefusedFile
+from webapp.batches.results import BatchSummary, refused_files
 from webapp.models import Analysis, State
 from webapp.result_words import words_of
 from webapp.retention import expires_at
@@ -21,11 +23,47 @@ CHECK_KEYS = ("matters", "sentence")
 
 def analysis_values(analysis: Analysis) -> dict[str, Any]:
     """Return an analysis, with its result once it is done."""
-    is_waiting, is_running = analysis.state == State.WAITING, analysis.state == State.RUNNING
+    (values,) = list_values([analysis])
+    return values
+
+
+def list_values(found: Sequence[Analysis]) -> list[dict[str, Any]]:
+    """Return analyses, as `analysis_values` does."""
+    waiting = [analysis.id for analysis in found if analysis.state == State.WAITING]
+    places = analyses.places_in_queue(waiting) if waiting else {}
+    return [_analysis_values(analysis, places.get(analysis.id)) for analysis in found]
+
+
+def rejected_values(refused: Iterable[RefusedFile]) -> list[dict[str, Any]]:
+    """Return the refused files of a request."""
+    return [{"filename": each.filename, "status": each.status, "detail": each.error} for each in refused]
+
+
+def batch_values(summary: BatchSummary) -> dict[str, Any]:
+    """Return a batch, and how far it is."""
+    batch, end = summary.batch, expires_at(summary.batch.created_at)
+    return {
+        "id": batch.id,
+        "url": url_for("api.get_batch", batch_id=batch.id),
+        "analyses_url": url_for("api.list_analyses", batch=batch.id),
+        "name": batch.name,
+        "state": State.RUNNING if summary.n_unfinished else State.DONE,
+        "progress": summary.progress,
+        "files": summary.n_files,
+        "outcomes": dict(summary.counts),
+        "rejected": rejected_values(refused_files(batch)),
+        "created_at": batch.created_at.isoformat(),
+        "expires_at": None if end is None else end.isoformat(),
+    }
+
+
+def _analysis_values(analysis: Analysis, files_before: int | None) -> dict[str, Any]:
+    is_running = analysis.state == State.RUNNING
     end = expires_at(analysis.created_at)
     return {
         "id": analysis.id,
         "url": url_for("api.get_analysis", analysis_id=analysis.id),
+        "batch_id": analysis.batch_id,
         "filename": analysis.filename,
         "media": analysis.media,
         "media_type": analysis.upload.media_type,
@@ -33,7 +71,7 @@ def analysis_values(analysis: Analysis) -> dict[str, Any]:
         "sha256": analysis.upload_sha256,
         "state": analysis.state,
         "progress": analysis.progress if is_running else 1.0 if analysis.state == State.DONE else None,
-        "files_before": analyses.place_in_queue(analysis) if is_waiting else None,
+        "files_before": files_before,
         "created_at": analysis.created_at.isoformat(),
         "expires_at": None if end is None else end.isoformat(),
         "error": analysis.error,

@@ -11,12 +11,13 @@ from detector.media import MEDIA
 from detector.results import Reason
 from webapp.analyses import MAX_NAME_CHARACTERS
 from webapp.api.lists import CURSOR_PATTERN
-from webapp.api.submissions import MAX_FILES
 from webapp.api.tables import MAX_KEY_CHARACTERS, MAX_URL_CHARACTERS, CallState
 from webapp.drawings import ZONE_TITLES
 from webapp.models import MAX_ERROR_CHARACTERS, State
+from webapp.outcomes import Outcome
 
 DEFAULT_PAGE, MAX_PAGE = 20, 100
+MAX_ID_CHARACTERS = 32
 
 
 class DescribedSchema(Schema):
@@ -49,6 +50,7 @@ def _number_list(text: str, length: int) -> fields.List:
 IS_VERDICT = validate.OneOf([str(verdict) for verdict in Verdict])
 IS_MEDIUM = validate.OneOf(list(MEDIA))
 IS_STATE = validate.OneOf([str(state) for state in State])
+IS_BATCH_STATE = validate.OneOf([str(State.RUNNING), str(State.DONE)])
 IS_REASON = validate.OneOf([str(reason) for reason in Reason])
 IS_PROBABILITY = validate.Range(min=0, max=1)
 
@@ -100,16 +102,24 @@ class IdempotencyHeader(DescribedSchema):
     )
 
 
-class ListQuery(DescribedSchema):
-    """Parameters of a list."""
+class PageQuery(DescribedSchema):
+    """Which page of a list."""
 
     limit = fields.Integer(
         load_default=DEFAULT_PAGE, validate=validate.Range(min=1, max=MAX_PAGE), **described("How many to return.")
     )
     cursor = fields.String(validate=validate.Regexp(CURSOR_PATTERN), **described("`next_cursor` of the page before."))
+
+
+class ListQuery(PageQuery):
+    """Parameters of a list of analyses."""
+
     state = fields.String(validate=IS_STATE, **described("Only analyses in this state."))
     media = fields.String(validate=IS_MEDIUM, **described("Only files of this medium."))
     verdict = fields.String(validate=IS_VERDICT, **described("Only results with this verdict."))
+    batch_id = fields.String(
+        data_key="batch", validate=validate.Length(max=MAX_ID_CHARACTERS), **described("Only files of this batch.")
+    )
 
 
 class BundleQuery(DescribedSchema):
@@ -226,6 +236,7 @@ class AnalysisSchema(DescribedSchema):
 
     id = fields.String(**present("Its name in all addresses."))
     url = fields.String(**present("Its address."))
+    batch_id = fields.String(**optional("The batch it was sent in; null for a file on its own."))
     filename = fields.String(**present("The name that was sent."))
     media = fields.String(validate=IS_MEDIUM, **present("What the file is."))
     media_type = fields.String(**present("Its media type, from its bytes."))
@@ -242,9 +253,37 @@ class AnalysisSchema(DescribedSchema):
     result = fields.Nested(ResultSchema, **optional("The verdict, once it is done."))
 
 
+class BatchSchema(DescribedSchema):
+    """Several files, or a ZIP archive, that were sent in one request."""
+
+    id = fields.String(**present("Its name in all addresses."))
+    url = fields.String(**present("Its address."))
+    analyses_url = fields.String(**present("The address of the list of its analyses."))
+    name = fields.String(**present("The name of the ZIP archive; empty if the files have no name in common."))
+    state = fields.String(validate=IS_BATCH_STATE, **present("`running` until no file waits or is being checked."))
+    progress = fields.Float(validate=IS_PROBABILITY, **present("Proportion that is done."))
+    files = fields.Integer(**present("Number of files, with the refused ones."))
+    outcomes = fields.Dict(
+        keys=fields.String(validate=validate.OneOf([str(outcome) for outcome in Outcome])),
+        values=fields.Integer(),
+        **present("Number of files by what became of them; refused files have `failed`."),
+    )
+    rejected = fields.List(fields.Nested(RejectedFileSchema), **present("The refused files."))
+    created_at = fields.String(**present("When it was sent.", format="date-time"))
+    expires_at = fields.String(**optional("When its files are deleted; null for never.", format="date-time"))
+
+
+class BatchPageSchema(DescribedSchema):
+    """A page of the list of batches."""
+
+    batches = fields.List(fields.Nested(BatchSchema), **present("The newest first."))
+    next_cursor = fields.String(**optional("Send it as `cursor` for the next page; null on the last one."))
+
+
 class SubmissionSchema(DescribedSchema):
     """The answer to files that were sent."""
 
+    batch = fields.Nested(BatchSchema, **optional("The batch of several files; null for a file on its own."))
     analyses = fields.List(fields.Nested(AnalysisSchema), **present("The accepted files in their order."))
     rejected = fields.List(fields.Nested(RejectedFileSchema), **present("The refused files."))
 
@@ -356,9 +395,8 @@ FILES_FORM = {
         "file": {
             "type": "array",
             "minItems": 1,
-            "maxItems": MAX_FILES,
             "items": {"type": "string", "format": "binary"},
-            "description": "One or several pictures, videos or recordings.",
+            "description": "One or several pictures, videos, recordings or ZIP archives of them.",
         }
     },
 }

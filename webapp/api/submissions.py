@@ -15,16 +15,18 @@ from typing import Any, BinaryIO, cast
 from flask import current_app, request
 from sqlalchemy import delete, or_, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import joinedload
 
 from detector import DetectorError
-from webapp import analyses
+from webapp.analyses import clean_name, ids_of_batch
 from webapp.api.problems import Problem
+from webapp.api.results import rejected_values
 from webapp.api.tables import IdempotencyKey, WebhookCall
-from webapp.models import Analysis, db
+from webapp.batches.files import NothingAccepted, RefusedFile, UploadedFile, is_single, submit_upload
+from webapp.models import Analysis, Batch, db
 from webapp.statuses import status_of
 from webapp.uploads import measure_file
 
-MAX_FILES = 50  # of one request, whose pictures are analysed while the client waits
 KEY_LIFETIME = timedelta(hours=24)
 ABANDONED_AFTER = timedelta(minutes=15)  # a request that runs for longer has died with its worker
 MEMORY_BYTES = 1_000_000  # of a raw body; a larger one is a file on the disk while it is received
@@ -32,15 +34,8 @@ FILE_FIELD = "file"
 DEFAULT_FILENAME = "upload"
 FORM_TYPE = "multipart/form-data"
 RAW_TYPE = "application/octet-stream"
+ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
 MEDIA_GROUPS = ("image", "video", "audio")  # their types are as good: the bytes say what the file is
-
-
-@dataclass(frozen=True)
-class SentFile:
-    """A file of a request, open for reading, with the client's name for it."""
-
-    name: str
-    content: BinaryIO
 
 
 @dataclass(frozen=True)
@@ -48,44 +43,43 @@ class Answer:
     """What a request for analyses was answered.
 
     Attributes:
-        analysis_ids: of the accepted files, in their order.
-        rejected: name, status and sentence of each refused file.
+        analysis_ids: of the accepted files.
+        batch_id: of several files or a ZIP archive; None for a file on its own.
         is_replayed: the request was a repetition, so nothing was analysed.
     """
 
     analysis_ids: list[str]
-    rejected: list[dict[str, Any]]
+    batch_id: str | None = None
     is_replayed: bool = False
 
 
 @contextmanager
-def received_files(filename: str | None) -> Iterator[list[SentFile]]:
+def received_files(filename: str | None) -> Iterator[list[UploadedFile]]:
     """Give the files of the request: the fields `file` of a form, or else the body.
 
     Args:
         filename: of a body that is no form.
 
     Raises:
-        Problem: there is no file, there are too many, or the body is of another type.
+        Problem: there is no file, or the body is of another type.
     """
     if request.mimetype == FORM_TYPE:
         sent = request.files.getlist(FILE_FIELD)
-        files = [SentFile(each.filename or DEFAULT_FILENAME, cast(BinaryIO, each.stream)) for each in sent]
+        files = [UploadedFile(each.filename or DEFAULT_FILENAME, cast(BinaryIO, each.stream)) for each in sent]
         if not files:
             raise Problem(422, f"The form has no file in a field “{FILE_FIELD}”.")
-        if len(files) > MAX_FILES:
-            raise Problem(422, f"The form has {len(files):,} files; at most {MAX_FILES} are accepted in one request.")
         yield files
         return
-    if request.mimetype not in ("", RAW_TYPE) and request.mimetype.partition("/")[0] not in MEDIA_GROUPS:
+    is_raw = request.mimetype in ("", RAW_TYPE, *ZIP_TYPES) or request.mimetype.partition("/")[0] in MEDIA_GROUPS
+    if not is_raw:
         raise Problem(415, f"Send the file as {FORM_TYPE}, or as the body with Content-Type: {RAW_TYPE}.")
     with tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES) as body:
         shutil.copyfileobj(request.stream, body)
-        yield [SentFile(filename or DEFAULT_FILENAME, cast(BinaryIO, body))]
+        yield [UploadedFile(filename or DEFAULT_FILENAME, cast(BinaryIO, body))]
 
 
-def submit_files(files: Sequence[SentFile], *, visitor: str, callback_url: str | None, key: str | None) -> Answer:
-    """Submit the files of a request, each like an upload by a page; the refusal of one stops no other.
+def submit_request(files: Sequence[UploadedFile], *, visitor: str, callback_url: str | None, key: str | None) -> Answer:
+    """Submit the files of a request like an upload by a page.
 
     Args:
         files: of the request.
@@ -100,7 +94,7 @@ def submit_files(files: Sequence[SentFile], *, visitor: str, callback_url: str |
         return _submit(files, visitor=visitor, callback_url=callback_url)
     known = _claim_key(visitor, key, _hash_request(files, callback_url))
     if known is not None:
-        return Answer(**known, is_replayed=True)
+        return Answer(known["analysis_ids"], known.get("batch_id"), is_replayed=True)
     stored = select(IdempotencyKey).filter_by(visitor=visitor, key=key)
     try:
         answer = _submit(files, visitor=visitor, callback_url=callback_url)
@@ -109,41 +103,51 @@ def submit_files(files: Sequence[SentFile], *, visitor: str, callback_url: str |
         db.session.delete(db.session.scalars(stored).one())
         db.session.commit()
         raise
-    db.session.scalars(stored).one().answer = {"analysis_ids": answer.analysis_ids, "rejected": answer.rejected}
+    db.session.scalars(stored).one().answer = {"analysis_ids": answer.analysis_ids, "batch_id": answer.batch_id}
     db.session.commit()
     return answer
 
 
 def find_analyses(answer: Answer, visitor: str) -> list[Analysis]:
-    """Return the analyses of an answer that have not been deleted since.
+    """Return the analyses of an answer that have not been deleted since, in the order as sent.
 
     Raises:
         Problem: all have been deleted.
     """
-    found = [analyses.get(analysis_id, visitor) for analysis_id in answer.analysis_ids]
-    left = [analysis for analysis in found if analysis is not None]
-    if not left:
+    own = select(Analysis).filter_by(visitor=visitor).options(joinedload(Analysis.upload))
+    chosen = own.where(Analysis.id.in_(answer.analysis_ids)).order_by(Analysis.batch_position)
+    found = list(db.session.scalars(chosen))
+    if not found:
         raise Problem(410, "The analyses of this idempotency key have been deleted.")
-    return left
+    return found
 
 
-def _submit(files: Sequence[SentFile], *, visitor: str, callback_url: str | None) -> Answer:
-    accepted: list[str] = []
-    rejected: list[dict[str, Any]] = []
-    for file in files:
-        try:
-            accepted.append(analyses.submit(file.content, filename=file.name, visitor=visitor).id)
-        except DetectorError as error:
-            name = analyses.clean_name(file.name)
-            rejected.append({"filename": name, "status": status_of(error), "detail": str(error)})
-    if not accepted:
-        first = rejected[0]
-        raise Problem(first["status"], first["detail"], rejected=rejected)
+def _submit(files: Sequence[UploadedFile], *, visitor: str, callback_url: str | None) -> Answer:
+    try:
+        submitted = submit_upload(files, visitor=visitor)
+    except DetectorError as error:
+        raise _problem_of_files(error, files) from error
+    if isinstance(submitted, Batch):
+        answer = Answer(ids_of_batch(submitted.id, visitor), submitted.id)
+    else:
+        answer = Answer([submitted.id])
     if callback_url is not None:
-        db.session.add_all(WebhookCall(analysis_id=each, visitor=visitor, url=callback_url) for each in accepted)
+        calls = (WebhookCall(analysis_id=each, visitor=visitor, url=callback_url) for each in answer.analysis_ids)
+        db.session.add_all(calls)
         db.session.commit()
         current_app.extensions["webhooks"].wake()
-    return Answer(accepted, rejected)
+    return answer
+
+
+def _problem_of_files(error: DetectorError, files: Sequence[UploadedFile]) -> Problem:
+    """Return the problem of a request whose files are all refused; if all have one status, it is that."""
+    if is_single(files):
+        refused: Sequence[RefusedFile] = [RefusedFile(0, clean_name(files[0].name), str(error), status_of(error))]
+    else:
+        refused = error.refused if isinstance(error, NothingAccepted) else ()
+    statuses = {each.status for each in refused}
+    status = statuses.pop() if len(statuses) == 1 else status_of(error)
+    return Problem(status, str(error), **({"rejected": rejected_values(refused)} if refused else {}))
 
 
 def _claim_key(visitor: str, key: str, body_sha256: str) -> dict[str, Any] | None:
@@ -165,6 +169,6 @@ def _claim_key(visitor: str, key: str, body_sha256: str) -> dict[str, Any] | Non
     return known.answer
 
 
-def _hash_request(files: Sequence[SentFile], callback_url: str | None) -> str:
-    sent = [[file.name, measure_file(file.content, "").sha256] for file in files]
+def _hash_request(files: Sequence[UploadedFile], callback_url: str | None) -> str:
+    sent = [[file.name, measure_file(file.stream, "").sha256] for file in files]
     return hashlib.sha256(json.dumps([sent, callback_url]).encode()).hexdigest()

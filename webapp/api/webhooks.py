@@ -16,6 +16,7 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 import httpcore
@@ -113,10 +114,10 @@ def send_next() -> bool:
     return True
 
 
-def send_again(analysis_id: str) -> None:
-    """Let the calls of an analysis that starts again report its new end."""
+def send_again(analysis_ids: Collection[str]) -> None:
+    """Let the calls of analyses that start again report their new end."""
     again = {"state": CallState.PENDING, "attempts": 0, "error": None, "next_attempt_at": datetime.now(UTC)}
-    db.session.execute(update(WebhookCall).filter_by(analysis_id=analysis_id).values(**again))
+    db.session.execute(update(WebhookCall).where(WebhookCall.analysis_id.in_(analysis_ids)).values(**again))
     db.session.commit()
 
 

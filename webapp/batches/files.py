@@ -17,7 +17,8 @@ from detector.text import format_count, translatable
 from webapp import analyses
 from webapp.analyses import MEGABYTE, BatchPlace, clean_name, clean_path
 from webapp.batches.archives import Archive, UploadLimits, is_system_file, is_zip
-from webapp.models import Batch, db
+from webapp.models import Analysis, Batch, db
+from webapp.statuses import status_of
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,13 @@ class RefusedFile:
         position: among the files of the batch, from 0.
         filename: with its folders; only displayed.
         error: why it was refused, as a sentence.
+        status: of HTTP, which the file on its own would have had.
     """
 
     position: int
     filename: str
     error: str
+    status: int = 400
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,32 @@ class SentFile:
 
 
 class NothingAccepted(UnreadableMedia):
-    """None of the files can be analysed."""
+    """None of the files can be analysed.
+
+    Args:
+        message: a sentence for the person.
+        refused: the files, with the reason of each.
+    """
+
+    def __init__(self, message: str, refused: Sequence[RefusedFile] = ()) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+def submit_upload(files: Sequence[UploadedFile], *, visitor: str) -> Analysis | Batch:
+    """Submit the files of a request: one on its own, and several or a ZIP archive as a batch.
+
+    Args:
+        files: as sent, at least one.
+        visitor: who may see the results.
+
+    Raises:
+        DetectorError: as `webapp.analyses.submit`, or as `submit_files`.
+    """
+    if not is_single(files):
+        return submit_files(files, visitor=visitor)
+    (file,) = files
+    return analyses.submit(file.stream, filename=file.name, visitor=visitor)
 
 
 def is_single(files: Sequence[UploadedFile]) -> bool:
@@ -88,7 +116,7 @@ def submit_files(files: Sequence[UploadedFile], *, visitor: str) -> Batch:
                     place = BatchPlace(batch_id, position)
                     analyses.submit(file, filename=each.name, visitor=visitor, place=place)
             except DetectorError as error:
-                refused.append(RefusedFile(position, clean_path(each.name), str(error)))
+                refused.append(RefusedFile(position, clean_path(each.name), str(error), status_of(error)))
         if len(refused) == len(sent):
             raise _nothing_accepted(refused)
         batch = db.session.get_one(Batch, batch_id)
@@ -165,8 +193,8 @@ def _common_name(files: Sequence[UploadedFile]) -> str:
 def _nothing_accepted(refused: Sequence[RefusedFile]) -> NothingAccepted:
     """Return an error with the reason, and with the name of the first file if the reasons differ."""
     if len({each.error for each in refused}) == 1:
-        return NothingAccepted(refused[0].error)
+        return NothingAccepted(refused[0].error, refused)
     sentence = translatable("None of the {count} files can be used. The first one is “{name}”.").format(
         count=format_count(len(refused)), name=refused[0].filename
     )
-    return NothingAccepted(f"{sentence} {refused[0].error}")
+    return NothingAccepted(f"{sentence} {refused[0].error}", refused)

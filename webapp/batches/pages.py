@@ -24,36 +24,58 @@ from detector.text import translatable
 from webapp import analyses, page_files
 from webapp.batches import results
 from webapp.batches.files import delete_batch
-from webapp.batches.results import SORTS, BatchResults
+from webapp.batches.results import BATCH_ORDERS, find_batches, find_rows
 from webapp.drawings.outcomes import outcome_bars
 from webapp.exports import FORMATS, ExportRow, export, row_of, row_of_refused
 from webapp.exports.sentences import wrong_sentences
-from webapp.outcomes import CHECKED, OUTCOME_NAMES
+from webapp.history.search import InvalidSearch, Search
+from webapp.models import Batch
+from webapp.outcomes import OUTCOME_NAMES
+
+FIELDS = ("name", "verdict", "media", "sort", "page")  # of the search that the page offers
 
 batches = Blueprint("batches", __name__, url_prefix="/batches")
 
 
-@batches.get("/<batch_id>")
-def show(batch_id: str) -> str:
-    """Show the results of all files of a batch; `?sort=-probability` sorts by a column, downward with a minus."""
-    found = _own(batch_id)
-    wanted = request.args.get("sort", "position")
-    sort = wanted.removeprefix("-") if wanted.removeprefix("-") in SORTS else "position"
-    is_descending = wanted.startswith("-")
-    verdicts = [(r.media or "", str(r.outcome), r.model_sha256 or "") for r in found.rows if r.outcome in CHECKED]
+@batches.get("")
+def listing() -> str:
+    """List the visitor's batches, a page at a time."""
+    search = Search.of({"page": request.args.get("page", "")})
     return render_template(
+        "batches.html",
+        found=find_batches(session.get("visitor"), search.page),
+        outcomes=OUTCOME_NAMES,
+        thumbnail_name=page_files.THUMBNAIL,
+    )
+
+
+@batches.get("/<batch_id>")
+def show(batch_id: str) -> str | tuple[str, int]:
+    """Show a page of the results of a batch, those that are searched for."""
+    batch = _own(batch_id)
+    (summary,) = results.summarise([batch])
+    given = {name: request.args[name] for name in FIELDS if request.args.get(name)}
+    error = None
+    try:
+        search = Search.of(given, orders=BATCH_ORDERS)
+    except InvalidSearch as problem:
+        search, error = Search(), str(problem)
+    page = render_template(
         "batch.html",
-        batch=found,
-        rows=found.sorted_rows(sort, descending=is_descending),
-        sort=sort,
-        is_descending=is_descending,
-        outcome_names=OUTCOME_NAMES,
-        chart=outcome_bars(found.counts),
-        wrong_sentences=wrong_sentences(verdicts, current_app.config["VISUALIZATIONS"]),
+        batch=batch,
+        summary=summary,
+        search=search,
+        given=given,
+        found=find_rows(batch, search),
+        error=error,
+        outcomes=OUTCOME_NAMES,
+        chart=outcome_bars(summary.counts),
+        wrong_sentences=wrong_sentences(results.read_verdicts(batch), current_app.config["VISUALIZATIONS"]),
         formats=FORMATS,
         media=MEDIA,
         thumbnail_name=page_files.THUMBNAIL,
     )
+    return (page, 400) if error else page
 
 
 @batches.post("/<batch_id>/cancel")
@@ -74,31 +96,32 @@ def retry(batch_id: str) -> Redirection:
 
 @batches.post("/<batch_id>/delete")
 def delete(batch_id: str) -> Redirection:
-    """Delete all results of a batch and their files."""
+    """Delete all results of a batch and their files; who did so in the list comes back to it."""
     _own(batch_id)
     delete_batch(batch_id, session.get("visitor"))
     flash(translatable("All results of this upload and their files have been deleted."))
-    return redirect(url_for("pages.upload"), 303)
+    return redirect(url_for("batches.listing" if "in_list" in request.form else "pages.upload"), 303)
 
 
 @batches.get("/<batch_id>/results.<ending>")
 def download(batch_id: str, ending: str) -> Response:
     """Send all results of a batch as one file in the order as sent; `ending` is csv, json, xlsx or pdf."""
-    found = _own(batch_id)
+    batch = _own(batch_id)
     if ending not in FORMATS:
         abort(404)
-    data = export(_export_rows(found), ending, title=found.title)
-    name = f"results-{found.batch.created_at:%Y-%m-%d}.{ending}"
+    (summary,) = results.summarise([batch])
+    data = export(_export_rows(batch), ending, title=summary.title)
+    name = f"results-{batch.created_at:%Y-%m-%d}.{ending}"
     return send_file(
         io.BytesIO(data), mimetype=FORMATS[ending].media_type, as_attachment=True, download_name=name, max_age=None
     )
 
 
-def _own(batch_id: str) -> BatchResults:
+def _own(batch_id: str) -> Batch:
     return results.get(batch_id, session.get("visitor")) or abort(404)
 
 
-def _export_rows(found: BatchResults) -> list[ExportRow]:
-    refused = {each.position: row_of_refused(each.filename, each.error) for each in results.refused_files(found.batch)}
-    stored = {analysis.batch_position: row_of(analysis) for analysis in results.read_analyses(found.batch)}
+def _export_rows(batch: Batch) -> list[ExportRow]:
+    refused = {each.position: row_of_refused(each.filename, each.error) for each in results.refused_files(batch)}
+    stored = {analysis.batch_position: row_of(analysis) for analysis in results.read_analyses(batch)}
     return [row for _, row in sorted((refused | stored).items())]

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from detector.media import MEDIA
 from detector.text import format_count, format_percent, translatable
-from webapp.drawings.charts import PERCENT, QUARTERS, Area, Chart, Panel, x_ticks, y_ticks
+from webapp.drawings.charts import HALVES, PERCENT, QUARTERS, Area, Chart, Panel, x_ticks, y_ticks
 from webapp.drawings.scales import Tick, percent
 from webapp.media_pages import MEDIUM_PAGES
 from webapp.outcomes import OUTCOME_NAMES, Outcome
@@ -60,9 +60,9 @@ def results_by_day(days: Sequence[date], days_per_step: int, counts: Mapping[tup
     label = translatable("{count} results from {first} to {last}, at most {most} in one step of time.").format(
         count=format_count(total), first=days[0].isoformat(), last=days[-1].isoformat(), most=format_count(most)
     )
-    ticks = [Tick(round(width / 2, 2) if len(days) == 1 else 0, days[0].isoformat(), "start")]
-    if len(days) > 1:
-        ticks.append(Tick(100, days[-1].isoformat(), "end"))
+    ticks = [Tick(0, days[0].isoformat(), "start"), Tick(100, days[-1].isoformat(), "end")]
+    if len(days) == 1:
+        ticks = [Tick(50, days[0].isoformat(), "middle")]
     step_words = (
         translatable("day, in UTC")
         if days_per_step == 1
@@ -109,7 +109,7 @@ def verdict_shares(counts: Mapping[tuple[str, str], int]) -> Chart:
     panel = Panel(
         label=translatable("Proportion of each verdict, for each kind of file: {media}.").format(media=names),
         height=MEDIUM_PX * len(shown),
-        x_ticks=x_ticks(QUARTERS, 0, 1, PERCENT),
+        x_ticks=x_ticks(HALVES, 0, 1, PERCENT),
         y_ticks=tuple(ticks),
         x_title=translatable("proportion of the files"),
         areas=tuple(areas),
@@ -166,7 +166,7 @@ def processing_times(edges_ms: Sequence[float], counts: Mapping[tuple[str, int],
     shown = {medium: bar for medium, bar in bars.items() if sum(bar)}
     width = 100 / n_bins
     ticks = tuple(
-        Tick(round(width * place, 2), _short_duration(edge), "start" if place == 0 else "middle")
+        Tick(round(width * place, 2), _short_duration(edge) if edge else "0", "middle" if edge else "start")
         for place, edge in enumerate(edges_ms[:-1])
         if edge in (0, 100, 1_000, 10_000, 60_000)
     )

@@ -11,6 +11,7 @@ from webapp.drawings.scales import Tick, percent
 PLOT_PX = 300  # height of a panel with curves
 SERIES = 6  # distinguishable line colours of the style sheet; further lines are dashed
 QUARTERS = (0, 0.25, 0.5, 0.75, 1)
+HALVES = (0, 0.5, 1)
 PERCENT = "{:.0%}"
 TICK_STEPS = (1, 2, 2.5, 5, 10)
 

@@ -23,7 +23,7 @@ from webapp.exports.rows import ExportRow
 from webapp.exports.sentences import wrong_sentences
 from webapp.languages import page_language, translate
 from webapp.outcomes import CHECKED, OUTCOME_NAMES, Outcome, count_outcomes
-from webapp.template_filters import format_datetime
+from webapp.template_filters import capitalize_first, format_datetime
 
 if TYPE_CHECKING:
     from fpdf import FPDF
@@ -68,7 +68,7 @@ def summary_sentences(rows: Sequence[ExportRow]) -> list[str]:
         if row.scan.detection and row.outcome in CHECKED
     )
     found = wrong_sentences(verdicts, current_app.config["VISUALIZATIONS"])
-    named = [f"{translate(MEDIA[media].noun)}, {translate(name)}: {translate(words)}" for media, name, words in found]
+    named = [f"{_medium(media)}, {translate(name)}: {translate(words)}" for media, name, words in found]
     return [*named, translate(HINT)]
 
 
@@ -92,7 +92,8 @@ def _draw_bars(pdf: FPDF, rows: Sequence[ExportRow]) -> None:
 def _write_table(pdf: FPDF, rows: Sequence[ExportRow]) -> None:
     from fpdf.fonts import FontFace
 
-    names = (translatable("File"), translatable("Medium"), translatable("Verdict"), "P(fake)", translatable("Reason"))
+    kind = translatable("Kind of file")
+    names = (translatable("File"), kind, translatable("Verdict"), "P(fake)", translatable("Reason"))
     pdf.set_font("Helvetica", "", 8)
     pdf.set_text_color(*TEXT_COLOUR)
     pdf.set_draw_color(*LINE_COLOUR)
@@ -111,10 +112,15 @@ def _write_table(pdf: FPDF, rows: Sequence[ExportRow]) -> None:
             probability = "" if each.probability is None else translate(format_probability(each.probability))
             row.cell(str(number))
             row.cell(typeset(each.scan.path))
-            row.cell(typeset(translate(MEDIA[each.media].noun)) if each.media else "")
+            row.cell(typeset(_medium(each.media)) if each.media else "")
             row.cell(typeset(translate(OUTCOME_NAMES[each.outcome])), style=FontFace(color=_colour(each.outcome)))
             row.cell(typeset(probability))
             row.cell(typeset(_reason(each))[:MAX_CELL_CHARACTERS])
+
+
+def _medium(media: str) -> str:
+    """Return the name of a medium in the page's language, as on the pages."""
+    return capitalize_first(translate(MEDIA[media].item))
 
 
 def _reason(row: ExportRow) -> str:

@@ -24,6 +24,7 @@ from werkzeug.wrappers import Response as Redirection
 from detector.media import MEDIA
 from detector.text import format_count, translatable
 from webapp import analyses, drawings, page_files
+from webapp.batches.results import offered_batches
 from webapp.exports import FORMATS, export_analyses
 from webapp.history.comparison import compare, picture_of
 from webapp.history.search import (
@@ -69,6 +70,7 @@ def listing_page(*, error: str | None = None, chosen: Collection[str] = ()) -> s
         found = find(visitor, search)
     page = render_template(
         "history.html",
+        batches=offered_batches(visitor, search.batch),
         search=search,
         given=given,
         found=found,

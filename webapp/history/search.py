@@ -1,23 +1,28 @@
-"""Search a visitor's analyses: what was asked, and one page of what was found."""
+"""Search a visitor's analyses: what was asked, and one page of what was found.
+
+The pages of the history and of a batch share the fields of the search, their conditions and the division into pages.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, SQLColumnExpression, func, select
+from sqlalchemy.orm import joinedload
 
 from detector.media import MEDIA
 from detector.text import sanitize_text, translatable
 from webapp.analyses import MAX_NAME_CHARACTERS
 from webapp.history.outcome_columns import checked_probability, outcome
 from webapp.models import Analysis, db
-from webapp.outcomes import OUTCOME_NAMES
+from webapp.outcomes import OUTCOME_NAMES, Outcome
 
 HISTORY_PAGE_SIZE = 25
+MAX_BATCH_CHARACTERS = 32
 MAX_EXPORTED = 2_000  # results in one file, whose records are all read
 FIRST_YEAR, LAST_YEAR = 2000, 2999
 HISTORY_ORDERS = {
@@ -27,6 +32,8 @@ HISTORY_ORDERS = {
     "lowest": translatable("Lowest score first"),
     "name": translatable("By name"),
 }
+
+Row = TypeVar("Row")
 
 
 class InvalidSearch(ValueError):
@@ -43,8 +50,9 @@ class Search:
         media: a key of `MEDIA`.
         since, until: first and last day, in UTC.
         lowest, highest: P(fake) in percent; only results whose score has a meaning are found.
-        sort: a key of `HISTORY_ORDERS`.
+        sort: how the list is ordered; "" for its own order.
         page: counted from 1.
+        batch: id of the batch they were sent in.
     """
 
     name: str = ""
@@ -54,12 +62,17 @@ class Search:
     until: date | None = None
     lowest: float | None = None
     highest: float | None = None
-    sort: str = "newest"
+    sort: str = ""
     page: int = 1
+    batch: str = ""
 
     @classmethod
-    def of(cls, arguments: Mapping[str, str]) -> Search:
+    def of(cls, arguments: Mapping[str, str], *, orders: Mapping[str, object] = HISTORY_ORDERS) -> Search:
         """Read the fields of a form or an address.
+
+        Args:
+            arguments: as sent.
+            orders: of the list, by the names that `sort` may have.
 
         Raises:
             InvalidSearch: a field cannot be read, or a range ends before it begins.
@@ -73,8 +86,9 @@ class Search:
             until=_day(given.get("until")),
             lowest=_percent(given.get("lowest")),
             highest=_percent(given.get("highest")),
-            sort=_choice(given.get("sort", ""), HISTORY_ORDERS) or cls.sort,
+            sort=_choice(given.get("sort", ""), orders),
             page=_page(given.get("page", "")),
+            batch=given.get("batch", "")[:MAX_BATCH_CHARACTERS],
         )
         if search.since and search.until and search.since > search.until:
             raise InvalidSearch(translatable("The first day is after the last one."))
@@ -85,7 +99,13 @@ class Search:
     @property
     def is_narrow(self) -> bool:
         """Whether anything is left out."""
-        return replace(self, sort="newest", page=1) != Search()
+        return replace(self, sort="", page=1) != Search()
+
+    def finds_refused(self, name: str) -> bool:
+        """Return whether a file without an analysis is found: it has failed, and has no medium, day or score."""
+        has_more = (self.media, self.since, self.until, self.lowest, self.highest) != ("", None, None, None, None)
+        fits = self.verdict in ("", Outcome.FAILED) and self.name.lower() in name.lower()
+        return fits and not has_more
 
     def arguments(self, **changes: object) -> dict[str, str]:
         """Return the fields of an address that leads to this search, with changes; those by default are left out."""
@@ -100,31 +120,43 @@ FIELDS = tuple(field.name for field in fields(Search))
 
 
 @dataclass(frozen=True)
-class Found:
-    """One page of a search.
+class Found(Generic[Row]):
+    """One page of a list.
 
     Attributes:
-        analyses: of the page.
+        rows: of the page.
         count: of all pages.
         page, pages: counted from 1.
     """
 
-    analyses: list[Analysis]
+    rows: Sequence[Row]
     count: int
     page: int
     pages: int
 
 
-def find(visitor: str | None, search: Search) -> Found:
+def existing_page(wanted: int, *, count: int, size: int) -> tuple[int, int]:
+    """Return a page of a list and the number of its pages; the last page if there are fewer than was asked for.
+
+    Args:
+        wanted: counted from 1.
+        count: of all rows.
+        size: rows on a page.
+    """
+    pages = max(1, math.ceil(count / size))
+    return min(wanted, pages), pages
+
+
+def find(visitor: str | None, search: Search) -> Found[Analysis]:
     """Return a page of a visitor's analyses; the last one if there are fewer pages."""
     conditions = conditions_of(visitor, search)
     count = db.session.scalar(select(func.count()).select_from(Analysis).where(*conditions)) or 0
-    pages = max(1, math.ceil(count / HISTORY_PAGE_SIZE))
-    page = min(search.page, pages)
+    page, pages = existing_page(search.page, count=count, size=HISTORY_PAGE_SIZE)
     # The index has all that this needs, so only the rows of the page are read.
     ids = select(Analysis.id).where(*conditions).order_by(*_order(search.sort))
     shown = db.session.scalars(ids.limit(HISTORY_PAGE_SIZE).offset((page - 1) * HISTORY_PAGE_SIZE)).all()
-    rows = {row.id: row for row in db.session.scalars(select(Analysis).where(Analysis.id.in_(shown)))}
+    of_page = select(Analysis).where(Analysis.id.in_(shown)).options(joinedload(Analysis.batch))
+    rows = {row.id: row for row in db.session.scalars(of_page)}
     return Found([rows[each] for each in shown if each in rows], count, page, pages)
 
 
@@ -143,6 +175,8 @@ def conditions_of(visitor: str | None, search: Search) -> tuple[ColumnElement[bo
         conditions.append(outcome() == search.verdict)
     if search.media:
         conditions.append(Analysis.media == search.media)
+    if search.batch:
+        conditions.append(Analysis.batch_id == search.batch)
     if search.since:
         conditions.append(Analysis.created_at >= _midnight(search.since))
     if search.until:
@@ -167,7 +201,7 @@ def _order(sort: str) -> tuple[SQLColumnExpression[Any], ...]:
         "highest": (Analysis.is_checked.desc(), checked_probability().desc(), *newest),
         "lowest": (Analysis.is_checked.desc(), checked_probability(), *newest),
         "name": (func.lower(Analysis.filename), *newest),
-    }[sort]
+    }[sort or "newest"]
 
 
 def _midnight(day: date) -> datetime:

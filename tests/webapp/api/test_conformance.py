@@ -41,4 +41,4 @@ def test_schemathesis_finds_no_violation(make_app, tmp_path):
         server.shutdown()
         server.server_close()
     assert run.returncode == 0, run.stdout[-5000:] + run.stderr
-    assert "15 selected / 15 total" in run.stdout and "Tested: 15" in run.stdout
+    assert "20 selected / 20 total" in run.stdout and "Tested: 20" in run.stdout

@@ -79,13 +79,6 @@ def test_the_words_are_those_of_the_page(app, client, store, program, show, dete
         assert " ".join(sentence.replace("\N{NO-BREAK SPACE}", " ").split()) in page.replace("&#39;", "'")
 
 
-def test_several_files_are_one_request_and_a_bad_one_stops_no_other(program, face_jpeg):
-    answer = program.post("/analyses", data=form((face_jpeg, "a.jpg"), (b"some text", "b.txt"), (face_jpeg, "c.jpg")))
-    assert [each["filename"] for each in answer.json["analyses"]] == ["a.jpg", "c.jpg"]
-    (rejected,) = answer.json["rejected"]
-    assert (rejected["filename"], rejected["status"]) == ("b.txt", 415) and "plain text" in rejected["detail"]
-
-
 @pytest.mark.parametrize(
     ("data", "status", "words"),
     [
@@ -110,7 +103,10 @@ def test_a_bad_file_is_refused_with_a_problem_and_stores_nothing(program, stored
         ("GET", "/analyses/AAAAAAAAAAAAAAAAAAAAAA", {}, 404),
         ("POST", "/analyses", {"data": b"a=b", "headers": {"Content-Type": "application/x-www-form-urlencoded"}}, 415),
         ("POST", "/analyses", {"data": {"other": "x"}, "headers": {"Content-Type": "multipart/form-data"}}, 422),
-        ("POST", "/analyses", {"data": form(*[(b"x", "x")] * 51)}, 422),
+        ("POST", "/analyses", {"data": form(*[(b"some text", "x")] * 2)}, 415),
+        ("POST", "/analyses", {"data": form(*[(b"x", "x")] * 501)}, 413),
+        ("GET", "/batches/AAAAAAAAAAAAAAAAAAAAAA", {}, 404),
+        ("GET", "/batches?cursor=nonsense", {}, 422),
         ("POST", "/analyses?filename=", {"data": b"x"}, 422),
         ("GET", "/analyses?limit=0", {}, 422),
         ("GET", "/analyses?cursor=nonsense", {}, 422),
@@ -139,7 +135,7 @@ def test_an_unforeseen_error_is_a_problem_without_a_traceback(app, program, monk
     def fail(*_, **__):
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("webapp.api.resources.list_page", fail)
+    monkeypatch.setattr("webapp.api.resources.page_of_analyses", fail)
     answer = program.get("/analyses")
     assert (answer.status_code, answer.content_type) == (500, "application/problem+json")
     assert "secret detail" not in answer.text and "Traceback" not in answer.text

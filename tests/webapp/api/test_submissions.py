@@ -75,7 +75,7 @@ def test_of_two_simultaneous_requests_one_is_analysed(app, program, face_jpeg, m
         may_end.wait(10)
         return submit(*arguments, **options)
 
-    monkeypatch.setattr("webapp.api.submissions.analyses.submit", slow)
+    monkeypatch.setattr(analyses, "submit", slow)
     first = []
     thread = threading.Thread(target=lambda: first.append(program.send(face_jpeg, Idempotency_Key="mine")))
     thread.start()
