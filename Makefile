@@ -39,7 +39,7 @@ help: ## list these targets
 setup: $(VENV)/serve.stamp ## create .venv with what the server needs, without TensorFlow
 	@echo "Ready: make run"
 
-setup-scale: $(VENV)/scale.stamp ## add what more than one machine needs: PostgreSQL, S3, Celery; see docs/scale.md
+setup-scale: $(VENV)/scale.stamp ## add what more than one machine needs: PostgreSQL, S3, Celery, traces; see docs/scale.md
 	@echo "Ready: see docs/scale.md"
 
 run: $(VENV)/serve.stamp ## serve on http://127.0.0.1:5000; another port: make run PORT=8080

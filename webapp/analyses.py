@@ -21,11 +21,13 @@ from sqlalchemy import delete as delete_from
 
 import detector
 from detector import MediaTooLarge, UnreadableMedia
+from detector.stages import stage
 from detector.text import format_bytes, translatable
 from webapp import uploads
 from webapp.analysis_output import AnalysisOutput, analyse
 from webapp.media_pages import MEDIUM_PAGES
 from webapp.models import MAX_ERROR_CHARACTERS, Analysis, Batch, State, count_changed, db
+from webapp.operations.tracing import current_traceparent
 from webapp.samples import SAMPLES, read_sample
 from webapp.uploads import FileFacts
 
@@ -94,6 +96,7 @@ def submit(
         batch_position=place.position if place else 0,
         media=media,
         upload_sha256=facts.sha256,
+        traceparent=current_traceparent(),
     )
     if place or detector.media.MEDIA[media].has_duration:
         analysis.state = State.WAITING
@@ -285,6 +288,7 @@ def set_check_progress(analysis_id: str, progress: float) -> None:
     db.session.commit()
 
 
+@stage("store")
 def finish(analysis_id: str, output: AnalysisOutput) -> bool:
     """Store the verdict of an analysis.
 
@@ -358,7 +362,7 @@ def _retry(**columns: str | None) -> int:
     over = Analysis.state.in_((State.CANCELLED, State.FAILED))
     again = update(Analysis).filter_by(**columns).where(over)
     values = {"state": State.WAITING, "progress": 0.0, "attempts": 0, "error": None, "seen_at": None}
-    values["created_at"] = datetime.now(UTC)
+    values |= {"created_at": datetime.now(UTC), "traceparent": current_traceparent()}
     n_restarted = count_changed(again.values(**values))
     db.session.commit()
     if n_restarted:
@@ -453,6 +457,7 @@ def _apply(analysis: Analysis, output: AnalysisOutput) -> None:
         setattr(analysis, column, value)
 
 
+@stage("store")
 def _store(analysis: Analysis, file: BinaryIO, facts: FileFacts, files: Mapping[str, bytes]) -> None:
     """Store rows and files in one transaction; the stack undoes the finished steps when a later one fails."""
     with ExitStack() as undo:

@@ -28,6 +28,7 @@ from webapp.config import CELERY, PLAIN_LOG, PREFIX, load_settings
 from webapp.model_file import load_configured_detector
 from webapp.models import new_token
 from webapp.operations.logs import configure_logs
+from webapp.operations.tracing import flush_traces
 from webapp.task_queue import ANALYSES, RUN_ANALYSIS, make_celery
 
 SWEEP_EVERY_S = 15.0
@@ -118,6 +119,11 @@ def _load(**_: object) -> None:
     """Load everything before the first task, whose time limit does not cover it then."""
     _app(os.getpid())
     _detector(os.getpid())
+
+
+@signals.worker_process_shutdown.connect
+def _end(**_: object) -> None:
+    flush_traces()
 
 
 @signals.worker_ready.connect

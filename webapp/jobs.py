@@ -30,6 +30,7 @@ from webapp.config import EMBEDDED, PREFIX, PROJECT, SETTINGS, StartupError
 from webapp.instance import write_atomically
 from webapp.model_file import load_configured_detector
 from webapp.models import db, new_token
+from webapp.operations.tracing import job_traced
 from webapp.outages import outage_of
 
 IDLE_S = 300  # without work for so long, the process ends and frees its memory
@@ -177,7 +178,8 @@ def work(app: Flask, *, server_pid: int | None = None, idle_s: float = IDLE_S) -
             if analysis_id is None:
                 stopping.wait(POLL_S)
                 continue
-            run(analysis_id, load, is_stopping=is_stopping)
+            with job_traced(analysis_id):
+                run(analysis_id, load, is_stopping=is_stopping)
             idle_since = time.monotonic()
 
 

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import fsspec
 
+from detector.stages import stage
 from webapp.config import PREFIX, StartupError
 
 READ_AHEAD_BYTES = 2**20  # a media player seeks, and reads little at each place
@@ -51,6 +52,7 @@ class Storage:
         """
         self._files.exists(f"{self._root}/check")
 
+    @stage("save file")
     def save(self, name: str, data: bytes | BinaryIO) -> None:
         """Write bytes, or the rest of an open file, atomically; an existing file is replaced."""
         path = f"{self._root}/{name}"
@@ -85,6 +87,7 @@ class Storage:
             file.discard()
             raise
 
+    @stage("open file")
     def open(self, name: str) -> BinaryIO:
         """Open a file for reading.
 
@@ -109,9 +112,11 @@ class Storage:
             return
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / "file"
-            self._files.get_file(path, str(copy))
+            with stage("fetch file"):
+                self._files.get_file(path, str(copy))
             yield copy
 
+    @stage("delete file")
     def delete(self, name: str) -> None:
         """Delete a file, or a folder with its contents; a missing one is no error."""
         with suppress(FileNotFoundError):
