@@ -29,8 +29,8 @@ def is_tracing() -> bool:
     return not is_off and any(os.environ.get(name) for name in ENDPOINTS)
 
 
-def register_tracing(app: Flask) -> None:
-    """Trace the requests, queries and analyses of this process, if a receiver is named.
+def check_tracing() -> None:
+    """Check that this process can send traces, if a receiver is named.
 
     Raises:
         StartupError: the packages are missing, or a variable of OpenTelemetry cannot be used.
@@ -38,16 +38,28 @@ def register_tracing(app: Flask) -> None:
     if not is_tracing():
         return
     for name in ENDPOINTS:
-        if not os.environ.get(name, "http://").startswith(("http://", "https://")) and os.environ[name]:
+        if not (os.environ.get(name) or "http://").startswith(("http://", "https://")):
             raise StartupError(f"{name} must begin with http:// or https://, not {os.environ[name]!r}.")
     for name in PROTOCOLS:
         if os.environ.get(name, PROTOCOL) not in ("", PROTOCOL):
             raise StartupError(f"{name} must be {PROTOCOL}, not {os.environ[name]!r}.")
     try:
-        from webapp.operations import spans
+        from webapp.operations import spans  # noqa: F401
     except ImportError as error:
         raise StartupError(f"Traces need the packages of requirements-scale.txt: {error}.") from error
-    spans.trace_process(app)
+
+
+def register_tracing(app: Flask) -> None:
+    """Trace the requests, queries and analyses of this process, if a receiver is named.
+
+    Raises:
+        StartupError: as `check_tracing`.
+    """
+    check_tracing()
+    if is_tracing():
+        from webapp.operations import spans
+
+        spans.trace_process(app)
 
 
 def current_traceparent() -> str | None:
