@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-RETRY_S = 5.0  # after an error of the database or the disk
+TRY_AGAIN_S = 5.0  # after an error of the database or the disk
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 class WakeableThread:
     """Run a function in a thread of this process whenever there is work.
 
-    An error of the database or the disk is logged, and the function runs again after `RETRY_S`. Any other error ends
+    An error of the database or the disk is logged, and the function runs again after `TRY_AGAIN_S`. Any other error ends
     the thread, and the next `wake` starts another one.
 
     Args:
@@ -46,7 +46,7 @@ class WakeableThread:
                     self._work()
                 except (SQLAlchemyError, OSError):
                     log.exception("The thread %s could not do its work; it tries again.", self._name)
-                    time.sleep(RETRY_S)
+                    time.sleep(TRY_AGAIN_S)
                     self._is_requested = True
         except BaseException:
             with self._lock:

@@ -15,7 +15,7 @@ PATIENCE_S = 30  # a busy machine is slow
 
 @pytest.fixture(autouse=True)
 def soon_again(monkeypatch):
-    monkeypatch.setattr(wakeable, "RETRY_S", 0.01)
+    monkeypatch.setattr(wakeable, "TRY_AGAIN_S", 0.01)
 
 
 def wait_until(is_so):
