@@ -16,7 +16,7 @@ REQUIRE_ALL_TESTS ?=
 ARGS ?=
 # Test files that run at the same time.
 TEST_PROCESSES ?= 2
-SHARED_TESTS := $(addprefix tests/webapp/test_,analyses.py batches.py history.py jobs.py pages.py schema.py statistics.py storage.py)
+SHARED_TESTS := $(addprefix tests/webapp/test_,analyses.py batches.py file_removal.py history.py jobs.py orphans.py pages.py schema.py statistics.py storage.py)
 
 # Counts the packages of requirements file $(1) while pip installs them; on one line in a terminal.
 SHELL := /bin/bash

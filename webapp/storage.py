@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -115,6 +116,24 @@ class Storage:
             with stage("fetch file"):
                 self._files.get_file(path, str(copy))
             yield copy
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the files and folders in a folder; none if there is no such folder."""
+        try:
+            paths = self._files.ls(f"{self._root}/{folder}", detail=False)
+        except FileNotFoundError:
+            return []
+        return [path.rstrip("/").rpartition("/")[2] for path in paths]
+
+    def modified_at(self, name: str) -> datetime:
+        """Return when a file was written, or the newest file of a folder.
+
+        Raises:
+            FileNotFoundError: there is no file or folder of this name.
+        """
+        path = f"{self._root}/{name}"
+        times: list[datetime] = [self._files.modified(file) for file in self._files.find(path) or [path]]
+        return max(times)
 
     @stage("delete file")
     def delete(self, name: str) -> None:
