@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 class WakeableThread:
     """Run a function in a thread of this process whenever there is work.
 
-    An error of the database or the disk is logged, and the function runs again after `TRY_AGAIN_S`. Any other error ends
-    the thread, and the next `wake` starts another one.
+    An error of the database or the disk is logged, and the function runs again after `TRY_AGAIN_S`. Any other error
+    ends the thread, and the next `wake` starts another one.
 
     Args:
         name: of the thread; it stands in the log.
