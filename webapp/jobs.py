@@ -30,7 +30,7 @@ from webapp.config import EMBEDDED, PREFIX, PROJECT, SETTINGS, StartupError
 from webapp.instance import write_atomically
 from webapp.model_file import load_configured_detector
 from webapp.models import db, new_token
-from webapp.operations.tracing import job_traced
+from webapp.operations.tracing import job_traced, untraced
 from webapp.outages import outage_of
 from webapp.wakeable import WakeableThread
 
@@ -182,7 +182,9 @@ def run(analysis_id: str, load: Callable[[], Detector], *, is_stopping: Callable
         if time.monotonic() - last_report < PROGRESS_EVERY_S:
             return
         last_report = time.monotonic()
-        if not analyses.set_progress(analysis_id, progress):
+        with untraced():
+            is_running = analyses.set_progress(analysis_id, progress)
+        if not is_running:
             raise AnalysisCancelled
 
     try:

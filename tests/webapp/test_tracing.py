@@ -54,7 +54,7 @@ def collected(monkeypatch):
 
 def upload(address, data):
     """Send a video like a browser, wait for its result, and return the result's address and the session."""
-    with httpx.Client(base_url=address, timeout=60) as client:
+    with httpx.Client(base_url=address, timeout=PATIENCE_S) as client:
         token = re.search(r'name="csrf_token" value="([^"]+)"', client.get("/").text)[1]
         sent = client.post("/analyses", data={"csrf_token": token}, files={"file": (FILENAME, data, "video/mp4")})
         assert sent.status_code == 303
@@ -88,7 +88,7 @@ def check_trace(receiver, result):
         "http.request.method": "POST", "http.route": "/analyses", "http.response.status_code": 303,
     }  # fmt: skip
     location, session = result
-    for private in (FILENAME, "private", location.rpartition("/")[2], session, "127.0.0.1"):
+    for private in (FILENAME, "private", location.rpartition("/")[2], session, "127.0.0.1", "deepfake.sqlite"):
         assert not [body for body in receiver.bodies if private.encode() in body], private
     return by_id, by_name
 
@@ -105,6 +105,7 @@ def test_an_upload_is_one_trace_from_the_server_to_the_job_process(start_server,
     assert by_id[by_name["job"].parent] == by_name["POST /analyses"]
     statements = [span.attributes.get("db.query.text", "") for span in by_id.values()]
     assert any(text.startswith("INSERT INTO analysis") for text in statements)
+    assert sum("SET progress=? WHERE" in text for text in statements) == 1  # the last of one for each half second
     lines = [json.loads(line) for line in log.read_text().splitlines() if '"event": "request"' in line]
     upload_line = next(line for line in lines if line["route"] == "/analyses" and line["method"] == "POST")
     assert upload_line["trace_id"] == by_name["POST /analyses"].trace and upload_line["request_id"]
@@ -112,7 +113,7 @@ def test_an_upload_is_one_trace_from_the_server_to_the_job_process(start_server,
     assert "GET /healthz" not in names and not [name for name in names if name.startswith("GET /static")]
     # The job process looks for work all the time, and no trace begins with that.
     assert {span.name for span in receiver.spans if not span.parent} <= {
-        *("GET /", "POST /analyses", "GET /analyses/<analysis_id>", "sweep")
+        *("GET /", "POST /analyses", "GET /analyses/<analysis_id>")
     }
 
 
@@ -144,15 +145,16 @@ def test_an_upload_is_one_trace_from_the_server_to_a_celery_worker(
 
 
 def test_a_stage_that_is_repeated_often_gets_sums(collected):
-    _, finished = collected
-    with stage("frames"):
-        for _ in range(50):
-            with stage("find faces"):
-                time.sleep(0.0001)
-    with stage("score"):
-        pass
+    tracer, finished = collected
+    with tracer.start_as_current_span("job"):
+        with stage("frames"):
+            for _ in range(50):
+                with stage("find faces"):
+                    time.sleep(0.0001)
+        with stage("score"):
+            pass
     names = [span.name for span in finished()]
-    assert names == ["find faces"] * 20 + ["frames", "score"]
+    assert names == ["find faces"] * 20 + ["frames", "score", "job"]
     totals = finished()[20].attributes
     assert totals["deepfake.find_faces.count"] == 50 and totals["deepfake.find_faces.s"] >= 0.005
     assert not finished()[21].attributes and finished()[0].parent.span_id == finished()[20].context.span_id
@@ -160,25 +162,35 @@ def test_a_stage_that_is_repeated_often_gets_sums(collected):
 
 def test_of_an_error_only_its_kind_leaves_the_process(collected):
     tracer, finished = collected
-    with pytest.raises(ValueError, match="hunter2"), stage("decode"):
+    address = {"url.path": "/shared/hunter2", "http.route": "/shared/<token>"}
+    with (
+        pytest.raises(ValueError, match="hunter2"),
+        tracer.start_as_current_span("GET /shared/<token>", attributes=address),
+        stage("decode"),
+    ):
         raise ValueError("hunter2")
-    with tracer.start_as_current_span("a", attributes={"url.path": "/shared/hunter2", "http.route": "/shared/<token>"}):
+    with tracer.start_as_current_span("SELECT /home/hunter2/database", attributes={"db.system": "sqlite"}):
         pass
+    decode, get, query = finished()
     assert "hunter2" not in "".join(span.to_json() for span in finished())
-    assert [event.attributes for event in finished()[0].events] == [{"exception.type": "ValueError"}]
-    assert not finished()[0].status.is_ok and finished()[1].attributes == {"http.route": "/shared/<token>"}
+    assert [event.attributes for event in decode.events] == [{"exception.type": "ValueError"}]
+    assert not decode.status.is_ok and get.attributes == {"http.route": "/shared/<token>"}
+    assert query.name == "SELECT"
 
 
-def test_no_trace_begins_with_a_query_or_a_sweep(collected):
+def test_no_trace_begins_with_a_query_a_sweep_or_a_stage(collected):
     tracer, finished = collected
-    with tracer.start_as_current_span("SELECT", kind=SpanKind.CLIENT), tracer.start_as_current_span("connect"):
+    with tracer.start_as_current_span("SELECT", kind=SpanKind.CLIENT), tracer.start_as_current_span("more"):
         pass
     with tracer.start_as_current_span("run/webapp.sweep"), tracer.start_as_current_span("SELECT", kind=SpanKind.CLIENT):
         pass
-    assert finished() == ()
-    with tracer.start_as_current_span("GET /"), tracer.start_as_current_span("SELECT", kind=SpanKind.CLIENT):
+    with stage("save file"):
         pass
-    assert [span.name for span in finished()] == ["SELECT", "GET /"]
+    assert finished() == ()
+    with tracer.start_as_current_span("GET /"), stage("save file"):
+        for name in ("SELECT", "connect"):
+            tracer.start_span(name, kind=SpanKind.CLIENT).end()
+    assert [span.name for span in finished()] == ["SELECT", "save file", "GET /"]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from opentelemetry.instrumentation.flask import FlaskInstrumentor
 from opentelemetry.instrumentation.redis import RedisInstrumentor
 from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -41,6 +42,7 @@ EXPORTED = {
 }
 UNTRACED_ROUTES = "/healthz,/readyz,/metrics,/static/"
 UNTRACED_TASKS = {"run/webapp.sweep"}
+CONNECTION = "connect"  # SQLAlchemy's, one for each query
 MAX_SPANS_OF_A_STAGE = 20  # inside one other stage; a video has thousands of frames
 
 
@@ -86,6 +88,13 @@ def job_span() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Make no spans of queries."""
+    with suppress_instrumentation():
+        yield
+
+
 def shut_down() -> None:
     """Send the spans that wait, and make no more."""
     _provider().shutdown()
@@ -101,7 +110,9 @@ def _provider() -> TracerProvider:
 
 
 class WorthwhileTraces(Sampler):
-    """Leave out traces that would begin with a lone query or a sweep: processes look for work all the time.
+    """Leave out connections of the pool, and traces that would begin with a query or a sweep.
+
+    Processes look for work all the time.
 
     Args:
         others: decides on all other traces.
@@ -115,7 +126,7 @@ class WorthwhileTraces(Sampler):
     ) -> SamplingResult:
         """Decide whether a span is recorded."""
         has_parent = trace.get_current_span(parent_context).get_span_context().is_valid
-        if not has_parent and (kind == SpanKind.CLIENT or name in UNTRACED_TASKS):
+        if name == CONNECTION or (not has_parent and (kind == SpanKind.CLIENT or name in UNTRACED_TASKS)):
             return SamplingResult(Decision.DROP)
         return self._others.should_sample(parent_context, trace_id, name, kind, *more)
 
@@ -148,8 +159,9 @@ class PublicAttributes(SpanExporter):
 
 
 def _public(span: ReadableSpan) -> ReadableSpan:
+    is_query = bool({"db.system", "db.system.name"} & (span.attributes or {}).keys())
     return ReadableSpan(
-        name=span.name,
+        name=span.name.split()[0] if is_query else span.name,  # without the database's name, which may be a path
         context=span.get_span_context(),
         parent=span.parent,
         resource=span.resource,
@@ -187,6 +199,9 @@ _inside: ContextVar[_Repetitions | None] = ContextVar("stage", default=None)
 @contextmanager
 def _stage_span(name: str) -> Iterator[None]:
     """Make a span of a stage; of one that is repeated often, the other stage around it gets the sums instead."""
+    if not trace.get_current_span().get_span_context().is_valid:
+        yield  # outside of a request and an analysis, for example in a sweep
+        return
     outer = _inside.get()
     if outer is not None:
         number = outer.counts[name] = outer.counts.get(name, 0) + 1

@@ -101,6 +101,18 @@ def job_traced(analysis_id: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Leave the queries of a step that is often repeated out of the trace."""
+    if not is_tracing():
+        yield
+        return
+    from webapp.operations import spans
+
+    with spans.untraced():
+        yield
+
+
 def flush_traces() -> None:
     """Send the spans that wait, before a process ends without Python's own end."""
     if is_tracing():
