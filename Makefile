@@ -16,7 +16,7 @@ REQUIRE_ALL_TESTS ?=
 ARGS ?=
 # Test files that run at the same time.
 TEST_PROCESSES ?= 2
-SHARED_TESTS := $(addprefix tests/webapp/test_,analyses.py batches.py history.py jobs.py pages.py schema.py statistics.py storage.py)
+SHARED_TESTS := $(addprefix tests/webapp/test_,analyses.py batches.py file_removal.py history.py jobs.py orphans.py pages.py schema.py statistics.py storage.py)
 
 # Counts the packages of requirements file $(1) while pip installs them; on one line in a terminal.
 SHELL := /bin/bash
@@ -39,7 +39,7 @@ help: ## list these targets
 setup: $(VENV)/serve.stamp ## create .venv with what the server needs, without TensorFlow
 	@echo "Ready: make run"
 
-setup-scale: $(VENV)/scale.stamp ## add what more than one machine needs: PostgreSQL, S3, Celery; see docs/scale.md
+setup-scale: $(VENV)/scale.stamp ## add what more than one machine needs: PostgreSQL, S3, Celery, traces; see docs/scale.md
 	@echo "Ready: see docs/scale.md"
 
 run: $(VENV)/serve.stamp ## serve on http://127.0.0.1:5000; another port: make run PORT=8080

@@ -13,7 +13,7 @@ from imports import used_names
 from project import ROOT
 
 FLOORS = [  # lowest first; a wing of `detector` imports from lower floors and from itself, never upward
-    {"results", "metrics", "text", "version"},
+    {"results", "metrics", "stages", "text", "version"},
     {"models", "media"},
     {"verdicts"},
     {"pictures", "voices"},
@@ -28,7 +28,9 @@ FLOORS = [  # lowest first; a wing of `detector` imports from lower floors and f
 ]
 FLOOR_OF = {wing: floor for floor, wings in enumerate(FLOORS) for wing in wings}
 # Wings that the web application may use: the names in their `__all__`, or all names of a single module.
-PUBLIC_WINGS = {"archive", "evidence", "media", "models", "provenance", "record", "reports", "results", "text"}
+PUBLIC_WINGS = {
+    *("archive", "evidence", "media", "models", "provenance", "record", "reports", "results", "stages", "text")
+}
 KERAS = {"keras", "tensorflow"}
 TRAINING = {"scripts", "training"}
 SCRIPTS = {path.stem for path in (ROOT / "scripts").glob("*.py")}

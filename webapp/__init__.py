@@ -19,6 +19,7 @@ from webapp.config import CELERY, PREFIX, PROJECT, StartupError, load_settings
 from webapp.detector_thread import DetectorThread
 from webapp.errors import SIZE_LIMITS, register_errors
 from webapp.feedback.pages import feedback
+from webapp.file_removal import FileRemoval
 from webapp.headers import SessionCookie, add_security_headers
 from webapp.history.pages import history
 from webapp.instance import load_or_create_secret_key, prepare_instance_folder, startup_lock
@@ -87,6 +88,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
     connect_database(app)
     upgrade_database(app)
     app.extensions["jobs"] = _make_jobs(app)
+    app.extensions["file_removal"] = FileRemoval(app)
     app.extensions["detector"] = DetectorThread(detector=detector, load=partial(load_configured_detector, app.config))
 
     CSRFProtect(app)

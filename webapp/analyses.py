@@ -21,20 +21,23 @@ from sqlalchemy import delete as delete_from
 
 import detector
 from detector import MediaTooLarge, UnreadableMedia
+from detector.stages import stage
 from detector.text import format_bytes, translatable
 from webapp import uploads
 from webapp.analysis_output import AnalysisOutput, analyse
+from webapp.file_removal import DeletedRows, remove_files, remove_files_soon
 from webapp.media_pages import MEDIUM_PAGES
 from webapp.models import MAX_ERROR_CHARACTERS, Analysis, Batch, State, count_changed, db
+from webapp.operations.tracing import current_traceparent
 from webapp.samples import SAMPLES, read_sample
-from webapp.uploads import FileFacts
+from webapp.uploads import FileFacts, page_folder
 
 RECENT_ANALYSES = 12
 MAX_NAME_CHARACTERS = 120
 MAX_PATH_CHARACTERS = 240  # of a name with its folders
 MEGABYTE = 1_000_000
 MAX_ATTEMPTS = 2
-DELETED_AT_ONCE = 20  # in one transaction, so that uploads do not wait long for it
+DELETED_AT_ONCE = 500  # rows in one transaction, so that uploads do not wait long for it
 GAVE_UP = "The check of this file crashed twice, so there is no result."
 QUEUE_ORDER = (Analysis.batch_position, Analysis.created_at)
 
@@ -94,6 +97,7 @@ def submit(
         batch_position=place.position if place else 0,
         media=media,
         upload_sha256=facts.sha256,
+        traceparent=current_traceparent(),
     )
     if place or detector.media.MEDIA[media].has_duration:
         analysis.state = State.WAITING
@@ -169,18 +173,29 @@ def delete(analysis_id: str, visitor: str | None) -> bool:
     Returns:
         Whether there was one. Of two simultaneous requests only one gets True.
     """
-    return _delete_some(Analysis.id == analysis_id, Analysis.visitor == visitor) > 0
+    return delete_several(visitor, [analysis_id]) > 0
 
 
 def delete_several(visitor: str | None, analysis_ids: Collection[str] | None = None) -> int:
-    """Delete those of a visitor's analyses, or all, as `delete` does; return how many there were."""
+    """Delete those of a visitor's analyses, or all, as `delete` does; return how many there were.
+
+    The rows are gone when it returns. Of many, a thread removes the files.
+    """
     chosen = () if analysis_ids is None else (Analysis.id.in_(analysis_ids),)
-    return _delete_all(Analysis.visitor == visitor, *chosen)
+    count = 0
+    for deleted in _delete_rows(Analysis.visitor == visitor, *chosen):
+        remove_files_soon(deleted)
+        count += len(deleted.analysis_ids)
+    return count
 
 
 def delete_older(moment: datetime) -> int:
-    """Delete the analyses of all visitors that began before a moment, as `delete` does; return how many there were."""
-    return _delete_all(Analysis.created_at < moment)
+    """Delete the analyses of all visitors that began before a moment, with their files; return how many there were."""
+    count = 0
+    for deleted in _delete_rows(Analysis.created_at < moment):
+        remove_files(deleted)
+        count += len(deleted.analysis_ids)
+    return count
 
 
 def ids_of_batch(batch_id: str, visitor: str | None) -> list[str]:
@@ -189,14 +204,15 @@ def ids_of_batch(batch_id: str, visitor: str | None) -> list[str]:
     return list(db.session.scalars(own.order_by(Analysis.batch_position)))
 
 
-def drop_empty_batch(batch_id: str) -> None:
-    """Delete a batch without analyses, in the caller's transaction.
+def drop_empty_batches(batch_ids: Collection[str]) -> None:
+    """Delete those batches that have no analyses, in the caller's transaction.
 
-    Its locked row makes the simultaneous deletion of another of its analyses wait.
+    Their locked rows make the simultaneous deletion of others of their analyses wait.
     """
-    db.session.execute(select(Batch.id).filter_by(id=batch_id).with_for_update())
-    is_empty = ~select(Analysis.id).filter_by(batch_id=batch_id).exists()
-    db.session.execute(delete_from(Batch).filter_by(id=batch_id).where(is_empty))
+    chosen = Batch.id.in_(batch_ids)
+    db.session.execute(select(Batch.id).where(chosen).order_by(Batch.id).with_for_update())
+    is_empty = ~select(Analysis.id).where(Analysis.batch_id == Batch.id).exists()
+    db.session.execute(delete_from(Batch).where(chosen, is_empty))
 
 
 def open_file(analysis: Analysis, name: str) -> BinaryIO:
@@ -205,7 +221,7 @@ def open_file(analysis: Analysis, name: str) -> BinaryIO:
     Raises:
         FileNotFoundError: there is no such file, for example for a face without a heat map.
     """
-    return uploads.storage().open(f"{_folder(analysis.id)}/{name}")
+    return uploads.storage().open(f"{page_folder(analysis.id)}/{name}")
 
 
 def extend(analysis_id: str, parts: Mapping[str, Any], files: Mapping[str, bytes]) -> bool:
@@ -291,6 +307,7 @@ def set_check_progress(analysis_id: str, progress: float) -> None:
     db.session.commit()
 
 
+@stage("store")
 def finish(analysis_id: str, output: AnalysisOutput) -> bool:
     """Store the verdict of an analysis.
 
@@ -304,7 +321,7 @@ def finish(analysis_id: str, output: AnalysisOutput) -> bool:
     analysis = db.session.get_one(Analysis, analysis_id)
     with ExitStack() as undo:
         undo.callback(db.session.rollback)
-        undo.callback(uploads.storage().delete, _folder(analysis_id))
+        undo.callback(uploads.storage().delete, page_folder(analysis_id))
         _save_files(analysis_id, output.files)
         _apply(analysis, output)
         analysis.state, analysis.worker = State.DONE, None
@@ -364,7 +381,7 @@ def _retry(**columns: str | None) -> list[str]:
     over = Analysis.state.in_((State.CANCELLED, State.FAILED))
     again = update(Analysis).filter_by(**columns).where(over)
     values = {"state": State.WAITING, "progress": 0.0, "attempts": 0, "error": None, "seen_at": None}
-    values["created_at"] = datetime.now(UTC)
+    values |= {"created_at": datetime.now(UTC), "traceparent": current_traceparent()}
     restarted = list(db.session.scalars(again.values(**values).returning(Analysis.id)))
     db.session.commit()
     if restarted:
@@ -425,33 +442,21 @@ def _check_media(file: BinaryIO) -> str:
     return media_type
 
 
-def _delete_all(*conditions: ColumnElement[bool]) -> int:
-    count = 0
-    while deleted := _delete_some(*conditions):
-        count += deleted
-    return count
+def _delete_rows(*conditions: ColumnElement[bool]) -> Iterator[DeletedRows]:
+    """Delete the rows of the analyses that meet the conditions, and give whose files are left after each transaction.
 
-
-def _delete_some(*conditions: ColumnElement[bool]) -> int:
-    """Delete the oldest analyses that meet the conditions, at most DELETED_AT_ONCE; return how many.
-
-    The transaction begins with a write, so that of two simultaneous ones only one deletes a row. All lock rows in the
-    same order: analyses by their time, then uploads by their hash, then batches.
+    Each begins with a write, so that of two simultaneous ones only one deletes a row. All lock rows in the same order:
+    analyses by their time, then uploads by their hash, then batches.
     """
     oldest = select(Analysis.id).where(*conditions).order_by(Analysis.created_at, Analysis.id)
-    chosen = oldest.limit(DELETED_AT_ONCE).with_for_update()
-    deleted = db.session.execute(
-        delete_from(Analysis)
-        .where(Analysis.id.in_(chosen))
-        .returning(Analysis.upload_sha256, Analysis.id, Analysis.batch_id),
-    ).all()
-    for sha256, analysis_id, _ in sorted(deleted, key=lambda row: (row.upload_sha256, row.id)):
-        uploads.storage().delete(_folder(analysis_id))
-        uploads.drop_reference(sha256)
-    for batch_id in sorted({row.batch_id for row in deleted} - {None}):
-        drop_empty_batch(batch_id)
+    some = delete_from(Analysis).where(Analysis.id.in_(oldest.limit(DELETED_AT_ONCE).with_for_update()))
+    returned = some.returning(Analysis.upload_sha256, Analysis.id, Analysis.batch_id)
+    while rows := db.session.execute(returned).all():
+        uploads.drop_references(row.upload_sha256 for row in rows)
+        drop_empty_batches({row.batch_id for row in rows} - {None})
+        db.session.commit()
+        yield DeletedRows([row.id for row in rows], {row.upload_sha256 for row in rows})
     db.session.commit()
-    return len(deleted)
 
 
 def _apply(analysis: Analysis, output: AnalysisOutput) -> None:
@@ -459,6 +464,7 @@ def _apply(analysis: Analysis, output: AnalysisOutput) -> None:
         setattr(analysis, column, value)
 
 
+@stage("store")
 def _store(analysis: Analysis, file: BinaryIO, facts: FileFacts, files: Mapping[str, bytes]) -> None:
     """Store rows and files in one transaction; the stack undoes the finished steps when a later one fails."""
     with ExitStack() as undo:
@@ -468,7 +474,7 @@ def _store(analysis: Analysis, file: BinaryIO, facts: FileFacts, files: Mapping[
         uploads.save_upload(facts.sha256, file)
         db.session.add(analysis)
         db.session.flush()
-        undo.callback(uploads.storage().delete, _folder(analysis.id))
+        undo.callback(uploads.storage().delete, page_folder(analysis.id))
         _save_files(analysis.id, files)
         db.session.commit()
         undo.pop_all()
@@ -476,8 +482,4 @@ def _store(analysis: Analysis, file: BinaryIO, facts: FileFacts, files: Mapping[
 
 def _save_files(analysis_id: str, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
-        uploads.storage().save(f"{_folder(analysis_id)}/{name}", content)
-
-
-def _folder(analysis_id: str) -> str:
-    return f"analyses/{analysis_id}"
+        uploads.storage().save(f"{page_folder(analysis_id)}/{name}", content)

@@ -15,6 +15,7 @@ from detector.models import Engine
 from detector.record import CheckedExplanation, evidence_to_record, to_record
 from detector.reports import was_checked
 from detector.results import PictureDetection
+from detector.stages import stage
 from webapp.page_files import CROP, draw_page_files, encode_png
 from webapp.uploads import FileFacts
 
@@ -34,6 +35,7 @@ class AnalysisOutput:
     files: dict[str, bytes]
 
 
+@stage("analysis")
 def analyse(
     source: bytes | Path,
     loaded: Detector,
@@ -56,7 +58,8 @@ def analyse(
     """
     detection = loaded.detect(source, every_s=every_s, progress=progress)
     calibration = loaded.calibration_of(detection.media)
-    files = draw_page_files(detection)
+    with stage("draw"):
+        files = draw_page_files(detection)
     record = to_record(detection)
     if isinstance(detection, PictureDetection):
         data = source if isinstance(source, bytes) else source.read_bytes()
@@ -78,6 +81,7 @@ def analyse(
     return AnalysisOutput(columns, files)
 
 
+@stage("evidence")
 def collect_evidence(
     detection: PictureDetection, data: bytes, engine: Engine, *, facts: FileFacts | None = None
 ) -> dict[str, Any]:

@@ -24,10 +24,12 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from detector import Detector, archive
 from detector.archive import SCAN_CHUNK
 from webapp import analyses, create_app, jobs, task_queue
-from webapp.config import CELERY, PLAIN_LOG, PREFIX, load_settings
+from webapp.config import CELERY, PLAIN_LOG, PREFIX, StartupError, load_settings
 from webapp.model_file import load_configured_detector
 from webapp.models import new_token
 from webapp.operations.logs import configure_logs
+from webapp.operations.tracing import check_tracing, flush_traces
+from webapp.operations.worker_metrics import WorkerMetrics
 from webapp.task_queue import ANALYSES, RUN_ANALYSIS, make_celery
 
 SWEEP_EVERY_S = 15.0
@@ -37,11 +39,15 @@ SWEEP = "webapp.sweep"
 TOOK_TOO_LONG = "The check of this file took too long and was stopped."
 STORAGE_IS_GONE = "The file could not be read from the storage. Please try again later."
 
-_settings = load_settings()
+try:
+    _settings = load_settings()
+except StartupError as error:
+    sys.exit(str(error))
 _is_stopping = multiprocessing.RawValue(
     "b", 0
 )  # shared with the pool's processes; no lock that a killed one could keep
 celery = make_celery(_settings["BROKER_URL"])
+_metrics: WorkerMetrics | None = None
 
 
 @celery.task(
@@ -104,6 +110,16 @@ def is_stopping() -> bool:
 def _check_settings(**_: object) -> None:
     if not _settings["BROKER_URL"]:
         sys.exit(f"A worker needs {PREFIX}BROKER_URL.")
+    try:
+        check_tracing()
+    except StartupError as error:
+        sys.exit(str(error))
+    global _metrics
+    if port := _settings["WORKER_METRICS_PORT"]:
+        try:
+            _metrics = WorkerMetrics(port, _settings["METRICS_TOKEN"])
+        except OSError as error:
+            sys.exit(f"The port of {PREFIX}WORKER_METRICS_PORT={port} cannot be used: {error.strerror}.")
 
 
 if _settings["LOG"] != PLAIN_LOG:
@@ -116,14 +132,33 @@ if _settings["LOG"] != PLAIN_LOG:
 @signals.worker_process_init.connect
 def _load(**_: object) -> None:
     """Load everything before the first task, whose time limit does not cover it then."""
+    if _metrics is not None:
+        _metrics.leave_to_parent()
     _app(os.getpid())
     _detector(os.getpid())
+
+
+@signals.worker_process_shutdown.connect
+def _end(**_: object) -> None:
+    flush_traces()
 
 
 @signals.worker_ready.connect
 def _sweep_regularly(sender: Any, **_: object) -> None:
     send = partial(sweep.apply_async, queue=ANALYSES, expires=SWEEP_EVERY_S, retry=False)
     sender.timer.call_repeatedly(SWEEP_EVERY_S, send)
+
+
+@signals.worker_ready.connect
+def _serve_metrics(**_: object) -> None:
+    if _metrics is not None:
+        _metrics.start()
+
+
+@signals.worker_shutdown.connect
+def _stop_metrics(**_: object) -> None:
+    if _metrics is not None:
+        _metrics.stop()
 
 
 @signals.worker_shutting_down.connect

@@ -160,6 +160,12 @@ SETTINGS = (
         _choice(PLAIN_LOG, CONSOLE_LOG, JSON_LOG),
     ),
     Setting("METRICS_TOKEN", "", "bearer token with which Prometheus reads `/metrics`; empty: no such page", _secret),
+    Setting(
+        "WORKER_METRICS_PORT",
+        "0",
+        "port on which a Celery worker serves its own `/metrics`, to the same token; 0: none",
+        _whole_number(0, 65_535),
+    ),
     Setting("COOKIE_SECURE", "false", "true: cookies over https only, even if a proxy ends https", _switch),
     Setting(
         "TRUSTED_PROXIES",
@@ -218,6 +224,7 @@ def load_settings(
         raise StartupError(f"There is no setting {', '.join(sorted(overrides))}.")
     for name, needed, is_missing in (
         ("JOBS=celery", "BROKER_URL", values["JOBS"] == CELERY and not values["BROKER_URL"]),
+        ("WORKER_METRICS_PORT", "METRICS_TOKEN", values["WORKER_METRICS_PORT"] and not values["METRICS_TOKEN"]),
         ("MODEL", "MODEL_SHA256", values["MODEL"] and not values["MODEL_SHA256"]),
     ):
         if is_missing:

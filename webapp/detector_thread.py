@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import TypeVar
 
@@ -47,7 +48,8 @@ class DetectorThread:
         Raises:
             ModelError: the model's file is missing or does not fit.
         """
-        return self._thread.submit(lambda: work(self._load())).result()
+        # In the caller's context, so that the trace of a request goes on in this thread.
+        return self._thread.submit(copy_context().run, lambda: work(self._load())).result()
 
     def _load(self) -> Detector:
         if self._detector is None:

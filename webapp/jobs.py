@@ -30,7 +30,9 @@ from webapp.config import EMBEDDED, PREFIX, PROJECT, SETTINGS, StartupError
 from webapp.instance import write_atomically
 from webapp.model_file import load_configured_detector
 from webapp.models import db, new_token
+from webapp.operations.tracing import job_traced, untraced
 from webapp.outages import outage_of
+from webapp.wakeable import WakeableThread
 
 IDLE_S = 300  # without work for so long, the process ends and frees its memory
 POLL_S = 0.5
@@ -61,36 +63,17 @@ class Supervisor:
 
     def __init__(self, app: Flask) -> None:
         self._app = app
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._is_requested = False
+        self._thread = WakeableThread("jobs", self._supervise)
 
     def wake(self) -> None:
         """Make sure that waiting rows are analysed; call it after they are committed."""
-        if self._app.config["JOBS"] != EMBEDDED:
-            return
-        with self._lock:
-            self._is_requested = True
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._supervise, name="jobs", daemon=True)
-                self._thread.start()
+        if self._app.config["JOBS"] == EMBEDDED:
+            self._thread.wake()
 
     def _supervise(self) -> None:
-        try:
-            while self._take_request():
-                with exclusive_lock(Path(self._app.instance_path)) as lock:
-                    while self._has_work():
-                        self._run_process(lock)
-        except BaseException:  # for example a lost database: the next wake tries again
-            self._thread = None
-            raise
-
-    def _take_request(self) -> bool:
-        with self._lock:
-            is_requested, self._is_requested = self._is_requested, False
-            if not is_requested:
-                self._thread = None
-            return is_requested
+        with exclusive_lock(Path(self._app.instance_path)) as lock:
+            while self._has_work():
+                self._run_process(lock)
 
     def _run_process(self, lock: TextIO) -> None:
         """Start the process and wait for its end; it shares the lock, and so keeps it when this process dies."""
@@ -177,7 +160,8 @@ def work(app: Flask, *, server_pid: int | None = None, idle_s: float = IDLE_S) -
             if analysis_id is None:
                 stopping.wait(POLL_S)
                 continue
-            run(analysis_id, load, is_stopping=is_stopping)
+            with job_traced(analysis_id):
+                run(analysis_id, load, is_stopping=is_stopping)
             idle_since = time.monotonic()
 
 
@@ -198,7 +182,9 @@ def run(analysis_id: str, load: Callable[[], Detector], *, is_stopping: Callable
         if time.monotonic() - last_report < PROGRESS_EVERY_S:
             return
         last_report = time.monotonic()
-        if not analyses.set_progress(analysis_id, progress):
+        with untraced():
+            is_running = analyses.set_progress(analysis_id, progress)
+        if not is_running:
             raise AnalysisCancelled
 
     try:

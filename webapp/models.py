@@ -119,6 +119,7 @@ class Analysis(Model):
         error: why there is no verdict, as a sentence; None unless it failed.
         threshold_real, threshold_fake: probabilities between which this verdict would be inconclusive.
         is_checked: it is done and its score has a meaning, see `detector.reports.was_checked`.
+        traceparent: the trace of the request that sent it, as W3C's header; None without traces.
         repeats: id of the analysis that this one repeats, which may have been deleted since; None for an upload.
         has_heatmaps: the storage holds heat maps.
         result: `detector.record.to_record` and, for a picture, the evidence; written by any version of the detector.
@@ -148,6 +149,7 @@ class Analysis(Model):
     threshold_fake: Mapped[float | None]
     elapsed_ms: Mapped[float | None]
     is_checked: Mapped[bool] = mapped_column(default=False)
+    traceparent: Mapped[str | None] = mapped_column(String(55))
     repeats: Mapped[str | None] = mapped_column(String(32))
     has_heatmaps: Mapped[bool] = mapped_column(default=False)
     result: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)

@@ -1,5 +1,7 @@
 """How long results are stored: until when, who deletes them, and a session cookie that lasts as long.
 
+A sweep deletes what has expired, and what an interruption has left in the storage.
+
 A result expires by its age, so another setting also holds for those that are stored already.
 """
 
@@ -14,7 +16,7 @@ import click
 from flask import Flask, Response, current_app, request, session
 from sqlalchemy.exc import SQLAlchemyError
 
-from webapp import analyses
+from webapp import analyses, orphans, uploads
 
 EXPIRY_SWEEP_EVERY_S = 3600
 MAX_COOKIE_DAYS = 400  # browsers keep no cookie longer
@@ -31,7 +33,7 @@ def register_retention(app: Flask) -> None:
     app.config["SESSION_REFRESH_EACH_REQUEST"] = False
     app.after_request(renew_session)
     app.add_template_global(expires_at)
-    app.cli.command("sweep", help="Delete all results that have expired, and their files.")(_sweep_command)
+    app.cli.command("sweep", help="Delete all results that have expired, and files of none.")(_sweep_command)
 
 
 def expires_at(created_at: datetime | None = None) -> datetime | None:
@@ -55,8 +57,7 @@ def sweep() -> int:
 
 def start_sweeping(app: Flask) -> None:
     """Sweep now and every hour, in a thread that ends with the process."""
-    if app.config["RETENTION_DAYS"]:
-        threading.Thread(target=_sweep_again_and_again, args=(app,), name="sweep", daemon=True).start()
+    threading.Thread(target=_sweep_again_and_again, args=(app,), name="sweep", daemon=True).start()
 
 
 def try_to_sweep(app: Flask) -> None:
@@ -64,8 +65,11 @@ def try_to_sweep(app: Flask) -> None:
     try:
         with app.app_context():
             sweep()
+            uploads.delete_unreferenced()
+            if orphans.is_due():
+                orphans.remove_orphans()
     except (SQLAlchemyError, OSError):
-        log.exception("Expired results could not be deleted.")
+        log.exception("A sweep did not end; the next one tries again.")
 
 
 def renew_session(response: Response) -> Response:
@@ -86,3 +90,5 @@ def _sweep_again_and_again(app: Flask) -> None:
 def _sweep_command() -> None:
     count = sweep()
     click.echo("1 expired result was deleted." if count == 1 else f"{count:,} expired results were deleted.")
+    if left := orphans.remove_orphans():
+        click.echo(f"Files without a result were removed: {left:,}.")

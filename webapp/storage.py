@@ -7,11 +7,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
 import fsspec
 
+from detector.stages import stage
 from webapp.config import PREFIX, StartupError
 
 READ_AHEAD_BYTES = 2**20  # a media player seeks, and reads little at each place
@@ -51,6 +53,7 @@ class Storage:
         """
         self._files.exists(f"{self._root}/check")
 
+    @stage("save file")
     def save(self, name: str, data: bytes | BinaryIO) -> None:
         """Write bytes, or the rest of an open file, atomically; an existing file is replaced."""
         path = f"{self._root}/{name}"
@@ -85,6 +88,7 @@ class Storage:
             file.discard()
             raise
 
+    @stage("open file")
     def open(self, name: str) -> BinaryIO:
         """Open a file for reading.
 
@@ -109,9 +113,29 @@ class Storage:
             return
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / "file"
-            self._files.get_file(path, str(copy))
+            with stage("fetch file"):
+                self._files.get_file(path, str(copy))
             yield copy
 
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the files and folders in a folder; none if there is no such folder."""
+        try:
+            paths = self._files.ls(f"{self._root}/{folder}", detail=False)
+        except FileNotFoundError:
+            return []
+        return [path.rstrip("/").rpartition("/")[2] for path in paths]
+
+    def modified_at(self, name: str) -> datetime:
+        """Return when a file was written, or the newest file of a folder.
+
+        Raises:
+            FileNotFoundError: there is no file or folder of this name.
+        """
+        path = f"{self._root}/{name}"
+        times: list[datetime] = [self._files.modified(file) for file in self._files.find(path) or [path]]
+        return max(times)
+
+    @stage("delete file")
     def delete(self, name: str) -> None:
         """Delete a file, or a folder with its contents; a missing one is no error."""
         with suppress(FileNotFoundError):

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from webapp.analyses import GAVE_UP, MAX_ATTEMPTS, QUEUE_ORDER
 from webapp.models import Analysis, State, count_changed, db
+from webapp.operations.tracing import trace_continued
 
 RUN_ANALYSIS = "webapp.run_analysis"  # the task's name
 ANALYSES, ARCHIVE = "analyses", "archive"  # the queues
@@ -94,15 +95,16 @@ class TaskQueue:
 def send_waiting(celery: Celery) -> int:
     """Send a task for each waiting row that has none, in the order of the queue; return how many were sent."""
     unsent = update(Analysis).where(Analysis.state == State.WAITING, Analysis.seen_at.is_(None))
-    sent = unsent.values(seen_at=datetime.now(UTC)).returning(*QUEUE_ORDER, Analysis.id)
+    sent = unsent.values(seen_at=datetime.now(UTC)).returning(*QUEUE_ORDER, Analysis.id, Analysis.traceparent)
     rows = sorted(db.session.execute(sent).all())
     db.session.commit()
-    ids = [analysis_id for _, _, analysis_id in rows]
-    for number, (position, _, analysis_id) in enumerate(rows):
+    ids = [row.id for row in rows]
+    for number, (position, _, analysis_id, traceparent) in enumerate(rows):
         # Batches take turns: 0 for a file on its own and the first of a batch, 1 for its second, 2 for the next two.
         priority = min(LAST_PRIORITY, position.bit_length())
         try:
-            celery.send_task(RUN_ANALYSIS, [analysis_id], queue=ANALYSES, priority=priority, retry=False)
+            with trace_continued(traceparent):  # of the request that sent the file, not of the one that wakes
+                celery.send_task(RUN_ANALYSIS, [analysis_id], queue=ANALYSES, priority=priority, retry=False)
         except OperationalError as error:
             logger.warning("The broker cannot be reached; %d files wait: %s", len(ids) - number, error)
             left = update(Analysis).where(Analysis.id.in_(ids[number:]), Analysis.state == State.WAITING)

@@ -1,25 +1,30 @@
 """The store of uploaded files: each content is stored once, with a count of the analyses that refer to it.
 
-`add_reference` and `drop_reference` belong to the caller's transaction and lock the upload's row until its end.
+`add_reference` and `drop_references` belong to the caller's transaction and lock the uploads' rows until its end. A row
+without references stays until `delete_unreferenced` has removed its file, which happens after the transaction.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from flask import current_app
-from sqlalchemy import delete, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from webapp.models import Upload, count_changed, db
 from webapp.storage import Storage
 
 HASH_CHUNK_BYTES = 1_000_000
+UPLOAD_FILES, PAGE_FOLDERS = "uploads", "analyses"  # folders of the storage
+UPLOADS_AT_ONCE = 100  # deleted in one transaction, so that new uploads do not wait long for it
 
 
 @dataclass(frozen=True)
@@ -66,17 +71,50 @@ def add_reference(facts: FileFacts) -> bool:
             continue
 
 
-def drop_reference(sha256: str) -> None:
-    """Count one reference less; the last one deletes the row and the file, while the row is still locked."""
-    left = db.session.scalar(
-        update(Upload)
-        .filter_by(sha256=sha256)
-        .values(reference_count=Upload.reference_count - 1)
-        .returning(Upload.reference_count)
-    )
-    if left == 0:
-        db.session.execute(delete(Upload).filter_by(sha256=sha256))
-        delete_upload(sha256)
+def drop_references(hashes: Iterable[str]) -> None:
+    """Count references less, one for each time a hash is given; call `delete_unreferenced` after the transaction."""
+    counts = Counter(hashes)
+    # Locked in the order of their hashes, so that two transactions never wait for each other.
+    db.session.execute(select(Upload.sha256).where(_is_one_of(counts)).order_by(Upload.sha256).with_for_update())
+    for count in set(counts.values()):
+        dropped = update(Upload).where(_is_one_of(sha256 for sha256 in counts if counts[sha256] == count))
+        db.session.execute(dropped.values(reference_count=Upload.reference_count - count))
+
+
+def delete_unreferenced(hashes: Iterable[str] | None = None) -> None:
+    """Delete the uploads that have no references, in transactions of its own.
+
+    A file is deleted while its row is locked, so that an upload of the same content waits and then stores it again.
+
+    Args:
+        hashes: of those that may have none; None for all.
+    """
+    if hashes is None:
+        hashes = db.session.scalars(select(Upload.sha256).where(Upload.reference_count == 0))
+    left = sorted(set(hashes))
+    for start in range(0, len(left), UPLOADS_AT_ONCE):
+        some = _is_one_of(left[start : start + UPLOADS_AT_ONCE])
+        free = select(Upload.sha256).where(some, Upload.reference_count == 0)
+        mine = free.with_for_update(skip_locked=True)  # PostgreSQL: not those that another process is deleting
+        for sha256 in db.session.scalars(
+            delete(Upload).where(Upload.sha256.in_(mine), Upload.reference_count == 0).returning(Upload.sha256)
+        ).all():
+            delete_upload(sha256)
+        db.session.commit()
+
+
+def delete_orphan(sha256: str) -> bool:
+    """Delete the file of a content that has no row, in a transaction of its own; return whether it had none."""
+    try:
+        # The row locks the content, so that an upload of it waits and then stores it again.
+        db.session.add(Upload(sha256=sha256, reference_count=0, size_bytes=0, media_type=""))
+        db.session.flush()
+    except IntegrityError:  # stored in the meantime
+        db.session.rollback()
+        return False
+    delete_upload(sha256)
+    db.session.rollback()
+    return True
 
 
 def save_upload(sha256: str, file: BinaryIO) -> None:
@@ -113,5 +151,14 @@ def storage() -> Storage:
     return files
 
 
+def page_folder(analysis_id: str) -> str:
+    """Return the name of the folder with the files of an analysis's page."""
+    return f"{PAGE_FOLDERS}/{analysis_id}"
+
+
 def _path(sha256: str) -> str:
-    return f"uploads/{sha256}"
+    return f"{UPLOAD_FILES}/{sha256}"
+
+
+def _is_one_of(hashes: Iterable[str]) -> ColumnElement[bool]:
+    return Upload.sha256.in_(list(hashes))

@@ -18,6 +18,7 @@ from detector.media.jpeg import count_progressive_scans
 from detector.media.kinds import MEDIA, sniff
 from detector.media.pillow import DECODING_ERRORS, HEIF, open_picture, pillow_warnings_ignored
 from detector.results import MediaTooLarge, UnreadableMedia
+from detector.stages import stage
 from detector.text import translatable
 
 MAX_PIXELS = 50_000_000  # width x height; Pillow keeps 4 bytes of each, so about 200 MB while decoding
@@ -38,6 +39,7 @@ _PILLOW_FORMATS = {
 }
 
 
+@stage("decode")
 def read_image(source: str | Path | bytes) -> np.ndarray:
     """Read a picture as upright RGB, the first frame of an animated one.
 

@@ -21,6 +21,7 @@ from detector.media.containers import DEMUXERS, check_header_limits
 from detector.media.files import open_file
 from detector.media.kinds import HEAD_BYTES, sniff
 from detector.results import UnreadableMedia
+from detector.stages import stage
 from detector.text import translatable
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ class MediaReader:
                 ).format(media_type=self.media_type)
             )
 
+    @stage("decode")
     def read_audio(self, *, max_seconds: float = MAX_SOUND_S) -> np.ndarray:
         """Read the sound as one waveform; see the function `read_audio`."""
         from detector.media import decoding

@@ -16,6 +16,7 @@ from detector.models.reference_scores import ReferenceScores, load_matching_refe
 from detector.pictures.faces import FaceFinder, crop_face, crop_faces, crop_square, whole_square
 from detector.pictures.quality import face_exclusion_reasons, picture_exclusion_reasons
 from detector.results import ErrorRate, Face, PictureDetection, UnreadableMedia
+from detector.stages import stage
 from detector.verdicts import decide
 
 MAX_FACES = 64  # the largest are scored; a crowd costs time and says little about one person
@@ -86,7 +87,8 @@ class PictureDetector:
         spec, calibration = self.engine.spec.face, self.engine.spec.calibration
         squares = [crop_square(face.box, spec.crop_margin, width, height) for face in found]
         crops = crop_faces(image, squares, spec.size_px)
-        logits, class_maps = self.engine.run(crops)
+        with stage("score"):
+            logits, class_maps = self.engine.run(crops)
         scored = []
         for index, (face, logit) in enumerate(zip(found, logits.tolist(), strict=True)):
             x, y, w, h = (round(float(value)) for value in face.box)
@@ -105,6 +107,7 @@ class PictureDetector:
             )
         return scored
 
+    @stage("score")
     def score_whole(self, image: np.ndarray) -> float:
         """Return the logit of a whole picture or frame (H, W, 3) uint8 RGB, as of one face that fills it."""
         height, width = image.shape[:2]

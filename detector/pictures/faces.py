@@ -12,6 +12,7 @@ import numpy as np
 
 from detector.models.sessions import Session
 from detector.results import ModelError
+from detector.stages import stage
 
 MIN_DETECTION_SCORE = 0.35
 COARSE_SIDE_PX = 320  # CenterFace's input in the first pass, over the picture and its border
@@ -55,6 +56,7 @@ class FaceFinder:
         self._compiling = threading.Lock()
         self._session(COARSE_SIDE_PX)
 
+    @stage("find faces")
     def find_faces(self, image: np.ndarray) -> list[FoundFace]:
         """Find the faces of a picture, the largest first.
 

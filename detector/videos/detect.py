@@ -17,6 +17,7 @@ from detector.media.videos import MediaReader, StreamInfo
 from detector.pictures.detect import PictureDetector
 from detector.pictures.quality import picture_exclusion_reasons
 from detector.results import Face, Reason, Track, UnreadableMedia, Verdict, VideoDetection, VoiceDetection
+from detector.stages import stage
 from detector.text import translatable
 from detector.videos.tracks import Tracker, robust_mean
 
@@ -81,6 +82,7 @@ def detect_video(
     )
 
 
+@stage("sound")
 def detect_audio_track(
     video: MediaReader, detect_voice: Callable[[np.ndarray], VoiceDetection] | None
 ) -> VoiceDetection | None:
@@ -109,6 +111,7 @@ class _FrameScores:
     whole_logits: list[float] = field(default_factory=list)
 
 
+@stage("frames")
 def _score_frames(
     video: MediaReader, pictures: PictureDetector, every_s: float, progress: Callable[[float], None] | None
 ) -> _FrameScores:

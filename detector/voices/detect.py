@@ -15,6 +15,7 @@ from detector.models.files import VOICE_REFERENCE_SCORES_FILE as VOICE_REFERENCE
 from detector.models.heatmaps import NEUTRAL, activation_heatmap
 from detector.models.reference_scores import ReferenceScores, load_matching_reference_scores
 from detector.results import ErrorRate, ModelError, Segment, UnreadableMedia, VoiceDetection
+from detector.stages import stage
 from detector.text import translatable
 from detector.verdicts import decide
 from detector.voices.features import (
@@ -92,6 +93,7 @@ class VoiceDetector:
             error_rates=() if exclusion_reasons else self._error_rates(decision.probability),
         )
 
+    @stage("score")
     def _score_windows(self, normalized: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, tuple[Segment, ...]]:
         """Return logits (N,), class maps (N, h, w) and segments of the windows with sound in a recording (T,)."""
         windows, starts_s = cut_windows(normalized)

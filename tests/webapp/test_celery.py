@@ -4,11 +4,14 @@ import io
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from clips import make_video, pan_over
@@ -23,6 +26,7 @@ from webapp.models import Analysis, State, db
 pytestmark = pytest.mark.slow
 
 PATIENCE_S = 300  # a busy machine is slow
+TOKEN = "a token of sixteen characters"
 # The worker's program, with shorter times than in use.
 WORKER = """if True:
     import sys
@@ -76,8 +80,9 @@ def start_worker(settings, services, tmp_path):
     """Return a context manager that runs a worker and gives its process and its log."""
 
     @contextmanager
-    def start(broker, *, soft_limit_s=3600):
-        named = {f"DEEPFAKE_{name}": str(value) for name, value in {**settings, "BROKER_URL": broker}.items()}
+    def start(broker, *, soft_limit_s=3600, **more):
+        values = {**settings, "BROKER_URL": broker, **more}
+        named = {f"DEEPFAKE_{name}": str(value) for name, value in values.items()}
         named["DEEPFAKE_INSTANCE_PATH"] = str(tmp_path / "worker")
         log = tmp_path / "worker.log"
         with open(log, "a") as output:
@@ -250,11 +255,52 @@ def test_what_takes_too_long_is_stopped(redis, serve, start_worker, long_clip):
     assert found.error == celery_app.TOOK_TOO_LONG
 
 
-def test_a_worker_says_which_setting_it_needs():
+def read_metrics(port, token=TOKEN):
+    with urlopen(
+        Request(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {token}"}), timeout=30
+    ) as answer:
+        return answer.read().decode()
+
+
+def test_a_worker_serves_the_metrics_of_its_processes_also_of_one_that_has_ended(redis, serve, start_worker, clip):
+    port = free_port()
+    with redis() as broker, start_worker(broker, METRICS_TOKEN=TOKEN, WORKER_METRICS_PORT=port) as (worker, log):
+        serve(broker)
+        wait_for(submit(clip), is_done, log)
+        with pytest.raises(HTTPError, match="404"):
+            read_metrics(port, "another token of the same kind")
+        text = read_metrics(port)
+        assert 'deepfake_analysis_seconds_count{media="video"} 1.0' in text
+        assert re.search(r'deepfake_verdicts_total\{media="video",verdict="\w+"\} 1\.0', text)
+        first = child_of(worker)
+        os.kill(first, signal.SIGKILL)
+        wait_for(submit(clip), is_done, log)
+        assert child_of(worker) != first
+        assert 'deepfake_analysis_seconds_count{media="video"} 2.0' in read_metrics(port)
+
+
+def run_worker(**settings):
+    """Start a worker that ends by itself, and return what it printed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DEEPFAKE_")}
+    environment |= {name if name.startswith("OTEL") else f"DEEPFAKE_{name}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "celery", "-A", "webapp.celery_app", "worker"]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 1 and "A worker needs DEEPFAKE_BROKER_URL." in run.stderr
+    assert run.returncode == 1
+    return run.stderr
+
+
+def test_a_worker_says_which_setting_it_needs():
+    assert "A worker needs DEEPFAKE_BROKER_URL." in run_worker()
+    assert "DEEPFAKE_WORKER_METRICS_PORT needs DEEPFAKE_METRICS_TOKEN." in run_worker(WORKER_METRICS_PORT="9808")
+    said = run_worker(BROKER_URL="redis://nobody", OTEL_EXPORTER_OTLP_ENDPOINT="collector:4317")
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT must begin with http:// or https://, not 'collector:4317'." in said
+
+
+def test_a_worker_says_that_its_port_is_taken():
+    with socket.create_server(("", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = run_worker(BROKER_URL="redis://nobody", METRICS_TOKEN=TOKEN, WORKER_METRICS_PORT=port)
+    assert f"DEEPFAKE_WORKER_METRICS_PORT={port} cannot be used: Address already in use." in said
 
 
 def test_celery_needs_a_broker(make_app):

@@ -142,7 +142,7 @@ def test_a_laptop_imports_nothing_of_shared_operation(tmp_path):
     script = (
         "import sys; from webapp import create_app; create_app({'INSTANCE_PATH': sys.argv[1]}); import detector.cli;"
         "print([name for name in ('celery', 'kombu', 'redis', 'psycopg', 's3fs', 'boto3', 'botocore', 'pyarrow',"
-        " 'prometheus_client', 'structlog') if name in sys.modules])"
+        " 'prometheus_client', 'structlog', 'opentelemetry') if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout == "[]\n", run.stderr

@@ -9,9 +9,10 @@ from http.cookies import SimpleCookie
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 from stored_results import picture, voice
 
-from webapp import analyses, retention
+from webapp import analyses, orphans, retention
 from webapp.detector_thread import warm_up
 from webapp.models import Analysis, State, Upload, db
 from webapp.retention import sweep, try_to_sweep
@@ -28,7 +29,8 @@ def kept_ids():
     return set(db.session.scalars(select(Analysis.id)))
 
 
-def test_a_sweep_deletes_the_expired_of_all_visitors_and_their_files(app, keep, stored_files):
+def test_a_sweep_deletes_the_expired_of_all_visitors_and_their_files(app, keep, stored_files, monkeypatch):
+    monkeypatch.setattr(analyses, "DELETED_AT_ONCE", 10)
     young = keep(picture(), age_days=29.9, content=b"young")
     for number in range(analyses.DELETED_AT_ONCE + 5):  # more than one transaction deletes
         keep(voice(), visitor=f"visitor {number}", age_days=30.1 + number, content=b"%d" % number)
@@ -76,19 +78,32 @@ def test_the_setting_holds_for_stored_results_too(make_app, keep, days, left):
         assert len(kept_ids()) == left
 
 
-def test_a_failed_sweep_loses_nothing_and_is_tried_again(app, keep, monkeypatch, caplog):
-    analysis_id = keep(picture(), age_days=31)
-    delete, failures = Storage.delete, [OSError("the storage is away")]
-    monkeypatch.setattr(Storage, "delete", lambda *path: delete(*path) if not failures else fail(failures))
+def test_a_sweep_that_cannot_delete_files_is_logged_and_the_next_one_deletes_them(
+    app, keep, stored_files, monkeypatch, caplog
+):
+    keep(picture(), age_days=31)
+    delete, errors = Storage.delete, [OSError("the storage is away")]
+    monkeypatch.setattr(Storage, "delete", lambda *path: delete(*path) if not errors else fail())
+    monkeypatch.setattr(orphans, "MIN_AGE", timedelta(0))
 
-    def fail(errors):
+    def fail():
         raise errors.pop()
 
-    for left in ({analysis_id}, set()):
+    with app.app_context():
+        assert sweep() == 1 and kept_ids() == set()
+    assert len(stored_files()) == 2 and "the storage is away" in caplog.text
+    try_to_sweep(app)
+    assert stored_files() == [orphans.LAST_SWEEP]
+
+
+def test_a_lost_database_is_logged_and_loses_nothing(app, keep, monkeypatch, caplog):
+    analysis_id = keep(picture(), age_days=31)
+    with monkeypatch.context() as broken:
+        broken.setattr(analyses, "delete_older", lambda moment: (_ for _ in ()).throw(SQLAlchemyError("it is gone")))
         try_to_sweep(app)
-        with app.app_context():
-            assert kept_ids() == left
-    assert "the storage is away" in caplog.text
+    assert "A sweep did not end" in caplog.text and "it is gone" in caplog.text
+    with app.app_context():
+        assert kept_ids() == {analysis_id}
 
 
 def test_the_server_sweeps_when_it_starts(app, keep):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -15,7 +16,8 @@ from webapp.api.reference import reference
 from webapp.api.resources import blueprint
 from webapp.api.schemas import ProblemSchema
 from webapp.api.tokens import commands
-from webapp.api.webhooks import WebhookSender
+from webapp.api.webhooks import send_pending
+from webapp.wakeable import WakeableThread
 
 OPENAPI_VERSION = "3.1.0"
 TITLE = "Deepfake detector"
@@ -72,5 +74,5 @@ def register_api(app: Flask) -> None:
     app.register_blueprint(reference)
     app.extensions["csrf"].exempt(blueprint)  # it reads no cookie
     app.extensions["openapi"] = api.spec
-    app.extensions["webhooks"] = WebhookSender(app)
+    app.extensions["webhooks"] = WakeableThread("webhooks", partial(send_pending, app))
     app.cli.add_command(commands)

@@ -13,8 +13,6 @@ from __future__ import annotations
 import base64
 import hmac
 import json
-import logging
-import threading
 import time
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
@@ -22,7 +20,6 @@ from datetime import UTC, datetime, timedelta
 import httpcore
 from flask import Flask, current_app
 from sqlalchemy import delete, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from webapp.api.tables import CallState, WebhookCall
 from webapp.api.tokens import webhook_secret
@@ -36,48 +33,13 @@ QUEUE_POLL_S = 1.0
 OVER = (State.DONE, State.FAILED, State.CANCELLED)
 USER_AGENT = "deepfake-detector"
 
-log = logging.getLogger(__name__)
 
-
-class WebhookSender:
-    """Send the due webhook calls in a thread, as long as there are pending ones.
-
-    Args:
-        app: the application.
-    """
-
-    def __init__(self, app: Flask) -> None:
-        self._app = app
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._is_requested = False
-
-    def wake(self) -> None:
-        """Make sure that pending calls are sent; call it after they are committed."""
-        with self._lock:
-            self._is_requested = True
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
-                self._thread.start()
-
-    def _run(self) -> None:
-        while self._take_request():
-            try:
-                with self._app.app_context():
-                    while has_pending():
-                        if not send_next():
-                            time.sleep(QUEUE_POLL_S)
-            except SQLAlchemyError:  # for example a lost database: the calls stay in their rows
-                log.exception("Webhooks cannot be sent now; trying again")
+def send_pending(app: Flask) -> None:
+    """Send the due webhook calls, as long as there are pending ones; the work of a `WakeableThread`."""
+    with app.app_context():
+        while has_pending():
+            if not send_next():
                 time.sleep(QUEUE_POLL_S)
-                self._is_requested = True
-
-    def _take_request(self) -> bool:
-        with self._lock:
-            is_requested, self._is_requested = self._is_requested, False
-            if not is_requested:
-                self._thread = None
-            return is_requested
 
 
 def has_pending() -> bool:

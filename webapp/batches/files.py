@@ -132,7 +132,7 @@ def submit_files(files: Sequence[UploadedFile], *, visitor: str) -> Batch:
 def delete_batch(batch_id: str, visitor: str | None) -> None:
     """Delete a visitor's batch with all its analyses and files."""
     analyses.delete_several(visitor, analyses.ids_of_batch(batch_id, visitor))
-    analyses.drop_empty_batch(batch_id)
+    analyses.drop_empty_batches([batch_id])
     db.session.commit()
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import ForeignKey, String, delete, select
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from webapp import uploads
+from webapp.file_removal import DeletedRows, remove_files
 from webapp.models import Analysis, Model, Upload, UtcDateTime, db, new_token
 from webapp.uploads import FileFacts
 
@@ -91,17 +92,20 @@ def cases_of(visitor: str | None) -> list[FeedbackCase]:
 
 def withdraw_case(case_id: str, visitor: str | None) -> bool:
     """Delete a visitor's case, and the file if nothing else refers to it; return whether there was one."""
-    is_removed = _remove(FeedbackCase.id == case_id, FeedbackCase.visitor == visitor)
+    sha256 = _remove(FeedbackCase.id == case_id, FeedbackCase.visitor == visitor)
     db.session.commit()
-    return is_removed
+    if sha256 is not None:
+        remove_files(DeletedRows([], {sha256}))
+    return sha256 is not None
 
 
-def _remove(*conditions: object) -> bool:
-    """Delete a case in the caller's transaction, which begins with this write; return whether there was one."""
+def _remove(*conditions: object) -> str | None:
+    """Delete a case in the caller's transaction, which begins with this write; return the hash of its upload."""
     chosen = delete(FeedbackCase).where(*conditions)  # type: ignore[arg-type]
     removed = db.session.execute(chosen.returning(FeedbackCase.upload_sha256, FeedbackCase.deleted_with)).one_or_none()
     if removed is None:
-        return False
+        return None
     if removed.deleted_with is None:
-        uploads.drop_reference(removed.upload_sha256)
-    return True
+        uploads.drop_references([removed.upload_sha256])
+    sha256: str = removed.upload_sha256
+    return sha256

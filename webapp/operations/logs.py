@@ -14,6 +14,7 @@ from uuid import uuid4
 from flask import Flask, Response, g, request
 
 from webapp.config import JSON_LOG, PLAIN_LOG
+from webapp.operations.tracing import add_trace_id, is_tracing
 
 REQUEST_ID = "X-Request-ID"
 _SAFE_ID = re.compile(r"[\w-]{8,64}", re.ASCII)  # one that a proxy has chosen
@@ -65,6 +66,7 @@ def configure_logs(kind: str) -> None:
 
     both: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        *([add_trace_id] if is_tracing() else []),
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

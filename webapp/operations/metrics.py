@@ -1,7 +1,7 @@
 """Metrics for Prometheus at `/metrics`, for who knows the token of the settings.
 
 The workers of one gunicorn add their numbers in files of `PROMETHEUS_MULTIPROC_DIR`, which gunicorn.conf.py sets; so
-does the process that analyses videos and recordings beside them.
+does the process that analyses videos and recordings beside them. Celery workers serve their own, see `worker_metrics`.
 """
 
 from __future__ import annotations
@@ -72,12 +72,16 @@ class QueueCollector:
         yield gauge
 
 
+def is_token_sent(authorization: str, token: str) -> bool:
+    """Return whether the header `Authorization` of a request has the token."""
+    return hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode())
+
+
 @operations.get("/metrics")
 def send_metrics() -> Response:
     """Send the metrics to a client with the token; without the setting there is no such page."""
     token = current_app.config["METRICS_TOKEN"]
-    sent = request.headers.get("Authorization", "")
-    if not token or not hmac.compare_digest(sent.encode(), f"Bearer {token}".encode()):
+    if not token or not is_token_sent(request.headers.get("Authorization", ""), token):
         abort(404)
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
     from prometheus_client.multiprocess import MultiProcessCollector
