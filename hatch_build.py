@@ -5,7 +5,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-PATTERNS = ("face.onnx", "voice.onnx", "*.reference_scores.json")
+PATTERNS = ("face.onnx", "voice.onnx", "*.reference_scores.json", "*.LICENSE.txt")
 
 
 class WeightsHook(BuildHookInterface[Any]):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def convert_encoder(source: Path, target: Path = ENCODER_FILE) -> None:
     import onnx
 
     tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(source).graph.initializer}
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     try:
         for name in ENCODER_CONVOLUTIONS:
             quantised = tensors[f"inner.encoder.{name}.weight_quantized"]
