@@ -46,7 +46,7 @@ run: $(VENV)/serve.stamp ## serve on http://127.0.0.1:5000; another port: make r
 	@exec $(PY) -m gunicorn --config gunicorn.conf.py --bind 127.0.0.1:$(PORT) app:app
 
 test: $(VENV)/train.stamp $(VENV)/scale.stamp $(VENV)/dev.stamp ## run all tests, print coverage and the skipped tests with reasons
-	@$(PY) -m pytest -rs -n $(TEST_PROCESSES) --dist loadfile --cov --cov-report=term $(if $(REQUIRE_ALL_TESTS),-p tests.no_skips) $(ARGS)
+	@$(PY) -m slipcover -m pytest -rs -n $(TEST_PROCESSES) --dist loadfile $(if $(REQUIRE_ALL_TESTS),-p tests.no_skips) $(ARGS)
 
 test-fast: $(VENV)/train.stamp $(VENV)/scale.stamp $(VENV)/dev.stamp ## run the tests that are neither slow nor in a browser, under a minute
 	@$(PY) -m pytest -m "not slow and not browser" $(ARGS)
@@ -84,7 +84,7 @@ lock: $(PY) ## renew the pins of the requirements files
 	@.ci/lock $(VENV)/bin/uv
 
 clean: ## remove .venv and caches; models, data and the instance folder stay
-	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .coverage
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/serve.stamp: requirements-serve.txt pyproject.toml hatch_build.py $(PY)
