@@ -158,6 +158,7 @@ def test_a_list_has_pages_and_filters(store, program, make_program):
     page = program.get(f"{query}&cursor={page['next_cursor']}").json
     seen += page["analyses"]
     assert [path_of(each) for each in seen] == paths[::-1] and page["next_cursor"] is None
+    assert program.get("/analyses?limit=3").json["next_cursor"] is None  # a full page can be the last
     wanted = program.get("/analyses?media=image&verdict=deepfake&state=done").json["analyses"]
     assert [path_of(each) for each in wanted] == [paths[2]]
 
