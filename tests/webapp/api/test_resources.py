@@ -171,6 +171,13 @@ def test_a_page_of_a_list_stays_the_same_when_files_are_added(store, program):
     assert [path_of(each) for each in left] == first[1::-1]
 
 
+def test_a_stored_file_of_another_name_is_not_sent(app, program, store):
+    path = store(picture())
+    for name, status in (("lime.png", 200), ("lime-heat.png", 404)):
+        app.extensions["storage"].save(f"{path[1:]}/{name}", b"a file")
+        assert program.get(f"{path}/files/{name}").status_code == status
+
+
 @pytest.mark.parametrize(
     ("method", "end"),
     [
