@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import metadata
@@ -45,6 +46,12 @@ class Browser(FlaskClient):
 
     def upload(self, data, name="face.jpg"):
         return self.submit("/analyses", file=FileStorage(io.BytesIO(data), name))
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that have the most slow tests, so that no process waits at the end for a long file."""
+    slow = Counter(item.path for item in items if any(map(item.get_closest_marker, ("slow", "browser"))))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")
