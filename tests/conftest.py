@@ -210,3 +210,37 @@ def force_verdict(app, real_detector):
         app.extensions["detector"] = DetectorThread(detector=detector)
 
     return move
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A running browser; `address` of the test file is the server's."""
+    from browser import run_chromium
+
+    with run_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(params=[True, False], ids=["with script", "without script"])
+def page(request, chromium, address):
+    """The start page for a new visitor, with and without JavaScript."""
+    from browser import opened
+
+    with opened(chromium, address, java_script_enabled=request.param) as page:
+        yield page
+
+
+@pytest.fixture
+def scripted(chromium, address):
+    """The start page for a new visitor, with JavaScript."""
+    from browser import opened
+
+    with opened(chromium, address) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def face_file(tmp_path_factory, face_jpeg):
+    path = tmp_path_factory.mktemp("pictures") / "me.jpg"
+    path.write_bytes(face_jpeg)
+    return path
