@@ -14,8 +14,9 @@ CATALOGUES := webapp/translations
 # REQUIRE_ALL_TESTS=1 turns every skipped test into a failure; ARGS is passed to pytest.
 REQUIRE_ALL_TESTS ?=
 ARGS ?=
-# Test files that run at the same time.
+# Test files that run at the same time, in the order of tests/conftest.py.
 TEST_PROCESSES ?= 2
+PARALLEL := -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 SHARED_TESTS := $(addprefix tests/webapp/test_,analyses.py batches.py file_removal.py history.py jobs.py orphans.py pages.py schema.py statistics.py storage.py)
 
 # Counts the packages of requirements file $(1) while pip installs them; on one line in a terminal.
@@ -46,13 +47,13 @@ run: $(VENV)/serve.stamp ## serve on http://127.0.0.1:5000; another port: make r
 	@exec $(PY) -m gunicorn --config gunicorn.conf.py --bind 127.0.0.1:$(PORT) app:app
 
 test: $(VENV)/train.stamp $(VENV)/scale.stamp $(VENV)/dev.stamp ## run all tests, print coverage and the skipped tests with reasons
-	@$(PY) -m pytest -rs -n $(TEST_PROCESSES) --dist loadfile --cov --cov-report=term $(if $(REQUIRE_ALL_TESTS),-p tests.no_skips) $(ARGS)
+	@$(PY) -m slipcover -m pytest -rs $(PARALLEL) $(if $(REQUIRE_ALL_TESTS),-p tests.no_skips) $(ARGS)
 
 test-fast: $(VENV)/train.stamp $(VENV)/scale.stamp $(VENV)/dev.stamp ## run the tests that are neither slow nor in a browser, under a minute
 	@$(PY) -m pytest -m "not slow and not browser" $(ARGS)
 
 test-shared: $(VENV)/train.stamp $(VENV)/scale.stamp $(VENV)/dev.stamp ## run the tests of rows, files and jobs on PostgreSQL and S3 instead
-	@DEEPFAKE_TEST_SHARED=1 $(PY) -m pytest $(if $(REQUIRE_ALL_TESTS),-p tests.no_skips) -m "not embedded" $(SHARED_TESTS) $(ARGS)
+	@DEEPFAKE_TEST_SHARED=1 $(PY) -m pytest $(PARALLEL) $(if $(REQUIRE_ALL_TESTS),-p tests.no_skips) -m "not embedded" $(SHARED_TESTS) $(ARGS)
 
 lint: $(VENV)/train.stamp $(VENV)/scale.stamp $(VENV)/dev.stamp ## check style, formatting and types
 	@$(PY) -m ruff check .
@@ -84,7 +85,7 @@ lock: $(PY) ## renew the pins of the requirements files
 	@.ci/lock $(VENV)/bin/uv
 
 clean: ## remove .venv and caches; models, data and the instance folder stay
-	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .coverage
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/serve.stamp: requirements-serve.txt pyproject.toml hatch_build.py $(PY)

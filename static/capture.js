@@ -1,9 +1,10 @@
 // Takes a picture, or records a video or a voice, and puts the file into the upload form, which shows and sends it.
 // Without this file, or without a camera and a microphone that pages may use, nothing of it appears.
 
+import { MEGABYTE } from "./sizes.js";
+
 const LONGEST_S = 120; // of a recording
 const JPEG_QUALITY = 0.95;
-const MEGABYTE = 1_000_000;
 // Programs that clean speech would change what is checked.
 const sound = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
 const kinds = {

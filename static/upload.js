@@ -1,6 +1,7 @@
 // A preview, drag and drop, paste and a busy state for the start page, which works without this file too.
 
-const MEGABYTE = 1_000_000;
+import { MEGABYTE } from "./sizes.js";
+
 const PROGRESS_BYTES = 5 * MEGABYTE; // smaller files arrive before anybody could read their progress
 
 const root = document.documentElement;

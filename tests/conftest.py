@@ -4,10 +4,12 @@ import copy
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import metadata
@@ -15,6 +17,7 @@ from importlib import metadata
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
+from jinja2 import FileSystemBytecodeCache
 from PIL import Image
 from project import ROOT
 from services import HOW_TO_GET_THEM, are_installed, run_services
@@ -43,6 +46,12 @@ class Browser(FlaskClient):
 
     def upload(self, data, name="face.jpg"):
         return self.submit("/analyses", file=FileStorage(io.BytesIO(data), name))
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that have the most slow tests, so that no process waits at the end for a long file."""
+    slow = Counter(item.path for item in items if any(map(item.get_closest_marker, ("slow", "browser"))))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")
@@ -129,14 +138,36 @@ def parts(request):
     return request.getfixturevalue("shared") if is_shared else {}
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """A file of SQLite with the newest tables; the migrations take half of the time in which an application starts."""
+    folder = tmp_path_factory.mktemp("database")
+    with create_app({"INSTANCE_PATH": folder, "JOBS": "off"}).app_context():
+        db.engine.dispose()  # writes everything into the one file
+    return folder / "deepfake.sqlite"
+
+
+@pytest.fixture(scope="session")
+def compiled_templates(tmp_path_factory):
+    """Jinja's cache of compiled templates, which all applications share."""
+    return FileSystemBytecodeCache(tmp_path_factory.mktemp("templates"))
+
+
 @pytest.fixture
-def make_app(tmp_path, real_detector, parts):
-    """Return `create_app` with the real detector and a temporary instance folder; it starts no process."""
-    made = []
+def make_app(tmp_path, real_detector, parts, empty_database, compiled_templates):
+    """Return `create_app` with the real detector and a temporary instance folder; it starts no process.
+
+    An instance folder of the test's own is left as it is; the usual one begins with an empty database.
+    """
+    made, usual = [], tmp_path / "instance"
 
     def make(**settings):
-        values = {"INSTANCE_PATH": tmp_path / "instance", "JOBS": "off", **parts, **settings}
+        values = {"INSTANCE_PATH": usual, "JOBS": "off", **parts, **settings}
+        if values["INSTANCE_PATH"] == usual and not usual.exists():
+            usual.mkdir(mode=0o700)
+            shutil.copy(empty_database, usual)
         app = create_app(values, detector=real_detector)
+        app.jinja_env.bytecode_cache = compiled_templates
         app.test_client_class = Browser
         made.append(app)
         return app
@@ -179,3 +210,37 @@ def force_verdict(app, real_detector):
         app.extensions["detector"] = DetectorThread(detector=detector)
 
     return move
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A running browser; `address` of the test file is the server's."""
+    from browser import run_chromium
+
+    with run_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(params=[True, False], ids=["with script", "without script"])
+def page(request, chromium, address):
+    """The start page for a new visitor, with and without JavaScript."""
+    from browser import opened
+
+    with opened(chromium, address, java_script_enabled=request.param) as page:
+        yield page
+
+
+@pytest.fixture
+def scripted(chromium, address):
+    """The start page for a new visitor, with JavaScript."""
+    from browser import opened
+
+    with opened(chromium, address) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def face_file(tmp_path_factory, face_jpeg):
+    path = tmp_path_factory.mktemp("pictures") / "me.jpg"
+    path.write_bytes(face_jpeg)
+    return path

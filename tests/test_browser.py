@@ -1,12 +1,10 @@
 """The pages in a real Chromium, against a real server with the real detector."""
 
-import os
 import re
-import shutil
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from browser import ANALYSIS_MS, VERDICT, axe, expect, in_browser, opened, unfold
 from clips import make_sound, make_video, pan_over
 from PIL import Image
 from voices import speak
@@ -14,24 +12,9 @@ from voices import speak
 from detector.reports import verify_bundle
 from detector.voices.detect import VOICE_MODEL_FILES
 
-playwright = pytest.importorskip("playwright.sync_api", reason="The browser tests need the package playwright.")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="They also need axe-playwright-python.").Axe()
-expect = playwright.expect
-expect.set_options(timeout=30_000)  # a busy machine is slow
-
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-ANALYSIS_MS = 120_000  # a busy machine is slow
 OPERATOR_TOKEN = "a token for the tests"
-VERDICT = re.compile("This is a (Real|Deepfake) [A-Z][a-z]+!|Inconclusive|Could not be checked: .+")
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not CHROMIUM, reason="The browser tests need Chromium: install it, or name it with the variable CHROMIUM."
-    ),
-]
-
-
+pytestmark = in_browser
 needs_voice_model = pytest.mark.skipif(
     not VOICE_MODEL_FILES["onnx"].is_file(), reason="Videos and recordings need the voice model."
 )
@@ -42,53 +25,6 @@ def address(tmp_path_factory, start_server):
     settings = {"DEEPFAKE_MAX_UPLOAD_MB": "2", "DEEPFAKE_OPERATOR_TOKEN": OPERATOR_TOKEN}
     with start_server(tmp_path_factory.mktemp("server"), **settings) as (address, _):
         yield address
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as driver:
-        # Chromium refuses its own sandbox to root, who runs the tests in a container
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def opened(chromium, address, **options):
-    """Open the start page for a new visitor; afterwards check that the browser reported no error."""
-    errors = []
-    context = chromium.new_context(base_url=address, **options)
-    context.set_default_timeout(ANALYSIS_MS)
-    context.add_init_script(
-        "addEventListener('securitypolicyviolation', (e) => console.error('policy: ' + e.violatedDirective))"
-    )
-    page = context.new_page()
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto("/")
-    yield page
-    context.close()
-    assert [text for text in errors if "the server responded with a status of 4" not in text] == []
-
-
-@pytest.fixture(params=[True, False], ids=["with script", "without script"])
-def page(request, chromium, address):
-    with opened(chromium, address, java_script_enabled=request.param) as page:
-        yield page
-
-
-@pytest.fixture
-def scripted(chromium, address):
-    with opened(chromium, address) as page:
-        yield page
-
-
-@pytest.fixture(scope="module")
-def face_file(tmp_path_factory, face_jpeg):
-    path = tmp_path_factory.mktemp("pictures") / "me.jpg"
-    path.write_bytes(face_jpeg)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -110,10 +46,6 @@ def sound_file(tmp_path_factory):
 def check(page, file):
     page.get_by_label("Choose a picture").set_input_files(file)
     page.get_by_role("button", name="Check this file").click()
-
-
-def unfold(page, name):
-    page.locator("summary").filter(has=page.get_by_role("heading", name=name)).click()
 
 
 def delete(page, item):

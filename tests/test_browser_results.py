@@ -1,32 +1,14 @@
 """Capture, sharing, feedback and reports in a real Chromium with an artificial camera and microphone."""
 
-import os
-import re
-import shutil
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from browser import VERDICT, axe, expect, in_browser, opened, unfold
 
 from detector.reports import verify_bundle
 from detector.voices.detect import VOICE_MODEL_FILES
 
-playwright = pytest.importorskip("playwright.sync_api", reason="The browser tests need the package playwright.")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="They also need axe-playwright-python.").Axe()
-expect = playwright.expect
-
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-PATIENCE_MS = 120_000  # a busy machine is slow
-expect.set_options(timeout=60_000)
-VERDICT = re.compile("This is a (Real|Deepfake) [A-Z][a-z]+!|Inconclusive|Could not be checked: .+")
-FAKE_DEVICES = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not CHROMIUM, reason="The browser tests need Chromium: install it, or name it with the variable CHROMIUM."
-    ),
-]
+pytestmark = in_browser
 needs_voice_model = pytest.mark.skipif(
     not VOICE_MODEL_FILES["onnx"].is_file(), reason="Videos and recordings need the voice model."
 )
@@ -38,61 +20,10 @@ def address(tmp_path_factory, start_server):
         yield address
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as driver:
-        # Chromium refuses its own sandbox to root, who runs the tests in a container
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=[*arguments, *FAKE_DEVICES])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def face_file(tmp_path_factory, face_jpeg):
-    path = tmp_path_factory.mktemp("pictures") / "me.jpg"
-    path.write_bytes(face_jpeg)
-    return path
-
-
-@contextmanager
-def opened(chromium, address, **options):
-    """Open the start page for a new visitor; afterwards check that the browser reported no error."""
-    errors = []
-    context = chromium.new_context(base_url=address, **options)
-    context.set_default_timeout(PATIENCE_MS)
-    context.add_init_script(
-        "addEventListener('securitypolicyviolation', (e) => console.error('policy: ' + e.violatedDirective))"
-    )
-    page = context.new_page()
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto("/")
-    yield page
-    context.close()
-    assert [text for text in errors if "the server responded with a status of 4" not in text] == []
-
-
-@pytest.fixture(params=[True, False], ids=["with script", "without script"])
-def page(request, chromium, address):
-    with opened(chromium, address, java_script_enabled=request.param) as page:
-        yield page
-
-
-@pytest.fixture
-def scripted(chromium, address):
-    with opened(chromium, address) as page:
-        yield page
-
-
 def check(page, file):
     page.get_by_label("Choose a picture").set_input_files(file)
     page.get_by_role("button", name="Check this file").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT)
-
-
-def unfold(page, name):
-    page.locator("summary").filter(has=page.get_by_role("heading", name=name)).click()
 
 
 def find_barriers(page):

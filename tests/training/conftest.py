@@ -1,5 +1,7 @@
 """A small training set and one finished run, shared by the tests of training."""
 
+from contextlib import contextmanager
+
 import cv2
 import numpy as np
 import pytest
@@ -24,6 +26,26 @@ def own_cache(tmp_path_factory):
         patch.setattr(manifests, "CACHE", tmp_path_factory.mktemp("cache"))
         yield
     cv2.setNumThreads(threads)
+
+
+@pytest.fixture(scope="session")
+def eagerly():
+    """Return a context manager in which Keras takes steps without tracing them first, which takes as long as hundreds.
+
+    `whole_run`, the heads and the notebook train as a person does.
+    """
+
+    @contextmanager
+    def run():
+        import tensorflow as tf
+
+        tf.config.run_functions_eagerly(True)
+        try:
+            yield
+        finally:
+            tf.config.run_functions_eagerly(False)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -62,7 +62,8 @@ def test_a_fake_differs_from_its_real_only_in_its_traces(kind, located_examples,
 
 def test_every_kind_of_fake_is_made_of_a_real(located_examples):
     examples, faces = located_examples
-    plans = [plan for step in range(40) for plan in BatchGenerator(examples, faces, MADE).plan_batch(step)]
+    generator = BatchGenerator(examples, faces, MADE)
+    plans = [plan for step in range(40) for plan in generator.plan_batch(step)]
     assert {plan.fake for plan in plans} == {"", "blend", "graft", "reconstruction"}
     assert all(examples[plan.index].label == 0 for plan in plans if plan.fake)
     assert all(examples[plan.donor].group != examples[plan.index].group for plan in plans if plan.fake == "graft")

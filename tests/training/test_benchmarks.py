@@ -123,7 +123,7 @@ def test_the_command_prints_every_row_and_writes_its_figures(tmp_path, monkeypat
 
 
 @pytest.mark.slow
-def test_training_speeds_are_positive_and_leave_the_cache_alone(monkeypatch, tmp_path):
+def test_training_speeds_are_positive_and_leave_the_cache_alone(monkeypatch, tmp_path, eagerly):
     from training import benchmark_training, manifests
 
     monkeypatch.setattr(
@@ -132,6 +132,7 @@ def test_training_speeds_are_positive_and_leave_the_cache_alone(monkeypatch, tmp
         replace(benchmark_training.TRAINING_SETTINGS, input_size_px=64, batch=4),
     )
     monkeypatch.setattr(manifests, "CACHE", tmp_path / "cache")
-    figures = benchmark_training.time_training(portrait_jpeg(), 2)
+    with eagerly():
+        figures = benchmark_training.time_training(portrait_jpeg(), 2)
     assert len(figures) == 4 and not manifests.CACHE.exists()
     assert all(value > 0 for value in figures.values())

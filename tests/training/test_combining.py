@@ -1,4 +1,6 @@
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +18,12 @@ from training.settings import trained_network
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def models(tmp_path):
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The files of three networks with other weights, the last for another margin."""
     import keras
 
+    folder = tmp_path_factory.mktemp("built")
     for seed, margin in enumerate((1.3, 1.3, 2.0)):
         keras.utils.set_random_seed(seed)
         spec = ModelSpec(
@@ -28,8 +32,14 @@ def models(tmp_path):
             UNCALIBRATED,
             {"sources": {"s real": 3}, "seed": seed, "settings": {"network": "mobilenet"}},
         )
-        save_model(tmp_path / f"{seed}.h5", build_network("mobilenet", 64), spec)
-    return [tmp_path / f"{seed}.h5" for seed in range(3)]
+        save_model(folder / f"{seed}.h5", build_network("mobilenet", 64), spec)
+    return [folder / f"{seed}.h5" for seed in range(3)]
+
+
+@pytest.fixture
+def models(built, tmp_path):
+    """Copies of them for one test, in its folder."""
+    return [Path(shutil.copy(path, tmp_path)) for path in built]
 
 
 def test_the_combined_logit_is_the_mean_over_face_and_mirror_image_also_after_saving(models, tmp_path):

@@ -62,10 +62,11 @@ def folds_manifest(astronaut, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cross_validated(folds_manifest, tmp_path_factory):
+def cross_validated(folds_manifest, tmp_path_factory, eagerly):
     """The folder of a finished cross-validation, with its runs."""
     folder = tmp_path_factory.mktemp("cross_validated")
-    run(folds_manifest, folder)
+    with eagerly():
+        run(folds_manifest, folder)
     return folder
 
 
@@ -131,7 +132,7 @@ def test_a_left_out_fold_never_reaches_training(folds_manifest, tmp_path):
 
 
 def test_a_stopped_call_resumes_without_training_or_scoring_a_finished_fold(
-    cross_validated, folds_manifest, tmp_path, monkeypatch
+    cross_validated, folds_manifest, tmp_path, monkeypatch, eagerly
 ):
     shutil.copytree(cross_validated / "runs", tmp_path / "runs")
     train, score = ablation.train, ablation.score
@@ -146,7 +147,8 @@ def test_a_stopped_call_resumes_without_training_or_scoring_a_finished_fold(
     run(folds_manifest, tmp_path)
     assert (trained, scored) == ([], [1])
     shutil.rmtree(tmp_path / "runs" / "fold0")
-    run(folds_manifest, tmp_path, "--folds", "0")
+    with eagerly():
+        run(folds_manifest, tmp_path, "--folds", "0")
     assert (trained, scored) == ([0], [1, 0])
     rows, metrics = read(tmp_path)
     assert {row["fold"] for row in rows} == {0} and metrics["n"] == 8

@@ -49,11 +49,12 @@ def test_the_curves_hold_every_epoch(whole_run):
     assert not list(whole_run.glob("part-*"))
 
 
-def test_averaged_weights_are_put_in_temporarily(located_examples):
+def test_averaged_weights_are_put_in_temporarily(located_examples, eagerly):
     network = build_network(SETTINGS.network, SETTINGS.input_size_px)
     model = compile_model(network, SETTINGS, steps=3)
-    for pixels, labels in draw_batches(located_examples, SETTINGS, 0, 3):
-        model.train_on_batch(pixels.astype(np.float32), labels)
+    with eagerly():
+        for pixels, labels in draw_batches(located_examples, SETTINGS, 0, 3):
+            model.train_on_batch(pixels.astype(np.float32), labels)
     averages = [np.asarray(v.value) for v in model.optimizer.variables if v.path.endswith("_average")]
     current = model.get_weights()
     with averaged_weights(model):
@@ -102,12 +103,13 @@ def state_of(run):
 
 
 @pytest.mark.parametrize("stop", [{"at_batch": 4}, {"at_file": 3}], ids=["in an epoch", "between two files"])
-def test_a_stopped_run_resumes_exactly(stop, whole_run, train_in, tmp_path):
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+def test_a_stopped_run_resumes_exactly(stop, whole_run, train_in, tmp_path, eagerly):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt), eagerly():
         Stop(patch, **stop)
         train_in(tmp_path)
     assert not (tmp_path / "model.h5").exists()
-    train_in(tmp_path)
+    with eagerly():
+        train_in(tmp_path)
 
     expected, found = state_of(whole_run), state_of(tmp_path)
     assert expected.keys() == found.keys() and found["step"] == 6
@@ -148,14 +150,15 @@ def test_an_emphasis_on_an_unknown_source_is_refused(train_in, tmp_path, options
         train_in(tmp_path, "--emphasis", "nowhere=2", *options)
 
 
-def test_the_best_epoch_on_mixed_batches_is_kept(train_in, tmp_path, monkeypatch):
+def test_the_best_epoch_on_mixed_batches_is_kept(train_in, tmp_path, monkeypatch, eagerly):
     found = iter([0.9, 0.6, 0.8, 0.7])  # of the plain and of the mixed calibration crops, epoch by epoch
     saved = []
     monkeypatch.setattr(fitting, "roc_auc", lambda labels, logits: next(found))
     monkeypatch.setattr(
         fitting, "replace_file", lambda path, write: saved.append(path.name) or replace_file(path, write)
     )
-    train_in(tmp_path)
+    with eagerly():
+        train_in(tmp_path)
     assert saved.count("best.weights.h5") == 2  # the second epoch is worse on the plain crops, better on the mixed ones
 
 

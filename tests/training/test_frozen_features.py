@@ -137,9 +137,10 @@ def test_sharpness_does_not_predict_the_label_of_a_batch_and_left_out_pictures_a
     assert SHARPNESS_BINS > 3
 
 
-def test_only_the_upper_part_learns(training_manifest, tmp_path):
+def test_only_the_upper_part_learns(training_manifest, tmp_path, eagerly):
     settings = complete_settings(replace(SETTINGS, manifest=str(training_manifest), learning_rate=0.01))
-    network, calibration, account = train(settings, _folder(tmp_path / "run"))
+    with eagerly():
+        network, calibration, account = train(settings, _folder(tmp_path / "run"))
     assert calibration and account["settings"]["last_frozen"] == LAST_FROZEN
 
     import keras

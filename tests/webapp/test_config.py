@@ -3,7 +3,6 @@ import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from project import ROOT
@@ -64,10 +63,10 @@ def test_settings_table_has_a_row_for_each_setting():
     assert all(setting.help in row and setting.default in row for setting, row in zip(SETTINGS, rows, strict=True))
 
 
-def test_secret_key_is_made_once_and_private(make_app):
-    app = make_app()
-    folder = Path(app.instance_path)
-    assert len(app.secret_key) == 64 and make_app().secret_key == app.secret_key
+def test_secret_key_is_made_once_and_private(make_app, tmp_path):
+    folder = tmp_path / "new"
+    app = make_app(INSTANCE_PATH=folder)
+    assert len(app.secret_key) == 64 and make_app(INSTANCE_PATH=folder).secret_key == app.secret_key
     assert stat.S_IMODE((folder / "secret_key").stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     own = "a key of my own choice"

@@ -5,12 +5,12 @@ import re
 import struct
 import sys
 import threading
-import zipfile
 import zlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from bundles import members
 from certificates import sign
 from PIL import Image, PngImagePlugin
 from werkzeug.datastructures import FileStorage
@@ -531,11 +531,6 @@ def test_a_page_says_whether_a_map_matters(client, app, face_jpeg, lime_runs, ma
     assert badges[0] == ("The score depends on it" if matters else "This map explains little")
 
 
-def members(response):
-    with zipfile.ZipFile(io.BytesIO(response.data)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
 @pytest.mark.parametrize("is_checked", [False, True], ids=["", "explanation checked"])
 @pytest.mark.parametrize("is_tested", [False, True], ids=["", "robustness tested"])
 def test_the_bundle_of_a_page_verifies(client, app, face_jpeg, lime_runs, real_detector, is_checked, is_tested):
@@ -548,7 +543,7 @@ def test_the_bundle_of_a_page_verifies(client, app, face_jpeg, lime_runs, real_d
     assert response.mimetype == "application/zip" and "private" in response.headers["Cache-Control"]
     assert re.fullmatch(r"attachment; filename=evidence-[0-9a-f]{8}\.zip", response.headers["Content-Disposition"])
     assert verify_bundle(response.data, real_detector).differences == ()
-    files, kept = members(response), kept_record(app)
+    files, kept = members(response.data), kept_record(app)
     bundled, report = json.loads(files["detection.json"]), html.unescape(files["report.html"].decode())
     assert bundled["detection"]["logit"] == kept["logit"]
     assert ("robustness_scores" in bundled) is is_tested
@@ -559,7 +554,7 @@ def test_the_bundle_of_a_page_verifies(client, app, face_jpeg, lime_runs, real_d
     checks = [explanation["check"] for explanation in kept["explanations"] if explanation["check"]]
     assert len(checks) == 2 * is_checked and all(check["sentence"] in report for check in checks)
     assert (files["original.jpg"], "maps/02-face-1-lime.png" in files) == (face_jpeg, is_checked)
-    assert "original.jpg" not in members(client.get(f"{location}/evidence.zip?original=no"))
+    assert "original.jpg" not in members(client.get(f"{location}/evidence.zip?original=no").data)
 
 
 def test_a_bundle_of_a_picture_without_a_face_verifies(client, real_detector):

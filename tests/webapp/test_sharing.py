@@ -74,6 +74,15 @@ def test_a_link_is_shown_once_and_only_its_hash_is_stored(app, client, address):
     assert link.token_sha256 == links._hash(token) and link.expires_at - link.created_at == timedelta(days=7)
 
 
+def test_an_own_result_opens_no_way_to_the_links_of_another(app, client, address, face_jpeg):
+    link = share(client, address)
+    stranger = app.test_client()
+    own = stranger.upload(face_jpeg).location
+    (stored,) = stored_links(app)
+    assert stranger.submit(f"{own}/links/{stored.id}/revoke").status_code == 404
+    assert stranger.get(link).status_code == 200
+
+
 @pytest.mark.parametrize("how", ["expired", "revoked", "unknown", "deleted", "unfinished"])
 def test_what_is_no_longer_shared_is_not_found(how, app, client, address):
     link = share(client, address)

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from bundles import changed_record, members, packed
 from project import ROOT
 
 from detector.evidence import measure_face_robustness
@@ -55,26 +56,6 @@ def evidence(face_jpeg, picture_detector):
 @pytest.fixture(scope="module")
 def bundle(evidence):
     return build_bundle(evidence)
-
-
-def members(bundle):
-    with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def packed(files, compression=zipfile.ZIP_DEFLATED):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
-def changed_record(bundle, change):
-    files = members(bundle)
-    record = json.loads(files["detection.json"])
-    change(record)
-    return packed({**files, "detection.json": json.dumps(record)})
 
 
 def test_a_bundle_holds_everything(bundle, evidence):
@@ -224,7 +205,7 @@ def with_record(text):
 
 def lying(size):
     """A member that unpacks to far more than it states."""
-    data = bytearray(packed({"detection.json": b" " * 50_000_000}))
+    data = bytearray(packed({"detection.json": b" " * 50_000_000}, zipfile.ZIP_DEFLATED))
     for signature, offset in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
         struct.pack_into("<I", data, data.index(signature) + offset, size)
     return bytes(data)

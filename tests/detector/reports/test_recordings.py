@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from bundles import changed_record, members, packed
 from clips import make_sound, make_video, pan_over
 from PIL import Image
 from voices import speak
@@ -63,26 +64,6 @@ def collect(tmp_path_factory, portrait, real_detector):
 def bundle_of(collect):
     made = {}
     return lambda media: made.setdefault(media, build_bundle(collect(media)))
-
-
-def members(bundle):
-    with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def packed(files, compression=zipfile.ZIP_STORED):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
-def changed_record(bundle, change):
-    files = members(bundle)
-    record = json.loads(files["detection.json"])
-    change(record)
-    return packed({**files, "detection.json": json.dumps(record)})
 
 
 @pytest.mark.parametrize(

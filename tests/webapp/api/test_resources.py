@@ -147,13 +147,14 @@ def test_pages_still_show_errors_as_pages(client):
 
 def test_a_list_has_pages_and_filters(store, program, make_program):
     paths = [store(picture("real")), store(voice("deepfake")), store(picture("deepfake"))]
-    make_program().get("/analyses")
+    assert make_program().get("/analyses").json == {"analyses": [], "next_cursor": None}
     seen, query = [], "/analyses?limit=2"
     page = program.get(query).json
     seen += page["analyses"]
     page = program.get(f"{query}&cursor={page['next_cursor']}").json
     seen += page["analyses"]
     assert [path_of(each) for each in seen] == paths[::-1] and page["next_cursor"] is None
+    assert program.get("/analyses?limit=3").json["next_cursor"] is None  # a full page can be the last
     wanted = program.get("/analyses?media=image&verdict=deepfake&state=done").json["analyses"]
     assert [path_of(each) for each in wanted] == [paths[2]]
 
@@ -164,6 +165,13 @@ def test_a_page_of_a_list_stays_the_same_when_files_are_added(store, program):
     store(picture())
     left = program.get(f"/analyses?cursor={cursor}").json["analyses"]
     assert [path_of(each) for each in left] == first[1::-1]
+
+
+def test_a_stored_file_of_another_name_is_not_sent(app, program, store):
+    path = store(picture())
+    for name, status in (("lime.png", 200), ("lime-heat.png", 404)):
+        app.extensions["storage"].save(f"{path[1:]}/{name}", b"a file")
+        assert program.get(f"{path}/files/{name}").status_code == status
 
 
 @pytest.mark.parametrize(

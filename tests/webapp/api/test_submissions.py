@@ -32,11 +32,18 @@ def test_without_a_key_each_request_counts(program, face_jpeg):
     assert ids(program.send(face_jpeg)) != ids(program.send(face_jpeg))
 
 
-@pytest.mark.parametrize("change", ["bytes", "name"])
-def test_a_key_of_another_request_is_refused(program, face_jpeg, change):
+@pytest.mark.parametrize(
+    ("added", "query"),
+    [
+        (b"x", "filename=me.jpg"),
+        (b"", "filename=other.jpg"),
+        (b"", "filename=me.jpg&callback_url=https://example.com/"),
+    ],
+    ids=["bytes", "name", "callback"],
+)
+def test_a_key_of_another_request_is_refused(program, face_jpeg, added, query):
     program.send(face_jpeg, Idempotency_Key="mine")
-    data = face_jpeg + b"x" if change == "bytes" else face_jpeg
-    path = "/analyses?filename=other.jpg" if change == "name" else "/analyses?filename=me.jpg"
+    data, path = face_jpeg + added, f"/analyses?{query}"
     answer = program.send(data, path, Idempotency_Key="mine")
     assert answer.status_code == 409 and "other files" in answer.json["detail"]
 

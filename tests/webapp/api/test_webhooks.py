@@ -21,7 +21,7 @@ from webapp import analyses
 from webapp.api import webhooks
 from webapp.api.tables import WebhookCall
 from webapp.api.tokens import webhook_secret
-from webapp.api.webhook_addresses import ForbiddenAddress, check_url, is_public
+from webapp.api.webhook_addresses import ForbiddenAddress, check_url, is_public, resolve
 from webapp.models import db
 
 WAIT_S = 30
@@ -312,6 +312,14 @@ def test_the_address_is_checked_where_it_is_connected(app, host, written, monkey
     with receiving(200) as receiver, app.app_context():
         error = webhooks.send(f"http://{host}:{receiver.server_port}/", "id", b"{}", "whsec_AAAA")
     assert receiver.messages == [] and error == "The callback address must be public."
+
+
+def test_one_private_address_of_a_name_is_enough_to_refuse_it(monkeypatch):
+    entries = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, 443)) for each in ("93.184.215.14", "10.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: entries)
+    with pytest.raises(ForbiddenAddress, match="must be public"):
+        resolve("two.example", 443, allow_private=False)
+    assert resolve("two.example", 443, allow_private=True) == "93.184.215.14"
 
 
 def test_a_name_is_resolved_once_and_the_checked_address_is_used(app, monkeypatch):
