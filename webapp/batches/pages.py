@@ -32,7 +32,7 @@ from webapp.history.search import InvalidSearch, Search
 from webapp.models import Batch
 from webapp.outcomes import OUTCOME_NAMES
 
-FIELDS = ("name", "verdict", "media", "sort", "page")  # of the search that the page offers
+TABLE_FIELDS = ("name", "verdict", "media", "sort", "page")  # of the search that the page offers
 
 batches = Blueprint("batches", __name__, url_prefix="/batches")
 
@@ -54,7 +54,7 @@ def show(batch_id: str) -> str | tuple[str, int]:
     """Show a page of the results of a batch, those that are searched for."""
     batch = _own(batch_id)
     (summary,) = results.summarise([batch])
-    given = {name: request.args[name] for name in FIELDS if request.args.get(name)}
+    given = {name: request.args[name] for name in TABLE_FIELDS if request.args.get(name)}
     error = None
     try:
         search = Search.of(given, orders=BATCH_ORDERS)

@@ -136,7 +136,7 @@ class Found(Generic[Row]):
 
 
 def existing_page(wanted: int, *, count: int, size: int) -> tuple[int, int]:
-    """Return a page of a list and the number of its pages; the last page if there are fewer than was asked for.
+    """Return a page of a list and the number of its pages; the last page if there are fewer.
 
     Args:
         wanted: counted from 1.
