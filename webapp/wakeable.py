@@ -39,6 +39,12 @@ class WakeableThread:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
 
+    def join(self, timeout_s: float) -> None:
+        """Wait until there is nothing left to do."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout_s)
+
     def _run(self) -> None:
         try:
             while self._take_request():
