@@ -167,10 +167,11 @@ def test_bands_above_the_limit_have_no_weight():
 
 
 def test_copies_count_as_fakes_by_their_proportion():
-    means = [fit(copies=copies).mean.mean() for copies in (0, 0.5)]
-    # Half of the weight is on reals at 0. Fakes are at 1, copies at -3; griffin_lim copies are 0.8 of all copies.
-    assert means[0] == pytest.approx(0.5, abs=0.05)
-    assert means[1] == pytest.approx((0.25 * 1 + 0.2 * -3) / 0.95, abs=0.05)
+    typical = [fit(copies=copies).typical.mean() for copies in (0, 0.5)]
+    # Half of the weight is on reals around 0. Fakes are around 1, copies around -3; griffin_lim copies are 0.8 of all
+    # copies. The mean magnitude of normal values around 0, 1 and -3 is 0.80, 1.17 and 3.00.
+    assert typical[0] == pytest.approx(0.5 * 0.80 + 0.5 * 1.17, abs=0.03)
+    assert typical[1] == pytest.approx((0.5 * 0.80 + 0.25 * 1.17 + 0.2 * 3.00) / 0.95, abs=0.1)
 
 
 def test_decay_makes_weights_smaller():
