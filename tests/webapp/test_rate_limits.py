@@ -4,10 +4,10 @@ from webapp.api.tokens import create_token
 from webapp.config import StartupError
 
 
-def asking(app, token=None, address="192.0.2.1", **headers):
+def asking(app, token=None, address="192.0.2.1", path="analyses", **headers):
     if token:
         headers["Authorization"] = f"Bearer {token}"
-    return app.test_client().get("/api/v1/analyses", headers=headers, environ_overrides={"REMOTE_ADDR": address})
+    return app.test_client().get(f"/api/v1/{path}", headers=headers, environ_overrides={"REMOTE_ADDR": address})
 
 
 def tokens_of(app, count):
@@ -20,6 +20,16 @@ def test_a_token_has_its_own_limit_wherever_it_comes_from(make_app):
     first, second = tokens_of(app, 2)
     assert [asking(app, first, f"192.0.2.{n}").status_code for n in (1, 2, 3)] == [200, 200, 429]
     assert asking(app, second).status_code == 200
+
+
+def test_all_requests_of_a_token_count_together(make_app):
+    app = make_app(API_RATE="3 per hour", API_ADDRESS_RATE="9 per minute")
+    (token,) = tokens_of(app, 1)
+    found = [asking(app, token, path=path) for path in ("analyses", "batches", "batches/x", "analyses/x")]
+    assert [answer.status_code for answer in found] == [200, 200, 404, 429]
+    assert [answer.headers["RateLimit-Remaining"] for answer in found] == ["2", "1", "0", "0"]
+    assert {answer.headers["RateLimit-Limit"] for answer in found} == {"3"}  # of the limit that ends first
+    assert 3000 < int(found[-1].headers["Retry-After"]) <= 3600
 
 
 def test_an_address_has_a_limit_for_all_its_tokens_and_for_bad_ones(make_app):
