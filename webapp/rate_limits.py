@@ -24,7 +24,13 @@ def register_limits(app: Flask) -> None:
         StartupError: the storage of the counts cannot be used.
     """
     try:
-        limiter = Limiter(address_of, app=app, storage_uri=app.config["RATE_STORAGE_URL"], strategy="moving-window")
+        limiter = Limiter(
+            address_of,
+            app=app,
+            storage_uri=app.config["RATE_STORAGE_URL"],
+            strategy="moving-window",
+            in_memory_fallback_enabled=True,  # each worker counts alone while Redis is gone
+        )
     except ConfigurationError as error:
         raise StartupError(f"{PREFIX}RATE_STORAGE_URL cannot be used: {error}.") from error
     app.extensions["rate_limiter"] = limiter

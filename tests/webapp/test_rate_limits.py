@@ -1,4 +1,5 @@
 import pytest
+from services import HOW_TO_GET_THEM, are_installed, run_redis
 
 from webapp.api.tokens import create_token
 from webapp.config import StartupError
@@ -76,6 +77,15 @@ def test_a_client_cannot_invent_addresses_before_a_trusted_proxy(make_app):
     (token,) = tokens_of(app, 1)
     headers = [{"X-Forwarded-For": f"203.0.113.{n}, 198.51.100.1"} for n in (1, 2)]
     assert [asking(app, token, **each).status_code for each in headers] == [200, 429]
+
+
+@pytest.mark.skipif(not are_installed(), reason=HOW_TO_GET_THEM)
+def test_two_workers_count_in_redis_and_each_alone_while_it_is_gone(make_app, tmp_path):
+    with run_redis(tmp_path) as address:
+        first, second = (make_app(API_RATE="3 per hour", RATE_STORAGE_URL=address) for _ in range(2))
+        (token,) = tokens_of(first, 1)
+        assert [asking(app, token).status_code for app in (first, second, first, second)] == [200, 200, 200, 429]
+    assert [asking(first, token).status_code for _ in range(4)] == [200, 200, 200, 429]
 
 
 def test_no_limit_is_a_setting(make_app):
