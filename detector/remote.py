@@ -28,7 +28,7 @@ ATTEMPTS = 5  # of a request that a broken connection or a busy server ends
 RETRY_S = 1.0  # after the first attempt, doubled after each
 MAX_WAIT_S = 3600.0  # as long as a rate limit is waited for, in one request
 TRY_AGAIN = {409, 429, 502, 503, 504}  # 409: an attempt whose connection broke is still running
-LOST = {401, 403, 429, 500, 502, 503, 504, 507}
+UNUSABLE = {401, 403, 429, 500, 502, 503, 504, 507}
 TOO_LARGE = 413
 PENDING_STATES = {"waiting", "running"}
 WITHOUT_RESULT = {"failed", "cancelled"}
@@ -339,6 +339,6 @@ def _read(answer: Any) -> dict[str, Any]:
     if answer.is_success:
         return values
     detail = str(values.get("detail", f"The server answered with status {answer.status_code}."))
-    if answer.status_code in LOST:
+    if answer.status_code in UNUSABLE:
         raise ServerError(detail)
     raise RequestRefused(detail, answer.status_code, values.get("rejected", ()))
