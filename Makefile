@@ -17,7 +17,8 @@ ARGS ?=
 # Test files that run at the same time, in the order of tests/conftest.py.
 TEST_PROCESSES ?= 2
 PARALLEL := -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
-SHARED_TESTS := $(addprefix tests/webapp/test_,analyses.py batches.py file_removal.py history.py jobs.py orphans.py pages.py schema.py statistics.py storage.py)
+SHARED_TESTS := $(addprefix tests/webapp/test_,analyses.py batches.py feedback.py file_removal.py history.py jobs.py orphans.py pages.py reports.py retention.py schema.py sharing.py statistics.py storage.py upload_security.py) \
+                $(addprefix tests/webapp/api/test_,batch_requests.py resources.py submissions.py tokens.py webhooks.py)
 
 # Counts the packages of requirements file $(1) while pip installs them; on one line in a terminal.
 SHELL := /bin/bash
@@ -52,7 +53,7 @@ test: $(VENV)/train.stamp $(VENV)/scale.stamp $(VENV)/dev.stamp ## run all tests
 test-fast: $(VENV)/train.stamp $(VENV)/scale.stamp $(VENV)/dev.stamp ## run the tests that are neither slow nor in a browser, under a minute
 	@$(PY) -m pytest -m "not slow and not browser" $(ARGS)
 
-test-shared: $(VENV)/train.stamp $(VENV)/scale.stamp $(VENV)/dev.stamp ## run the tests of rows, files and jobs on PostgreSQL and S3 instead
+test-shared: $(VENV)/train.stamp $(VENV)/scale.stamp $(VENV)/dev.stamp ## run the tests of rows, files, jobs and the API on PostgreSQL and S3 instead
 	@DEEPFAKE_TEST_SHARED=1 $(PY) -m pytest $(PARALLEL) $(if $(REQUIRE_ALL_TESTS),-p tests.no_skips) -m "not embedded" $(SHARED_TESTS) $(ARGS)
 
 lint: $(VENV)/train.stamp $(VENV)/scale.stamp $(VENV)/dev.stamp ## check style, formatting and types

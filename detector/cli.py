@@ -22,8 +22,9 @@ The CSV is meant for programs: `path` is exact, even where a spreadsheet would r
 import that column as text. Only bytes of a name that are not Unicode are escaped, as \udcXX.
 `--json` writes JSON Lines, one object per file: the record of `detector.record.to_record`, with `path` and `error`.
 
-With `--server`, files are sent to a server of this project, and the rows are the same. The server deletes what was
-sent, unless `--keep` is given.
+With `--server`, files are sent to a server of this project, many in a request, and the rows are the same. The server
+deletes what was sent, unless `--keep` is given.
+With `--resume`, the files that have a row in OUT are left out, and the other rows are added to it.
 `--out` scans an archive of any size into Parquet files, one for each chunk of files, with the columns of the CSV.
 Paths and `--out` are folders or fsspec addresses. The same command goes on where it was stopped. `--celery` spreads
 the chunks over Celery's workers, whose Redis is named by the environment variable DEEPFAKE_BROKER_URL.
@@ -40,17 +41,16 @@ the rows could not be written;
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from tqdm import tqdm
 
@@ -62,7 +62,8 @@ from detector.pictures.detect import MODEL_FILES
 from detector.pipeline import load_detector
 from detector.remote import RemoteDetector, ServerError
 from detector.reports.phrases import headline, was_checked
-from detector.reports.rows import SCAN_COLUMNS, UNCHECKED, ScanRow, escape_unprintable
+from detector.reports.row_files import RowFile, csv_rows, json_rows, read_csv, read_json
+from detector.reports.rows import UNCHECKED, ScanRow, escape_unprintable
 from detector.reports.verification import BOX_TOLERANCE_PX, LOGIT_TOLERANCE, verify_bundle
 from detector.results import Detection, DetectorError, Verdict
 from detector.text import format_probability
@@ -70,6 +71,7 @@ from detector.version import __version__
 
 OK, SOME_FAILED, NOTHING_DONE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 MAX_PRINTED_DIFFERENCES = 20
+GO_ON = "The rows so far are kept; the same command with --resume goes on."
 BROKER_VARIABLE = "DEEPFAKE_BROKER_URL"  # its address may hold a password, which arguments would show to other users
 MIN_EVERY_S, MAX_EVERY_S = 0.04, 3600.0  # between sampled frames of a video
 
@@ -116,28 +118,34 @@ def scan(arguments: argparse.Namespace) -> int:
         return scan_archive(arguments)
     files, left_out = find_files(arguments.paths)
     counts: Counter[str] = Counter()
+    stopped = False
     with ExitStack() as stack:
-        detect = _make_detect(arguments, stack)
+        open_rows = _open_detector(arguments, stack)
         started_s = time.perf_counter()
-        writers = _open_writers(arguments, stack)
+        row_files = _open_row_files(arguments, stack)
+        missing = {path: problem for path, problem in files.items() if not all(each.has(path) for each in row_files)}
         # rows on the terminal show progress themselves, and a bar would break them
         outputs = {arguments.csv, arguments.json}
         hidden = arguments.quiet or outputs == {None} or "-" in outputs or not sys.stderr.isatty()
-        bar = stack.enter_context(tqdm(files.items(), unit="file", disable=hidden))
+        bar = stack.enter_context(tqdm(total=len(missing), unit="file", disable=hidden))
+        rows = stack.enter_context(closing(open_rows(missing, bar)))
         try:
-            for path, problem in bar:
-                row = ScanRow(path, error=problem) if problem else _analyse(detect, path, bar)
+            for row in rows:
                 counts[_outcome(row)] += 1
-                for write in writers:
-                    write(row)
+                for each in row_files:
+                    each.add(row)
+                bar.update()
         except KeyboardInterrupt:
             stopped = True
-        else:
-            stopped = False
+        except ServerError as error:
+            raise ServerError(f"{error} {GO_ON}" if outputs - {None, "-"} else str(error)) from error
     if not arguments.quiet:
         took_s = time.perf_counter() - started_s
-        print(_summarise(counts, total=len(files), left_out=left_out, took_s=took_s), file=sys.stderr)
-    return INTERRUPTED if stopped else SOME_FAILED if counts["error"] else OK
+        print(_summarise(counts, total=len(missing), left_out=left_out, took_s=took_s), file=sys.stderr)
+        if len(files) > len(missing):
+            print(f"Left out: {len(files) - len(missing)} of {len(files)} files, which had a row.", file=sys.stderr)
+    has_failed = counts["error"] or any(True in each.earlier.values() for each in row_files)
+    return INTERRUPTED if stopped else SOME_FAILED if has_failed else OK
 
 
 def scan_archive(arguments: argparse.Namespace) -> int:
@@ -212,13 +220,38 @@ def _print_list(title: str, sentences: Sequence[str]) -> None:
         print(f"- and {len(sentences) - MAX_PRINTED_DIFFERENCES:,} more")
 
 
-def _make_detect(arguments: argparse.Namespace, stack: ExitStack) -> Callable[..., Detection]:
-    """Return the function that detects in a file: here, or on a server."""
+def _open_detector(
+    arguments: argparse.Namespace, stack: ExitStack
+) -> Callable[[Mapping[str, str | None], tqdm], Generator[ScanRow, None, None]]:
+    """Return the function that makes the rows of files: here, or on a server."""
     if arguments.server:
         token = _read_token(arguments.token)
-        return stack.enter_context(RemoteDetector(arguments.server, token, keep=arguments.keep)).detect
+        server = stack.enter_context(RemoteDetector(arguments.server, token, keep=arguments.keep))
+        return partial(_rows_of_server, server)
     detector = load_detector(engine=arguments.engine, threads=arguments.threads)
-    return partial(detector.detect, every_s=arguments.every)
+    return partial(_rows_of_detector, partial(detector.detect, every_s=arguments.every))
+
+
+def _rows_of_detector(
+    detect: Callable[..., Detection], files: Mapping[str, str | None], bar: tqdm
+) -> Generator[ScanRow, None, None]:
+    for path, problem in files.items():
+        yield ScanRow(path, error=problem) if problem else _analyse(detect, path, bar)
+
+
+def _rows_of_server(
+    server: RemoteDetector, files: Mapping[str, str | None], bar: tqdm
+) -> Generator[ScanRow, None, None]:
+    def report(words: str) -> None:
+        bar.set_postfix_str(escape_unprintable(words))
+
+    with closing(server.detect_all((path for path in files if not files[path]), report=report)) as results:
+        for path, problem in files.items():
+            result = DetectorError(problem) if problem else next(results)
+            if isinstance(result, DetectorError):
+                yield ScanRow(path, error=str(result))
+            else:
+                yield ScanRow(path, detection=result)
 
 
 def _read_token(text: str) -> str:
@@ -234,37 +267,26 @@ def _analyse(detect: Callable[..., Detection], path: str, bar: tqdm) -> ScanRow:
 
     try:
         return ScanRow(path, detection=detect(path, progress=report))
-    except ServerError:
-        raise
     except DetectorError as error:
         return ScanRow(path, error=str(error))
     except MemoryError:
         return ScanRow(path, error="There is not enough memory for this file.")
 
 
-def _open_writers(arguments: argparse.Namespace, stack: ExitStack) -> list[Callable[[ScanRow], None]]:
+def _open_row_files(arguments: argparse.Namespace, stack: ExitStack) -> list[RowFile]:
     def opened(path: str) -> TextIO:
         if path == "-":
             return sys.stdout
-        return stack.enter_context(open(path, "w", encoding="utf-8", errors="backslashreplace", newline=""))
+        mode: Literal["a", "w"] = "a" if arguments.resume else "w"
+        return stack.enter_context(open(path, mode, encoding="utf-8", errors="backslashreplace", newline=""))
 
-    writers: list[Callable[[ScanRow], None]] = []
-    if arguments.csv:
-        csv_file = opened(arguments.csv)
-        table = csv.writer(csv_file)
-        table.writerow(SCAN_COLUMNS)
-
-        def write_csv(row: ScanRow) -> None:
-            table.writerow(row.to_csv())
-            csv_file.flush()
-
-        writers.append(write_csv)
-    if arguments.json:
-        json_file = opened(arguments.json)
-        writers.append(lambda row: print(row.to_json(), file=json_file, flush=True))
-    if not writers:
-        writers.append(lambda row: print(row.to_line(), flush=True))
-    return writers
+    formats = ((arguments.csv, read_csv, csv_rows), (arguments.json, read_json, json_rows))
+    found = []
+    for path, read, write in formats:
+        if path:
+            earlier = read(path) if arguments.resume else None
+            found.append(write(opened(path), earlier))
+    return found or [RowFile(sys.stdout, lambda row: print(row.to_line()), {})]
 
 
 def _summarise(counts: Counter[str], *, total: int, left_out: int, took_s: float) -> str:
@@ -328,6 +350,8 @@ def _make_parser(program: str) -> argparse.ArgumentParser:
     command.add_argument("--server", metavar="URL", help="send the files to this server instead of checking them here")
     command.add_argument("--token", metavar="TOKEN", help="access token of the server, or @FILE to read it from a file")
     command.add_argument("--keep", action="store_true", help="keep files and results on the server")
+    resume_help = "leave out the files that have a row in OUT, and add the others to it"
+    command.add_argument("--resume", action="store_true", help=resume_help)
     command.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     command.set_defaults(run=scan)
 
@@ -366,6 +390,9 @@ def main(argv: Sequence[str] | None = None, *, program: str = "deepfake-detector
         parser.error("--server and --token belong together")
     if arguments.run is scan and arguments.keep and not arguments.server:
         parser.error("--keep is for --server")
+    outputs = {arguments.csv, arguments.json} - {None} if arguments.run is scan else set()
+    if arguments.run is scan and arguments.resume and (not outputs or "-" in outputs):
+        parser.error("--resume adds rows to the file of --csv or --json")
     if arguments.run is scan and arguments.out and (arguments.csv or arguments.json):
         parser.error("--out writes Parquet files, so it excludes --csv and --json")
     if arguments.run is scan and arguments.celery:

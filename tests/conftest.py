@@ -29,8 +29,10 @@ from detector.pictures.faces import FaceFinder
 from webapp import create_app
 from webapp.detector_thread import DetectorThread
 from webapp.models import db
+from webapp.wakeable import WakeableThread
 
 START_S = 60  # a busy machine starts slowly
+THREAD_S = 2  # for a thread of an application to end; one that sends webhooks goes on as long as some wait
 
 
 class Browser(FlaskClient):
@@ -174,6 +176,9 @@ def make_app(tmp_path, real_detector, parts, empty_database, compiled_templates)
 
     yield make
     for app in made:
+        for thread in app.extensions.values():
+            if isinstance(thread, WakeableThread):
+                thread.join(THREAD_S)  # a connection that it holds would not be closed
         with app.app_context():
             db.engine.dispose()
 

@@ -38,13 +38,13 @@ def test_every_route_is_in_the_docs(app):
     for rule in app.url_map.iter_rules():
         if rule.endpoint == "static":
             continue
-        address = re.sub(r"<\w+:", "<", rule.rule)
+        address = re.sub(r"<[^<>]+:", "<", rule.rule)
         for method in rule.methods - {"HEAD", "OPTIONS"}:
             assert f"`{method} {address}`" in DOCS
 
 
 def test_every_route_of_the_docs_exists(app):
-    addresses = {re.sub(r"<\w+:", "<", rule.rule) for rule in app.url_map.iter_rules()}
+    addresses = {re.sub(r"<[^<>]+:", "<", rule.rule) for rule in app.url_map.iter_rules()}
     for address in re.findall(r"^\| `(?:GET|POST) ([^`]+)`", DOCS, flags=re.MULTILINE):
         assert address in addresses
 

@@ -24,13 +24,19 @@ def register_limits(app: Flask) -> None:
         StartupError: the storage of the counts cannot be used.
     """
     try:
-        limiter = Limiter(address_of, app=app, storage_uri=app.config["RATE_STORAGE_URL"], strategy="moving-window")
+        limiter = Limiter(
+            address_of,
+            app=app,
+            storage_uri=app.config["RATE_STORAGE_URL"],
+            strategy="moving-window",
+            in_memory_fallback_enabled=True,  # each worker counts alone while Redis is gone
+        )
     except ConfigurationError as error:
         raise StartupError(f"{PREFIX}RATE_STORAGE_URL cannot be used: {error}.") from error
     app.extensions["rate_limiter"] = limiter
     for setting, key in (("API_RATE", token_or_address), ("API_ADDRESS_RATE", address_of)):
         if app.config[setting] != UNLIMITED:
-            limiter.limit(app.config[setting], key_func=key, scope=setting)(blueprint)
+            limiter.shared_limit(app.config[setting], scope=setting, key_func=key)(blueprint)
     if app.config["UPLOAD_RATE"] != UNLIMITED:
         limited = limiter.shared_limit(app.config["UPLOAD_RATE"], scope="uploads")
         for endpoint in UPLOAD_ENDPOINTS:
@@ -51,14 +57,15 @@ def token_or_address() -> str:
 
 
 def add_rate_headers(response: Response) -> Response:
-    """Add how many requests are left to a response, and when to try again to a refusal.
+    """Add how many requests are left of the limit that is nearest to a response, and when to try again to a refusal.
 
     Source:
         draft-ietf-httpapi-ratelimit-headers-07: `RateLimit-Reset` is in seconds from now.
     """
     limiter: Limiter = current_app.extensions["rate_limiter"]
-    if (limit := limiter.current_limit) is None:
+    if not limiter.current_limits:
         return response
+    limit = min(limiter.current_limits, key=lambda each: (not each.breached, each.remaining))
     wait_s = max(1, math.ceil(limit.window[0] - time.time()))
     response.headers["RateLimit-Limit"] = str(limit.limit.amount)
     response.headers["RateLimit-Remaining"] = str(limit.remaining)

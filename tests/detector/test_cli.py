@@ -333,6 +333,49 @@ def test_rows_are_written_as_they_come_and_kept_when_stopped(stand_in, tmp_path,
     assert "2 of 4 files" in capsys.readouterr().err
 
 
+def test_a_stopped_scan_goes_on_with_the_rows_of_its_files(stand_in, tmp_path, monkeypatch, capsys):
+    """The last row of the table is cut off, and one row of the other file is missing."""
+    names = [str(picture(tmp_path / "in" / f"{name}.png")) for name in ("a", "b\udc80", "c", "d")]
+    table, lines = tmp_path / "out.csv", tmp_path / "out.jsonl"
+    command = ["scan", str(tmp_path / "in"), "--csv", str(table), "--json", str(lines)]
+    assert main(command) == 0
+    whole, whole_lines = table.read_bytes(), lines.read_bytes()
+    detect_one, analysed = stand_in.detect, []
+    monkeypatch.setattr(stand_in, "detect", lambda path, **_: (analysed.append(path), detect_one(path))[1])
+    table.write_bytes(whole[: whole.rindex(b"\r\n", 0, -2) + 30])
+    lines.write_bytes(b"".join(whole_lines.splitlines(keepends=True)[:2]))
+    capsys.readouterr()
+    assert main([*command, "--resume"]) == 0
+    assert "Left out: 2 of 4 files, which had a row." in capsys.readouterr().err
+    assert analysed == names[2:]
+    assert [row["path"] for row in rows_of(table)] == [name.replace("\udc80", "\\udc80") for name in names]
+    assert [json.loads(line)["path"] for line in lines.read_text().splitlines()] == names
+
+
+@pytest.mark.parametrize("start", ["", HEADER + "\r\n"], ids=["empty", "only the names of the columns"])
+def test_a_scan_that_was_stopped_before_its_first_row_goes_on(stand_in, tmp_path, start):
+    name, table = str(picture(tmp_path / "a.png")), tmp_path / "out.csv"
+    table.write_text(start, newline="")
+    assert main(["scan", name, "--csv", str(table), "--resume"]) == 0
+    assert [row["path"] for row in rows_of(table)] == [name]
+
+
+def test_earlier_errors_still_count_when_a_scan_goes_on(stand_in, folder, tmp_path):
+    command = ["scan", str(folder), "--csv", str(tmp_path / "out.csv")]
+    assert main(command) == main([*command, "--resume"]) == 1
+    assert len(rows_of(tmp_path / "out.csv")) == 3
+
+
+@pytest.mark.parametrize("content", [b"my notes", b"a,b\r\n1,2\r\n", b"[1]\n", b"{}\n", b"\xff\xfe\n"])
+@pytest.mark.parametrize("option", ["--csv", "--json"])
+def test_a_file_of_something_else_is_left_as_it_is(stand_in, tmp_path, capsys, content, option):
+    (tmp_path / "out").write_bytes(content)
+    name = str(picture(tmp_path / "a.png"))
+    assert main(["scan", name, option, str(tmp_path / "out"), "--resume"]) == 2
+    assert "does not hold the rows of a scan" in capsys.readouterr().err
+    assert (tmp_path / "out").read_bytes() == content
+
+
 @pytest.mark.parametrize(
     ("is_terminal", "options", "drawn"), [(True, [], True), (False, [], False), (True, ["--quiet"], False)]
 )
@@ -365,6 +408,8 @@ def test_options_reach_the_detector(tmp_path, monkeypatch):
         (["scan", "--json", "face.jpg", "other.jpg"], "'face.jpg' has the suffix of an input file"),
         (["scan", "a", "--csv", "face.PNG"], "'face.PNG' has the suffix of an input file"),
         (["scan", "a", "--csv", "-", "--json"], "both write to '-'"),
+        (["scan", "a", "--resume"], "--resume adds rows to the file of --csv or --json"),
+        (["scan", "a", "--resume", "--json"], "--resume adds rows to the file of --csv or --json"),
         (["scan", "a", "--every", "nan"], "'nan' is not a number of seconds from 0.04 to 3600"),
         (["scan", "a", "--every", "often"], "'often' is not a number of seconds"),
         (["verify"], "BUNDLE"),

@@ -1,6 +1,7 @@
 """Feedback: nothing is kept without consent, a case can be withdrawn, and its file lives as long as was agreed."""
 
 import csv
+import os
 import re
 import subprocess
 import sys
@@ -162,10 +163,12 @@ def test_the_columns_are_those_of_the_manifests_of_all_media(app, show, tmp_path
 
 
 @pytest.mark.slow
-def test_the_script_exports_from_the_server_s_settings(app, client, address, tmp_path):
+def test_the_script_exports_from_the_server_s_settings(app, client, address, parts, tmp_path):
     client.submit(f"{address}/feedback", **CONSENT)
     command = [sys.executable, "scripts/export_feedback.py", "--out", str(tmp_path / "out")]
-    environment = {"PATH": "", "PYTHONPATH": str(ROOT), "DEEPFAKE_INSTANCE_PATH": app.instance_path}
+    settings = {f"DEEPFAKE_{name}": value for name, value in {**parts, "INSTANCE_PATH": app.instance_path}.items()}
+    keys = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    environment = {"PATH": "", "PYTHONPATH": str(ROOT), **keys, **settings}
     runs = [
         subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         for _ in range(2)

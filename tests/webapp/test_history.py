@@ -12,7 +12,7 @@ from stored_results import face, picture, video, voice
 
 from detector.results import Reason
 from webapp.history import pages, search
-from webapp.history.search import HISTORY_ORDERS, HISTORY_PAGE_SIZE, InvalidSearch, Search, find
+from webapp.history.search import HISTORY_ORDERS, HISTORY_PAGE_SIZE, Found, InvalidSearch, Search, find
 from webapp.models import Analysis, State, Upload, db
 from webapp.outcomes import Outcome, outcome_of
 
@@ -103,10 +103,26 @@ def test_a_list_has_pages(visitor_client, keep):
     first, second = names(visitor_client, name="scan"), names(visitor_client, name="scan", page=2)
     assert [*first, *second] == [f"scan {number:02}.jpg" for number in range(HISTORY_PAGE_SIZE + 2)]
     page = visitor_client.get("/history?name=scan").text
-    assert "Page 1 of 2" in page and 'href="/history?name=scan&amp;page=2" rel="next"' in page
+    assert 'href="/history?name=scan&amp;page=2" rel="next"' in page
+    assert '<a href="/history?name=scan" aria-label="Page 1" aria-current="page">1</a>' in page
     assert "27 results fit your search" in page and "This browser has 27 results." in page
     assert names(visitor_client, name="scan", page=99) == second  # for example after a deletion
     assert names(visitor_client, page="no number") == first
+
+
+@pytest.mark.parametrize(
+    ("page", "pages", "offered"),
+    [
+        (1, 2, [1, 2]),
+        (1, 9, [1, 2, None, 9]),
+        (3, 9, [1, 2, 3, 4, None, 9]),
+        (4, 9, [1, 2, 3, 4, 5, None, 9]),  # a gap of one page takes as much room as the page
+        (5, 9, [1, None, 4, 5, 6, None, 9]),
+        (9, 9, [1, None, 8, 9]),
+    ],
+)
+def test_a_pager_offers_the_first_the_last_and_the_nearest_pages(page, pages, offered):
+    assert Found([], 0, page, pages).offered_pages == offered
 
 
 def test_an_empty_history_says_what_to_do(client, several):

@@ -1,13 +1,14 @@
 import pytest
+from services import HOW_TO_GET_THEM, are_installed, run_redis
 
 from webapp.api.tokens import create_token
 from webapp.config import StartupError
 
 
-def asking(app, token=None, address="192.0.2.1", **headers):
+def asking(app, token=None, address="192.0.2.1", path="analyses", **headers):
     if token:
         headers["Authorization"] = f"Bearer {token}"
-    return app.test_client().get("/api/v1/analyses", headers=headers, environ_overrides={"REMOTE_ADDR": address})
+    return app.test_client().get(f"/api/v1/{path}", headers=headers, environ_overrides={"REMOTE_ADDR": address})
 
 
 def tokens_of(app, count):
@@ -20,6 +21,16 @@ def test_a_token_has_its_own_limit_wherever_it_comes_from(make_app):
     first, second = tokens_of(app, 2)
     assert [asking(app, first, f"192.0.2.{n}").status_code for n in (1, 2, 3)] == [200, 200, 429]
     assert asking(app, second).status_code == 200
+
+
+def test_all_requests_of_a_token_count_together(make_app):
+    app = make_app(API_RATE="3 per hour", API_ADDRESS_RATE="9 per minute")
+    (token,) = tokens_of(app, 1)
+    found = [asking(app, token, path=path) for path in ("analyses", "batches", "batches/x", "analyses/x")]
+    assert [answer.status_code for answer in found] == [200, 200, 404, 429]
+    assert [answer.headers["RateLimit-Remaining"] for answer in found] == ["2", "1", "0", "0"]
+    assert {answer.headers["RateLimit-Limit"] for answer in found} == {"3"}  # of the limit that ends first
+    assert 3000 < int(found[-1].headers["Retry-After"]) <= 3600
 
 
 def test_an_address_has_a_limit_for_all_its_tokens_and_for_bad_ones(make_app):
@@ -66,6 +77,15 @@ def test_a_client_cannot_invent_addresses_before_a_trusted_proxy(make_app):
     (token,) = tokens_of(app, 1)
     headers = [{"X-Forwarded-For": f"203.0.113.{n}, 198.51.100.1"} for n in (1, 2)]
     assert [asking(app, token, **each).status_code for each in headers] == [200, 429]
+
+
+@pytest.mark.skipif(not are_installed(), reason=HOW_TO_GET_THEM)
+def test_two_workers_count_in_redis_and_each_alone_while_it_is_gone(make_app, tmp_path):
+    with run_redis(tmp_path) as address:
+        first, second = (make_app(API_RATE="3 per hour", RATE_STORAGE_URL=address) for _ in range(2))
+        (token,) = tokens_of(first, 1)
+        assert [asking(app, token).status_code for app in (first, second, first, second)] == [200, 200, 200, 429]
+    assert [asking(first, token).status_code for _ in range(4)] == [200, 200, 200, 429]
 
 
 def test_no_limit_is_a_setting(make_app):

@@ -25,7 +25,9 @@ from webapp.api.tokens import READ, WRITE, require_token
 from webapp.api.webhook_addresses import ForbiddenAddress, check_url
 from webapp.batches import files as batch_files
 from webapp.batches import results as batches
+from webapp.batches.downloads import send_results
 from webapp.batches.results import BatchSummary
+from webapp.exports import FORMATS
 from webapp.models import Analysis, State, db
 
 API_BLUEPRINT = "api"
@@ -51,6 +53,13 @@ def refusals(*statuses: int, is_public: bool = False) -> Callable[[Any], Any]:
         return blueprint.doc(security=[])(function) if is_public else function
 
     return document
+
+
+def exported_files(function: Any) -> Any:
+    """Document the formats of an export beside JSON."""
+    for media_type in (each.media_type for ending, each in FORMATS.items() if ending != "json"):
+        function = blueprint.response(200, BINARY, content_type=media_type)(function)
+    return function
 
 
 @blueprint.before_request
@@ -272,6 +281,19 @@ def get_batch(batch_id: str) -> dict[str, Any]:
     Poll this address until the state is `done`, then read its analyses at `analyses_url`.
     """
     return batch_values(_own_batch(batch_id))
+
+
+@blueprint.get(f"/batches/<batch_id>/results.<any({', '.join(FORMATS)}):ending>")
+@exported_files
+@blueprint.response(200, schemas.ResultsSchema, description="The file.")
+@refusals(404)
+def get_batch_results(batch_id: str, ending: str) -> Response:
+    """Read all results of a batch as one file
+
+    A table as CSV, Excel or PDF, or every record as JSON. The files are in the order as sent, with those that were
+    refused and those that are not done yet.
+    """
+    return send_results(_own_batch(batch_id).batch, ending)
 
 
 @blueprint.delete("/batches/<batch_id>")

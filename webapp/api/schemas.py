@@ -321,6 +321,21 @@ class ExplanationsSchema(DescribedSchema):
     can_be_checked = fields.Boolean(**present("Whether a check can be requested."))
 
 
+class ResultsSchema(DescribedSchema):
+    """All results of a batch."""
+
+    title = fields.String(**present("The name of the ZIP archive or the folder, or the number of files."))
+    exported_at = fields.String(**present("When this file was made.", format="date-time"))
+    detector_version = fields.String(**present("Version of the detector."))
+    counts = fields.Dict(
+        keys=fields.String(), values=fields.Integer(), **present("Number of files by what became of them.")
+    )
+    results = fields.List(
+        fields.Dict(),
+        **present("The record of each file, with its `path`, `outcome`, `error` and the `id` of its analysis."),
+    )
+
+
 class CallSchema(DescribedSchema):
     """A webhook of an analysis."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 from flask import (
     Blueprint,
     Response,
@@ -13,7 +11,6 @@ from flask import (
     redirect,
     render_template,
     request,
-    send_file,
     session,
     url_for,
 )
@@ -23,10 +20,11 @@ from detector.media import MEDIA
 from detector.text import translatable
 from webapp import analyses, page_files
 from webapp.batches import results
+from webapp.batches.downloads import send_results
 from webapp.batches.files import delete_batch
 from webapp.batches.results import BATCH_ORDERS, find_batches, find_rows
 from webapp.drawings.outcomes import outcome_bars
-from webapp.exports import FORMATS, ExportRow, export, row_of, row_of_refused
+from webapp.exports import FORMATS
 from webapp.exports.sentences import wrong_sentences
 from webapp.history.search import InvalidSearch, Search
 from webapp.models import Batch
@@ -109,19 +107,8 @@ def download(batch_id: str, ending: str) -> Response:
     batch = _own(batch_id)
     if ending not in FORMATS:
         abort(404)
-    (summary,) = results.summarise([batch])
-    data = export(_export_rows(batch), ending, title=summary.title)
-    name = f"results-{batch.created_at:%Y-%m-%d}.{ending}"
-    return send_file(
-        io.BytesIO(data), mimetype=FORMATS[ending].media_type, as_attachment=True, download_name=name, max_age=None
-    )
+    return send_results(batch, ending)
 
 
 def _own(batch_id: str) -> Batch:
     return results.get(batch_id, session.get("visitor")) or abort(404)
-
-
-def _export_rows(batch: Batch) -> list[ExportRow]:
-    refused = {each.position: row_of_refused(each.filename, each.error) for each in results.refused_files(batch)}
-    stored = {analysis.batch_position: row_of(analysis) for analysis in results.read_analyses(batch)}
-    return [row for _, row in sorted((refused | stored).items())]

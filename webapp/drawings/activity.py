@@ -18,7 +18,7 @@ from webapp.template_filters import format_duration
 DAYS_PX = 220
 SCORES_PX = 180
 DURATIONS_PX = 110
-MEDIUM_PX = 44  # a row of the chart of shares
+MEDIUM_PX = 52  # a row of the chart of shares
 FILLED = 0.82  # of a bar's room
 NO_RESULT = "no-result"
 # By CSS class: the outcomes that a bar counts, and their words; from the bottom of a bar, or from its left.

@@ -134,6 +134,18 @@ class Found(Generic[Row]):
     page: int
     pages: int
 
+    @property
+    def offered_pages(self) -> list[int | None]:
+        """The first page, the last one, and those beside this page; None for those left out, if there are several."""
+        near = {1, self.pages, *range(max(1, self.page - 1), min(self.pages, self.page + 1) + 1)}
+        offered: list[int | None] = []
+        for page in range(1, self.pages + 1):
+            if page in near or {page - 1, page + 1} <= near:
+                offered.append(page)
+            elif offered[-1] is not None:
+                offered.append(None)
+        return offered
+
 
 def existing_page(wanted: int, *, count: int, size: int) -> tuple[int, int]:
     """Return a page of a list and the number of its pages; the last page if there are fewer.

@@ -1,5 +1,6 @@
 """Several files and ZIP archives by the API: the same batches as by the page."""
 
+import csv
 import io
 
 import pytest
@@ -69,6 +70,37 @@ def test_a_batch_is_polled_until_it_is_done(app, two, program, real_detector):
         verdict
     }
     assert names(program.get(f"/analyses?batch={UNKNOWN}")) == []
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "xlsx", "pdf"])
+def test_the_results_of_a_batch_are_the_file_that_the_page_offers(
+    app, client, program, post, face_jpeg, real_detector, ending
+):
+    """Except for the time of the file and what differs between two batches."""
+    files = [("a.jpg", face_jpeg), TEXT]
+    sent = post(files).json["batch"]
+    shown = send(client, files).location
+    run_all(app, real_detector)
+    answer, page = program.get(path_of(sent, f"/results.{ending}")), client.get(f"{shown}/results.{ending}")
+    assert (answer.status_code, answer.content_type) == (200, page.content_type)
+    assert answer.headers["Content-Disposition"] == page.headers["Content-Disposition"]
+    if ending == "json":
+        (picture, text), counts = answer.json["results"], answer.json["counts"]
+        assert (picture["path"], text["path"], text["outcome"]) == ("a.jpg", "b.txt", "failed")
+        analysis = program.get(f"/analyses/{picture['id']}").json["result"]
+        assert picture["logit"] == analysis["logit"] and counts == {analysis["verdict"]: 1, "failed": 1}
+        assert set(answer.json) == set(page.json)
+    elif ending == "csv":
+        (_, *rows), (_, *shown) = (list(csv.reader(io.StringIO(each.text))) for each in (answer, page))
+        assert [row[:5] for row in rows] == [row[:5] for row in shown]
+    else:
+        assert answer.data[:4] == page.data[:4]
+
+
+@pytest.mark.parametrize("ending", ["html", "zip", "CSV"])
+def test_a_batch_has_no_other_files_of_results(two, program, ending):
+    answer = program.get(path_of(two, f"/results.{ending}"))
+    assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
 
 
 def db_file(app):
@@ -163,7 +195,10 @@ def test_batches_are_listed_page_by_page(post, program, face_jpeg):
     assert second["next_cursor"] is None
 
 
-@pytest.mark.parametrize(("method", "end"), [("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("POST", "/retry")])
+@pytest.mark.parametrize(
+    ("method", "end"),
+    [("GET", ""), ("GET", "/results.json"), ("DELETE", ""), ("POST", "/cancel"), ("POST", "/retry")],
+)
 def test_another_token_and_a_page_s_visitor_see_nothing_of_a_batch(two, program, make_program, client, method, end):
     stranger = make_program()
     assert stranger.open(method, path_of(two, end)).status_code == 404

@@ -41,4 +41,4 @@ def test_schemathesis_finds_no_violation(make_app, tmp_path):
         server.shutdown()
         server.server_close()
     assert run.returncode == 0, run.stdout[-5000:] + run.stderr
-    assert "20 selected / 20 total" in run.stdout and "Tested: 20" in run.stdout
+    assert "21 selected / 21 total" in run.stdout and "Tested: 21" in run.stdout
