@@ -217,10 +217,10 @@ def build_feature_extractor() -> Callable[[np.ndarray], WindowFeatures]:
 
 
 def _compile_statistics(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the statistics network as a function of spectrograms (N, ROWS, T, 1) that ONNX Runtime runs."""
+    """Return the statistics network as a function of spectrograms (N, T, ROWS) that ONNX Runtime runs."""
     import onnxruntime
 
-    network(np.zeros((1, ROWS, 2, 1), np.float32), training=False)  # Keras exports only a network that was called once
+    network(np.zeros((1, 2, ROWS), np.float32), training=False)  # Keras exports only a network that was called once
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "statistics.onnx"
         network.export(path, format="onnx", opset_version=OPSET, verbose=False)

@@ -34,18 +34,12 @@ VOICE_SOUNDING_DB = 30.0  # below the loudest; quieter frames are pauses
 VOICE_SMOOTH = 21  # bands: the detail is what remains after their mean is subtracted
 VOICE_LIMIT = 4.0  # of a standardised value; a single odd window must not decide
 VOICE_EPSILON = 1e-6  # added to a variance
-# Over frequency and time: the detail itself, its step to the next band and its step to the next frame.
-VOICE_FILTERS = (
-    np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], np.float32),
-    np.array([[0, -1, 0], [0, 1, 0], [0, 0, 0]], np.float32),
-    np.array([[0, 0, 0], [-1, 1, 0], [0, 0, 0]], np.float32),
-)
-TEXTURES_PER_GROUP = 1 + 3 * len(VOICE_FILTERS)  # statistics of a group: the spread and three of each filter
+# Statistics of a group: the spread; three of the detail, of its step from the band below and from the frame before.
+TEXTURES_PER_GROUP = 1 + 3 * 3
 WAVES_PER_GROUP = 8  # filters for the harmonics: four rates of ripple, a cosine and a sine each
 CEPSTRA = LEVEL_GROUPS  # coefficients, of as many groups of bands
-# Over time: a coefficient's deviation from its mean, its step and its curvature.
-CEPSTRA_FILTERS = np.array([[0, 1, 0], [-1, 1, 0], [1, -2, 1]], np.float32)
-DYNAMICS = len(CEPSTRA_FILTERS) * CEPSTRA  # statistics of the frames of one length
+MOVEMENTS = 3  # of a coefficient over time: its deviation from the mean, its step and its curvature
+DYNAMICS = MOVEMENTS * CEPSTRA  # statistics of the frames of one length
 CORRELATED = 24  # cepstra, from the lowest, whose steps are correlated with each other
 PADDING_SCORE = 100.0  # how far the score of a frame beyond the window's ends lies below that of sound
 ENCODER_CHANNELS = 384
@@ -60,7 +54,7 @@ STATISTICS_SIZES = (
     DYNAMICS,
     DYNAMICS,
     CORRELATED**2,
-    len(CEPSTRA_FILTERS) * ENCODER_CHANNELS,
+    MOVEMENTS * ENCODER_CHANNELS,
 )
 OWN_STATISTICS = sum(STATISTICS_SIZES[:-1])
 
@@ -100,7 +94,7 @@ def build_voice_network(bands: int = BANDS, centres: int = CENTRES) -> keras.Mod
         centres: radial basis functions.
 
     Returns:
-        keras.Model from (N, bands + 3 * LEVEL_GROUPS + 2 * ENCODER_BANDS, T, 1) float32 decibels; see `network_input`.
+        keras.Model from (N, T, bands + 3 * LEVEL_GROUPS + 2 * ENCODER_BANDS) float32 decibels; see `network_input`.
 
     Raises:
         ModelError: the weights of the speech encoder are missing.
@@ -118,42 +112,41 @@ def build_voice_network(bands: int = BANDS, centres: int = CENTRES) -> keras.Mod
     # in the order of construction, and a test compares them with the shipped model's.
     layers = keras.layers
     height = bands + 3 * LEVEL_GROUPS + 2 * ENCODER_BANDS
-    rows = keras.Input((height, None, 1), name="decibels")
+    frames = keras.Input((None, height), name="decibels")
 
     def crop(first: int, count: int) -> keras.KerasTensor:
-        return layers.Cropping2D(((first, height - first - count), (0, 0)))(rows)
+        return _crop(frames, first, height - first - count)
 
     decibels = crop(0, bands)
     score = _score_sound(decibels)
     attention = layers.Softmax(axis=1, name="share")(score)
-    spread = _measure_spread(decibels, attention)
-    smooth = layers.AveragePooling2D((VOICE_SMOOTH, 1), 1, "same", name="smooth")(decibels)
+    smooth = layers.AveragePooling1D(VOICE_SMOOTH, 1, "same", "channels_first", name="smooth")(decibels)
     detail = layers.Subtract(name="detail")([decibels, smooth])
-    texture = layers.Flatten()(layers.Concatenate()([spread, *_measure_texture(detail, attention)]))
+    textures = [_measure_spread(decibels, attention), *_measure_texture(detail, attention)]
+    texture = layers.Flatten()(layers.Permute((2, 1))(layers.Concatenate(axis=1)(textures)))
     harmonics = _measure_harmonics(detail, attention)
     long_levels = crop(bands, LEVEL_GROUPS)
-    short_levels = _interleave(crop(bands + LEVEL_GROUPS, 2 * LEVEL_GROUPS))
+    # The two short frames of each long one, in turn.
+    short_levels = layers.Reshape((-1, LEVEL_GROUPS))(crop(bands + LEVEL_GROUPS, 2 * LEVEL_GROUPS))
+    mels = layers.Reshape((-1, ENCODER_BANDS))(crop(bands + 3 * LEVEL_GROUPS, 2 * ENCODER_BANDS))
     long_dynamics, _ = _measure_dynamics(_transform(long_levels, "long"), _score_sound(long_levels), "long")
     short_dynamics, steps = _measure_dynamics(_transform(short_levels, "short"), _score_sound(short_levels), "short")
-    channels = _encode(_interleave(crop(bands + 3 * LEVEL_GROUPS, 2 * ENCODER_BANDS)))
-    encoder_dynamics, _ = _measure_dynamics(channels, score, "encoder")
+    encoder_dynamics, _ = _measure_dynamics(_encode(mels), score, "encoder")
     statistics = layers.Concatenate(name="statistics")(
         [texture, harmonics, long_dynamics, short_dynamics, _correlate(steps), encoder_dynamics]
     )
     class_map = _add_head(statistics, texture.shape[1], centres)
     logit = layers.GlobalAveragePooling2D(dtype="float32", name="logit")(class_map)
-    network = keras.Model(rows, {"logit": logit, "class_map": class_map}, name="voice")
-    network.get_layer("filters").set_weights([np.stack(VOICE_FILTERS, axis=-1)[:, :, None]])
+    network = keras.Model(frames, {"logit": logit, "class_map": class_map}, name="voice")
     waves = network.get_layer("waves")
-    waves.set_weights([_ripple_filters(waves.kernel_size[0], WAVES_PER_GROUP // 2 * VOICE_GROUPS)[:, None, None]])
+    waves.set_weights([_ripple_filters(waves.kernel.shape[0], WAVES_PER_GROUP // 2 * VOICE_GROUPS)])
     for name in ("long", "short"):
-        network.get_layer(f"{name}_cepstra").set_weights([_cosine_transform(CEPSTRA)[:, None, None]])
-    for name, count in (("long", CEPSTRA), ("short", CEPSTRA), ("encoder", ENCODER_CHANNELS)):
-        steps = network.get_layer(f"{name}_steps")
-        steps.set_weights([np.tile(CEPSTRA_FILTERS.T[None, :, None], (1, 1, count, 1))])
-        network.get_layer(f"{name}_neighbours").set_weights([np.ones((1, 3, 1, 1))])
+        network.get_layer(f"{name}_cepstra").set_weights([_cosine_transform(CEPSTRA)])
+    for name in ("long", "short", "encoder"):
+        network.get_layer(f"{name}_neighbours").set_weights([np.ones((3, 1, 1))])
     for name, weights in read_encoder_weights().items():
-        network.get_layer(name).set_weights(weights)
+        kernel, bias = weights
+        network.get_layer(name).set_weights([kernel[None], bias])
     return network
 
 
@@ -262,107 +255,99 @@ def _score_sound(decibels: keras.KerasTensor) -> keras.KerasTensor:
     """Return the logarithm of the weight (N, T, 1) of each frame: 0 for frames with sound, far below for pauses."""
     from keras import layers
 
-    peaks = layers.MaxPooling2D((decibels.shape[1], 1))(decibels)
-    loudest = layers.GlobalMaxPooling2D(keepdims=True)(peaks)
+    peaks = layers.GlobalMaxPooling1D("channels_first", keepdims=True)(decibels)
+    loudest = layers.GlobalMaxPooling1D(keepdims=True)(peaks)
     # Decibels that a frame lacks to count as sound; one decibel reduces the weight to e^-5.
     missing = layers.Rescaling(-1.0, -VOICE_SOUNDING_DB)(layers.Subtract()([peaks, loudest]))
-    missing = layers.Reshape((-1, 1))(layers.ReLU()(missing))
-    return layers.Rescaling(-5.0)(missing)
+    return layers.Rescaling(-5.0)(layers.ReLU()(missing))
 
 
 def _measure_spread(decibels: keras.KerasTensor, attention: keras.KerasTensor) -> keras.KerasTensor:
-    """Return the mean deviation of each group's level from its mean over time (N, VOICE_GROUPS, 1, 1)."""
+    """Return the mean deviation of each group's level from its mean over time (N, 1, VOICE_GROUPS)."""
     from keras import layers
 
-    level = _average_groups(decibels)
+    level = _average_bands(decibels, decibels.shape[2] // VOICE_GROUPS)
     deviation = layers.Subtract()([level, _average_time(level, attention)])
     return _average_time(_absolute(deviation), attention)
 
 
 def _measure_texture(detail: keras.KerasTensor, attention: keras.KerasTensor) -> list[keras.KerasTensor]:
-    """Return magnitude, soft sign and magnitude of the mean of each filter, all (N, VOICE_GROUPS, 1, filters)."""
+    """Return magnitude, soft sign and magnitude of the mean of each filter, all (N, filters, VOICE_GROUPS).
+
+    The filters are the detail itself (N, T, bands), its step from the band below and its step from the frame before.
+    """
     from keras import layers
 
-    filters = layers.Conv2D(len(VOICE_FILTERS), 3, padding="same", use_bias=False, trainable=False, name="filters")
-    responses = filters(detail)
-    magnitude = _average_groups(_average_time(_absolute(responses), attention))
-    signs = layers.Activation("tanh")(layers.Rescaling(0.1)(responses))
-    sign = _average_groups(_average_time(signs, attention))
-    steady = _average_groups(_absolute(_average_time(responses, attention)))
-    return [magnitude, sign, steady]
+    bands = detail.shape[2]
+    # OpenVINO negates what is subtracted, which is slow after the crop.
+    negative = layers.Reshape((-1, bands, 1))(layers.Rescaling(-1.0)(detail))
+    padded = layers.ZeroPadding2D(((1, 0), (1, 0)))(negative)
+    below = layers.Reshape((-1, bands))(layers.Cropping2D(((1, 0), (0, 1)))(padded))
+    before = layers.Reshape((-1, bands))(layers.Cropping2D(((0, 1), (1, 0)))(padded))
+    responses = [detail, layers.Add()([detail, below]), layers.Add()([detail, before])]
+    magnitudes = [_average_time(_absolute(response), attention) for response in responses]
+    # tanh(x) = 2 sigmoid(2 x) - 1
+    signs = [layers.Activation("sigmoid")(layers.Rescaling(0.2)(response)) for response in responses]
+    signs = [layers.Rescaling(2.0, -1.0)(_average_time(sign, attention)) for sign in signs]
+    means = [_absolute(_average_time(response, attention)) for response in responses]
+    return [
+        _average_bands(layers.Concatenate(axis=1)(kind), bands // VOICE_GROUPS) for kind in (magnitudes, signs, means)
+    ]
 
 
 def _measure_harmonics(detail: keras.KerasTensor, attention: keras.KerasTensor) -> keras.KerasTensor:
     """Return how strongly the detail ripples over 125 Hz to 4 kHz, by rate of ripple, (N, VOICE_GROUPS)."""
     from keras import layers
 
-    bands = detail.shape[1]
+    bands = detail.shape[2]
     first, last = bands // 64, bands // 2  # 125 Hz to 4 kHz
-    voiced = layers.Cropping2D(((first, bands - last), (0, 0)))(detail)
-    filter_count = WAVES_PER_GROUP * VOICE_GROUPS
-    waves = layers.Conv2D(filter_count, (last - first, 1), use_bias=False, trainable=False, name="waves")(voiced)
-    harmonics = layers.Reshape((-1, 1, 1))(_average_time(_absolute(waves), attention))
-    return layers.Flatten()(layers.AveragePooling2D((WAVES_PER_GROUP, 1))(harmonics))
-
-
-def _interleave(levels: keras.KerasTensor) -> keras.KerasTensor:
-    """Return the two short frames of each long one (N, 2 R, T, 1) in turn, (N, R, 2 T, 1)."""
-    from keras import layers
-
-    count = levels.shape[1] // 2
-    frames = layers.Permute((2, 3, 1))(layers.Reshape((2, count, -1))(levels))
-    return layers.Reshape((count, -1, 1))(frames)
+    waves = layers.Dense(WAVES_PER_GROUP * VOICE_GROUPS, use_bias=False, trainable=False, name="waves")
+    waves = waves(_crop(detail, first, bands - last))
+    return layers.Flatten()(_average_bands(_average_time(_absolute(waves), attention), WAVES_PER_GROUP))
 
 
 def _transform(levels: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """Return the cepstra (N, 1, T, CEPSTRA) of levels (N, LEVEL_GROUPS, T, 1)."""
+    """Return the cepstra (N, T, CEPSTRA) of levels (N, T, LEVEL_GROUPS)."""
     from keras import layers
 
-    return layers.Conv2D(CEPSTRA, (CEPSTRA, 1), use_bias=False, trainable=False, name=f"{name}_cepstra")(levels)
+    return layers.Dense(CEPSTRA, use_bias=False, trainable=False, name=f"{name}_cepstra")(levels)
 
 
 def _encode(mels: keras.KerasTensor) -> keras.KerasTensor:
-    """Return the channels (N, 1, T, ENCODER_CHANNELS) of the speech encoder for short frames (N, bands, 2 T, 1)."""
+    """Return the channels (N, T, ENCODER_CHANNELS) of the speech encoder for short frames (N, 2 T, ENCODER_BANDS)."""
     from keras import layers
 
-    values = layers.Rescaling(ENCODER_SCALE, ENCODER_OFFSET)(mels)
-    values = layers.Permute((2, 1))(layers.Reshape((ENCODER_BANDS, -1))(values))
+    values = layers.Reshape((1, -1, ENCODER_BANDS))(layers.Rescaling(ENCODER_SCALE, ENCODER_OFFSET)(mels))
     for stride, name in enumerate(ENCODER_CONVOLUTIONS, 1):
-        values = layers.ZeroPadding1D(1)(values)
-        convolution = layers.Conv1D(ENCODER_CHANNELS, 3, strides=stride, activation="silu", trainable=False, name=name)
-        values = convolution(values)
-    return layers.Reshape((1, -1, ENCODER_CHANNELS))(values)
+        values = layers.ZeroPadding2D(((0, 0), (1, 1)))(values)
+        values = layers.Conv2D(
+            ENCODER_CHANNELS, (1, 3), strides=(1, stride), activation="silu", trainable=False, name=name
+        )(values)
+    return layers.Reshape((-1, ENCODER_CHANNELS))(values)
 
 
 def _measure_dynamics(
     values: keras.KerasTensor, score: keras.KerasTensor, name: str
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Return the mean square of values (N, 1, T, C) after CEPSTRA_FILTERS (N, 3 C), and their steps (N, T, C).
+    """Return the mean squares (N, MOVEMENTS * C) of the movements of values (N, T, C), and their steps (N, T, C).
 
     `score` is that of `_score_sound`. The steps are 0 in pauses and beside them. `name` begins the layers' names.
     """
     from keras import layers
 
-    count = values.shape[3]
     deviation = layers.Subtract()([values, _average_time(values, layers.Softmax(axis=1)(score))])
-    filtered = layers.DepthwiseConv2D(
-        (1, CEPSTRA_FILTERS.shape[1]),
-        padding="same",
-        depth_multiplier=len(CEPSTRA_FILTERS),
-        use_bias=False,
-        trainable=False,
-        name=f"{name}_steps",
-    )(deviation)
+    padded = layers.ZeroPadding1D(1)(deviation)
+    before, after = layers.Cropping1D((0, 2))(padded), layers.Cropping1D((2, 0))(padded)
+    step = layers.Subtract()([deviation, before])
+    curvature = layers.Subtract()([layers.Subtract()([after, deviation]), step])
     # Only frames between two others with sound count: the step into a pause is many times as large as the others.
-    score = layers.Reshape((1, -1, 1))(layers.Rescaling(1.0, PADDING_SCORE)(score))
-    score = layers.Conv2D(1, (1, 3), padding="same", use_bias=False, trainable=False, name=f"{name}_neighbours")(score)
-    score = layers.Reshape((-1, 1))(layers.Rescaling(1.0, -3 * PADDING_SCORE)(score))
-    squares = layers.Multiply()([filtered, filtered])
-    powers = layers.Flatten()(_average_time(squares, layers.Softmax(axis=1)(score)))
-    sounding = layers.Reshape((1, -1, 1))(layers.Activation("exponential")(score))
-    by_filter = layers.Reshape((-1, count, len(CEPSTRA_FILTERS)))(layers.Multiply()([filtered, sounding]))
-    steps = layers.Cropping2D(((0, 0), (1, 1)))(layers.Permute((1, 3, 2))(by_filter))
-    return powers, layers.Reshape((-1, count))(steps)
+    score = layers.Rescaling(1.0, PADDING_SCORE)(score)
+    score = layers.Conv1D(1, 3, padding="same", use_bias=False, trainable=False, name=f"{name}_neighbours")(score)
+    score = layers.Rescaling(1.0, -3 * PADDING_SCORE)(score)
+    weight = layers.Softmax(axis=1)(score)
+    powers = [_average_time(layers.Multiply()([part, part]), weight) for part in (deviation, step, curvature)]
+    powers = layers.Flatten()(layers.Permute((2, 1))(layers.Concatenate(axis=1)(powers)))
+    return powers, layers.Multiply()([step, layers.Activation("exponential")(score)])
 
 
 def _correlate(steps: keras.KerasTensor) -> keras.KerasTensor:
@@ -419,20 +404,27 @@ def _add_radial_basis(standardized: keras.KerasTensor, centres: int) -> keras.Ke
     return layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="amplitudes")(layers.Add()(sums))
 
 
+def _crop(values: keras.KerasTensor, first: int, last: int) -> keras.KerasTensor:
+    """Return values (N, T, C) without the `first` and the `last` channels."""
+    from keras import layers
+
+    count = values.shape[2]
+    columns = layers.Cropping2D(((0, 0), (first, last)))(layers.Reshape((-1, count, 1))(values))
+    return layers.Reshape((-1, count - first - last))(columns)
+
+
 def _average_time(values: keras.KerasTensor, attention: keras.KerasTensor) -> keras.KerasTensor:
-    """Average values (N, rows, T, channels) over time by the frames' weights (N, T, 1), to (N, rows, 1, channels)."""
+    """Average values (N, T, C) over time by the frames' weights (N, T, 1), to (N, 1, C)."""
     from keras import layers
 
-    rows, channels = values.shape[1], values.shape[3]
-    frames = layers.Reshape((-1, rows * channels))(layers.Permute((2, 1, 3))(values))
-    return layers.Reshape((rows, 1, channels))(layers.Dot(axes=1)([attention, frames]))
+    return layers.Dot(axes=1)([attention, values])
 
 
-def _average_groups(values: keras.KerasTensor) -> keras.KerasTensor:
-    """Average values (N, bands, T, channels) over each group of bands, to (N, VOICE_GROUPS, T, channels)."""
+def _average_bands(values: keras.KerasTensor, count: int) -> keras.KerasTensor:
+    """Average values (N, T, bands) over each `count` neighbouring bands, to (N, T, bands / count)."""
     from keras import layers
 
-    return layers.AveragePooling2D((values.shape[1] // VOICE_GROUPS, 1))(values)
+    return layers.AveragePooling1D(count, data_format="channels_first")(values)
 
 
 def _absolute(values: keras.KerasTensor) -> keras.KerasTensor:

@@ -25,10 +25,12 @@ class Engine(ABC):
     Attributes:
         spec: input, calibration and origin, as the weights file states them.
         model_sha256: of the .h5 file the logits come from, whichever file runs.
+        streams: batches that can be run at once, in a thread each.
     """
 
     spec: ModelSpec
     model_sha256: str
+    streams: int = 1
 
     @abstractmethod
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -36,7 +38,7 @@ class Engine(ABC):
 
         Args:
             batch: of a face network crops (N, S, S, 3) uint8 RGB, S = spec.face.size_px; of a voice network log
-                spectrograms (N, T, bands, 1) float32.
+                spectrograms (N, T, rows) float32.
 
         Returns:
             Logits (N,) float32, positive means fake, and class maps (N, h, w) float32 whose mean is the logit; None
@@ -51,8 +53,9 @@ class FastEngine(Engine):
         ModelError: the file is missing, damaged or was not written by scripts/export.py.
     """
 
-    def __init__(self, path: str | Path, *, threads: int | None = None):
-        self._session = Session(path, threads=threads)
+    def __init__(self, path: str | Path, *, threads: int | None = None, streams: int = 1):
+        self._session = Session(path, threads=threads, streams=streams)
+        self.streams = streams
         metadata = self._session.metadata
         if SPEC_KEY not in metadata or ORIGIN_KEY not in metadata:
             raise ModelError(f"{Path(path).name} carries no spec; export it again with: python scripts/export.py")
@@ -88,7 +91,12 @@ class KerasEngine(Engine):
 
 
 def load_engine(
-    files: Mapping[str, Path], *, path: str | Path | None = None, engine: str = "onnx", threads: int | None = None
+    files: Mapping[str, Path],
+    *,
+    path: str | Path | None = None,
+    engine: str = "onnx",
+    threads: int | None = None,
+    streams: int = 1,
 ) -> Engine:
     """Load a network for one of the engines.
 
@@ -97,6 +105,7 @@ def load_engine(
         path: another model file.
         engine: "onnx" for the fast engine, "keras" for the reference.
         threads: inference threads of the fast engine; None takes every core.
+        streams: batches that the fast engine can run at once, each with its share of the threads.
 
     Raises:
         ModelError: unknown engine, or a model file that is missing or foreign.
@@ -104,7 +113,7 @@ def load_engine(
     if engine not in files:
         raise ModelError(f"There is no engine called {engine!r}; choose from {', '.join(files)}.")
     path = Path(path or files[engine])
-    return FastEngine(path, threads=threads) if engine == "onnx" else KerasEngine(path)
+    return FastEngine(path, threads=threads, streams=streams) if engine == "onnx" else KerasEngine(path)
 
 
 def score_in_batches(engine: Engine, make_crops: Callable[[slice], np.ndarray], count: int) -> np.ndarray:

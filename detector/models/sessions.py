@@ -42,16 +42,26 @@ class Session:
         path: an .onnx or .tflite file.
         threads: inference threads; None lets the runtime take every core.
         input_shape: replaces the input's own shape where a file carries a placeholder.
+        streams: inputs that can be run at once, each by its share of the inference threads; more take more memory.
 
     Raises:
         ModelError: the file is missing or the runtime cannot read it.
     """
 
-    def __init__(self, path: str | Path, *, threads: int | None = None, input_shape: tuple[int, ...] | None = None):
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        threads: int | None = None,
+        input_shape: tuple[int, ...] | None = None,
+        streams: int = 1,
+    ):
         if not Path(path).is_file():
             raise ModelError(f"The model file {Path(path).name} is missing.")
         # Without the hint a processor with bf16 rounds logits in the second decimal.
         settings: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        if streams > 1:
+            settings["NUM_STREAMS"] = streams
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
         runtime = openvino.Core()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +34,8 @@ from detector.voices.features import (
 from detector.voices.quality import speech_exclusion_reasons
 
 VOICE_NETWORK = "voice"
-WINDOWS_PER_BATCH = 16  # twenty seconds of sound, 10 MB of spectrograms
+WINDOWS_PER_BATCH = 4  # five seconds of sound; smaller batches read the weights too often, larger ones are no faster
+MAX_STREAMS = 4  # threads that work on a recording
 MAP_COLUMNS_PER_S = 4  # of the heat map
 REFERENCE_SIZE_PX = 1  # the reference scores are tabled by face size; all recordings share one entry
 
@@ -73,11 +76,14 @@ class VoiceDetector:
         waveform = _check_waveform(source) if isinstance(source, np.ndarray) else read_audio(source)
         _check_duration(waveform)
         normalized = normalize_level(waveform)
-        logits, class_maps, segments = self._score_windows(normalized)
+        with ThreadPoolExecutor(self.engine.streams) as pool:
+            gate = pool.submit(speech_exclusion_reasons, waveform, normalized)
+            spectrogram = pool.submit(mel_spectrogram, normalized)
+            logits, class_maps, segments = self._score_windows(normalized, pool)
 
         calibration, duration_s = self.engine.spec.calibration, len(waveform) / SAMPLE_RATE_HZ
         logit = float(logits.mean())
-        exclusion_reasons = speech_exclusion_reasons(waveform, normalized)
+        exclusion_reasons = gate.result()
         decision = decide(logit, exclusion_reasons, calibration)
         return VoiceDetection(
             verdict=decision.verdict,
@@ -86,7 +92,7 @@ class VoiceDetector:
             reasons=decision.reasons,
             segments=segments,
             duration_s=duration_s,
-            spectrogram=mel_spectrogram(normalized),
+            spectrogram=spectrogram.result(),
             heatmap=None if class_maps is None else _heatmap(class_maps, segments, duration_s, calibration),
             elapsed_ms=(time.perf_counter() - started) * 1e3,
             model_sha256=self.engine.model_sha256,
@@ -94,12 +100,14 @@ class VoiceDetector:
         )
 
     @stage("score")
-    def _score_windows(self, normalized: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, tuple[Segment, ...]]:
+    def _score_windows(
+        self, normalized: np.ndarray, pool: Executor
+    ) -> tuple[np.ndarray, np.ndarray | None, tuple[Segment, ...]]:
         """Return logits (N,), class maps (N, h, w) and segments of the windows with sound in a recording (T,)."""
         windows, starts_s = cut_windows(normalized)
         sounding = has_sound(windows)
         windows, starts_s = windows[sounding], starts_s[sounding]
-        logits, class_maps = self._run(windows)
+        logits, class_maps = self._run(windows, pool)
         ends_s = starts_s + windows.shape[1] / SAMPLE_RATE_HZ
         calibration = self.engine.spec.calibration
         segments = tuple(
@@ -108,12 +116,10 @@ class VoiceDetector:
         )
         return logits, class_maps, segments
 
-    def _run(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def _run(self, windows: np.ndarray, pool: Executor) -> tuple[np.ndarray, np.ndarray | None]:
         """Return logits (N,) and class maps (N, h, w) of windows (N, W)."""
-        parts = [
-            self.engine.run(network_input(windows[start : start + WINDOWS_PER_BATCH]))
-            for start in range(0, len(windows), WINDOWS_PER_BATCH)
-        ]
+        batches = [windows[start : start + WINDOWS_PER_BATCH] for start in range(0, len(windows), WINDOWS_PER_BATCH)]
+        parts = list(pool.map(lambda batch: self.engine.run(network_input(batch)), batches))
         logits = np.concatenate([logits for logits, _ in parts])
         class_maps = [class_map for _, class_map in parts if class_map is not None]
         return logits, np.concatenate(class_maps) if class_maps else None
@@ -137,7 +143,8 @@ def load_voice_detector(
     Raises:
         ModelError: unknown engine, a missing or foreign model file, or a damaged table of reference scores.
     """
-    network = load_engine(VOICE_MODEL_FILES, path=path, engine=engine, threads=threads)
+    streams = min(threads or os.cpu_count() or 1, MAX_STREAMS)
+    network = load_engine(VOICE_MODEL_FILES, path=path, engine=engine, threads=threads, streams=streams)
     return VoiceDetector(network, load_matching_reference_scores(VOICE_REFERENCE_SCORES_FILE, network.model_sha256))
 
 

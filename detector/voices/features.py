@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 
+import cv2
 import numpy as np
 
 from detector.media.videos import SAMPLE_RATE_HZ
@@ -44,6 +45,7 @@ VOICE_INPUT = VoiceInput(
 )
 
 MEL_BANDS = 80
+FRAMES_PER_BLOCK = 512  # frames at once, or ten minutes would fill the memory
 MAX_SPECTROGRAM_COLUMNS = 1000  # a longer recording is shown at a coarser resolution
 SPECTROGRAM_RANGE_DB = (-75, -25)  # black and white of the displayed spectrogram
 
@@ -108,16 +110,15 @@ def network_input(windows: np.ndarray) -> np.ndarray:
         windows: (N, W) float32 after `normalize_level`, W at least FFT_LENGTH.
 
     Returns:
-        (N, ROWS, T, 1) float32 decibels: BANDS rows of a long frame, LEVEL_GROUPS rows of its levels, as many of each
-        of its short frames, then ENCODER_BANDS rows of each short frame, low frequencies first.
+        (N, T, ROWS) float32 decibels: BANDS of a long frame, LEVEL_GROUPS levels of it, as many of each of its short
+        frames, then ENCODER_BANDS of each short frame, low frequencies first.
     """
     long = power_spectrogram(windows)
     start = (FFT_LENGTH - SHORT_FFT_LENGTH) // 2  # of the first short frame, whose centre is that of the long one
     short = power_spectrogram(windows[:, start:], SHORT_FFT_LENGTH, SHORT_FFT_HOP_LENGTH)[:, : 2 * long.shape[1]]
-    levels, mels = group_powers(short), short @ encoder_filters().T
+    levels, mels = group_powers(short), filter_powers(short, encoder_filters())
     of_short = [levels[:, 0::2], levels[:, 1::2], mels[:, 0::2], mels[:, 1::2]]
-    rows = np.concatenate([long, group_powers(long), *of_short], axis=-1)
-    return np.swapaxes(_to_decibels(rows), -1, -2)[..., None]
+    return _to_decibels(np.concatenate([long, group_powers(long), *of_short], axis=-1))
 
 
 @cache
@@ -149,6 +150,14 @@ def group_powers(powers: np.ndarray) -> np.ndarray:
     return means
 
 
+def filter_powers(powers: np.ndarray, filters: np.ndarray) -> np.ndarray:
+    """Return the powers (..., M) that filters (M, bands) pass of those of the bands (..., bands), all float32."""
+    # NumPy's product would wake threads that take processor time from the network's for long after.
+    rows, nothing = powers.reshape(-1, powers.shape[-1]), np.empty(0, np.float32)
+    passed = np.asarray(cv2.gemm(rows, filters, 1, nothing, 0, flags=cv2.GEMM_2_T))
+    return passed.reshape(*powers.shape[:-1], -1)
+
+
 def log_spectrogram(windows: np.ndarray) -> np.ndarray:
     """Return the power of each linear band over time in decibels.
 
@@ -174,15 +183,25 @@ def power_spectrogram(
         (..., T, fft_length / 2) float32, low frequencies first.
     """
     frames = np.lib.stride_tricks.sliding_window_view(windows, fft_length, axis=-1)[..., ::fft_hop_length, :]
-    shape = np.hanning(fft_length).astype(np.float32)
-    spectrum = np.fft.rfft(frames * shape)[..., 1:]
-    powers: np.ndarray = np.square(spectrum.real) + np.square(spectrum.imag)  # faster than the squared absolute value
-    powers /= np.square(shape).sum()
+    shape = np.hanning(fft_length)
+    frames = frames * (shape / np.linalg.norm(shape)).astype(np.float32)
+    powers: np.ndarray = packed_powers(frames.reshape(-1, fft_length))[:, 1::2]
+    return powers.reshape(*frames.shape[:-1], -1)
+
+
+def packed_powers(frames: np.ndarray) -> np.ndarray:
+    """Return the power spectra (N, L) of frames (N, L) float32; OpenCV takes a fifth of NumPy's time.
+
+    OpenCV's order is band 0, band 1, 0, band 2, 0, ..., band L / 2.
+    """
+    spectra = cv2.dft(frames, flags=cv2.DFT_ROWS)
+    powers: np.ndarray = cv2.mulSpectrums(spectra, spectra, cv2.DFT_ROWS, conjB=True)
     return powers
 
 
 def _to_decibels(powers: np.ndarray) -> np.ndarray:
-    decibels: np.ndarray = 10 * np.log10(powers + np.float32(10 ** (FLOOR_DB / 10)))
+    decibels: np.ndarray = np.log(powers + np.float32(10 ** (FLOOR_DB / 10)))  # several times as fast as log10
+    decibels *= np.float32(10 / np.log(10))
     return decibels
 
 
@@ -199,14 +218,14 @@ def mel_spectrogram(normalized: np.ndarray) -> np.ndarray:
     """
     if len(normalized) < FFT_LENGTH:
         return np.zeros((MEL_BANDS, 0), np.float32)
-    columns = min(MAX_SPECTROGRAM_COLUMNS, 1 + (len(normalized) - FFT_LENGTH) // FFT_HOP_LENGTH)
-    filters, shape = mel_filters(MEL_BANDS, BANDS + 1), np.hanning(FFT_LENGTH).astype(np.float32)
-    frames = np.lib.stride_tricks.sliding_window_view(normalized, FFT_LENGTH)
-    powers = np.empty((MEL_BANDS, columns), np.float32)
-    for column, starts in enumerate(np.array_split(np.arange(0, len(frames), FFT_HOP_LENGTH), columns)):
-        power = np.square(np.abs(np.fft.rfft(frames[starts] * shape))).mean(axis=0)
-        powers[:, column] = filters @ power
-    powers_db = 10 * np.log10(powers / np.square(shape).sum() + 1e-12)
+    filters = mel_filters(MEL_BANDS, BANDS + 1)[:, 1:]  # the offset has no band
+    block = FRAMES_PER_BLOCK * FFT_HOP_LENGTH
+    blocks = range(0, len(normalized) - FFT_LENGTH + 1, block)
+    length = block + FFT_LENGTH - FFT_HOP_LENGTH
+    powers = np.concatenate([filter_powers(power_spectrogram(normalized[i : i + length]), filters) for i in blocks])
+    columns = np.array_split(np.arange(len(powers)), min(MAX_SPECTROGRAM_COLUMNS, len(powers)))
+    sums = np.add.reduceat(powers, [column[0] for column in columns])
+    powers_db = 10 * np.log10(sums.T / [len(column) for column in columns] + 1e-12)
     low, high = SPECTROGRAM_RANGE_DB
     spectrogram: np.ndarray = np.clip((powers_db - low) / (high - low), 0, 1).astype(np.float32)
     return spectrogram

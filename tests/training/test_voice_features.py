@@ -126,7 +126,7 @@ def test_the_hash_of_the_filters_follows_the_computation_and_not_the_text(monkey
             assert filters_sha256() == expected, name
     changes = {
         "training.voice_networks.VOICE_SMOOTH": 23,
-        "training.voice_networks.VOICE_FILTERS": (np.eye(3, dtype=np.float32),) * 3,
+        "training.voice_networks.ENCODER_SCALE": 0.5,
         "training.voice_features.RECIPE": 0,
         "training.voice_features.PAUSE_DB": 21,
         "detector.voices.quality.MIN_VOICED": 0.13,

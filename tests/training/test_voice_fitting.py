@@ -97,7 +97,7 @@ def test_the_network_computes_the_logits_of_the_head():
     rng = np.random.default_rng(0)
     network = build_voice_network()
     inner = keras.Model(network.input, [network.get_layer("statistics").output, network.output["logit"]])
-    spectrograms = rng.normal(-50, 12, (6, ROWS, 9, 1)).astype(np.float32)
+    spectrograms = rng.normal(-50, 12, (6, 9, ROWS)).astype(np.float32)
     statistics = np.asarray(inner(spectrograms, training=False)[0])
     features = [{Variant(): WindowFeatures(statistics[number : number + 1], "")} for number in range(6)]
     examples = [Example(None, number % 2, "a", "b", str(number), "train") for number in range(6)]

@@ -17,7 +17,9 @@ from training.voice_networks import (
     KERNELS,
     OWN_STATISTICS,
     STATISTICS_SIZES,
+    VOICE_GROUPS,
     VOICE_ROWS,
+    VOICE_SMOOTH,
     HeadWeights,
     _cosine_transform,
     _ripple_filters,
@@ -28,7 +30,7 @@ from training.voice_networks import (
 
 ENDS = np.cumsum(STATISTICS_SIZES)
 HARMONICS, LONG, SHORT, CORRELATIONS, ENCODER = (slice(*ends) for ends in zip(ENDS, ENDS[1:], strict=False))
-FLAT = np.full((1, ROWS, 12, 1), -50, np.float32)
+FLAT = np.full((1, 12, ROWS), -50, np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,7 @@ def statistics_of(network):
 
 
 def noise(frames=12, count=2):
-    return np.random.default_rng(1).normal(-50, 6, (count, ROWS, frames, 1)).astype(np.float32)
+    return np.random.default_rng(1).normal(-50, 6, (count, frames, ROWS)).astype(np.float32)
 
 
 def test_the_shipped_model_has_the_layers_of_a_new_network(network):
@@ -73,8 +75,8 @@ def test_the_shipped_model_has_the_layers_of_a_new_network(network):
         expected, found = (np.asarray(model(noise(), training=False)[name]) for model in (shipped, copy))
         np.testing.assert_array_equal(found, expected)
         assert np.ptp(found) > 0
-    fixed = ["filters", "waves", "long_cepstra", "long_steps", "long_neighbours", "short_cepstra", "short_steps"]
-    for name in [*fixed, "encoder_steps", *ENCODER_CONVOLUTIONS]:
+    fixed = ["waves", "long_cepstra", "long_neighbours", "short_cepstra", "short_neighbours", "encoder_neighbours"]
+    for name in [*fixed, *ENCODER_CONVOLUTIONS]:
         for old, new in zip(shipped.get_layer(name).get_weights(), network.get_layer(name).get_weights(), strict=True):
             np.testing.assert_array_equal(new, old)
 
@@ -94,18 +96,37 @@ def test_pauses_and_the_level_do_not_change_the_statistics(statistics_of):
         statistics_of(spectrograms + 7)[:, :OWN_STATISTICS], expected[:, :OWN_STATISTICS], rtol=1e-4, atol=1e-3
     )
     # The loudest band of each frame decides whether the frame has sound.
-    pause = np.full((2, ROWS, 6, 1), -130, np.float32)
-    paused = statistics_of(np.concatenate([spectrograms, pause], axis=2))
-    mixed = statistics_of(np.concatenate([spectrograms, pause + 80], axis=2))
+    pause = np.full((2, 6, ROWS), -130, np.float32)
+    paused = statistics_of(np.concatenate([spectrograms, pause], axis=1))
+    mixed = statistics_of(np.concatenate([spectrograms, pause + 80], axis=1))
     assert np.abs(paused - expected).max() < 0.5 * np.abs(mixed - expected).max()
+
+
+def test_the_texture_is_that_of_the_fine_structure_of_the_spectrogram(statistics_of):
+    frames = noise(count=1)
+    decibels = frames[0, :, :BANDS]
+    ends = [(max(0, band - VOICE_SMOOTH // 2), band + VOICE_SMOOTH // 2 + 1) for band in range(BANDS)]
+    detail = decibels - np.stack([decibels[:, first:last].mean(axis=1) for first, last in ends], axis=1)
+
+    def average_groups(values):
+        return values.reshape(*values.shape[:-1], VOICE_GROUPS, -1).mean(axis=-1)
+
+    levels = average_groups(decibels)
+    expected = [np.abs(levels - levels.mean(axis=0)).mean(axis=0)]
+    responses = np.stack([detail, np.diff(detail, axis=1, prepend=0), np.diff(detail, axis=0, prepend=0)])
+    for values in (np.abs(responses).mean(axis=1), np.tanh(0.1 * responses).mean(axis=1)):
+        expected += list(average_groups(values))
+    expected += list(average_groups(np.abs(responses.mean(axis=1))))
+    found = statistics_of(frames)[0, : STATISTICS_SIZES[0]]
+    np.testing.assert_allclose(found, np.stack(expected, axis=1).ravel(), rtol=1e-3, atol=1e-4)
 
 
 def test_a_ripple_over_the_bands_raises_the_harmonics_of_its_rate(statistics_of):
     hz = (np.arange(BANDS) + 1) * SAMPLE_RATE_HZ / 2 / BANDS
     harmonics = []
     for pitch_hz in (150, 300):
-        ripple = np.zeros((ROWS, 1, 1), np.float32)
-        ripple[:BANDS, 0, 0] = 6 * np.cos(2 * np.pi * hz / pitch_hz)
+        ripple = np.zeros(ROWS, np.float32)
+        ripple[:BANDS] = 6 * np.cos(2 * np.pi * hz / pitch_hz)
         values = statistics_of(FLAT + ripple)[0]
         harmonics.append(values[HARMONICS])
     low, high = (values.argmax() for values in harmonics)
@@ -134,10 +155,9 @@ def test_the_dynamics_and_the_correlations_are_those_of_the_cepstra(statistics_o
     rng = np.random.default_rng(0)
     long = rng.normal(-50, 6, (LEVEL_GROUPS, 12)).astype(np.float32)
     short = rng.normal(-50, 6, (LEVEL_GROUPS, 24)).astype(np.float32)  # two frames for each of 12 long ones
-    flat = FLAT[0, :, :, 0]
+    flat = FLAT[0].T
     rows = np.concatenate([flat[:BANDS], long, short[:, 0::2], short[:, 1::2], flat[: 2 * ENCODER_BANDS]])
-    rows = rows[None, ..., None]
-    found = statistics_of(rows)[0]
+    found = statistics_of(rows.T[None])[0]
     dynamics, correlations = measure_dynamics(short)
     np.testing.assert_allclose(found[LONG], measure_dynamics(long)[0], rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(found[SHORT], dynamics, rtol=1e-3, atol=1e-3)
@@ -154,7 +174,7 @@ def convolve(values, kernel, bias, stride):
 
 def test_the_dynamics_of_the_encoder_are_those_of_its_channels(statistics_of):
     mels = np.random.default_rng(0).normal(-50, 6, (ENCODER_BANDS, 24)).astype(np.float32)
-    rows = np.concatenate([FLAT[0, : ROWS - 2 * ENCODER_BANDS, :, 0], mels[:, 0::2], mels[:, 1::2]])
+    rows = np.concatenate([FLAT[0].T[: ROWS - 2 * ENCODER_BANDS], mels[:, 0::2], mels[:, 1::2]])
     values = mels.T * ENCODER_SCALE + ENCODER_OFFSET
     for stride, weights in enumerate(read_encoder_weights().values(), 1):
         values = convolve(values, *weights, stride)
@@ -165,7 +185,7 @@ def test_the_dynamics_of_the_encoder_are_those_of_its_channels(statistics_of):
         np.diff(values, 2, axis=0),
     )
     expected = np.stack([np.square(part).mean(axis=0) for part in (deviation, steps, curvature)], axis=1).ravel()
-    np.testing.assert_allclose(statistics_of(rows[None, ..., None])[0, ENCODER], expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(statistics_of(rows.T[None])[0, ENCODER], expected, rtol=1e-3, atol=1e-3)
 
 
 def test_the_converted_encoder_computes_nearly_what_the_quantised_one_does(tmp_path):

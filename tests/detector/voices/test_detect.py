@@ -14,9 +14,11 @@ from detector.voices import detect
 from detector.voices.detect import VOICE_MODEL_FILES, VoiceDetector, load_voice_detector
 from detector.voices.features import (
     BANDS,
+    FFT_LENGTH,
     MAX_SPECTROGRAM_COLUMNS,
     MEL_BANDS,
     VOICE_INPUT,
+    cut_windows,
     mel_spectrogram,
     network_input,
     normalize_level,
@@ -36,7 +38,7 @@ class BandEngine(Engine):
 
     def run(self, batch):
         self.batches.append(batch)
-        loud = batch[:, 319, :, 0].mean(axis=1) / 10 + 5
+        loud = batch[:, :, 319].mean(axis=1) / 10 + 5
         class_maps = np.full((len(batch), GROUPS, 1), self.bias, np.float32)
         class_maps[:, 319 * GROUPS // BANDS, 0] += GROUPS * loud
         return class_maps.mean(axis=(1, 2)), class_maps
@@ -159,6 +161,26 @@ def test_an_array_that_is_not_a_recording_is_rejected_with_a_sentence(sound):
         VoiceDetector(BandEngine()).detect(sound)
 
 
+def test_the_shortest_recording_that_is_accepted_gets_a_score(shipped):
+    assert np.isfinite(shipped.detect(speak(1)[:FFT_LENGTH]).logit)
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+def test_threads_share_the_batches_of_a_recording_and_keep_their_order(streams):
+    engine = BandEngine()
+    engine.streams = streams
+    speech = np.concatenate([speak(20), 0.4 * speak(20, 1)])
+    logits = [segment.logit for segment in VoiceDetector(engine).detect(speech).segments]
+    windows = cut_windows(normalize_level(speech))[0]
+    np.testing.assert_allclose(logits, BandEngine().run(network_input(windows))[0], atol=1e-4)
+    assert np.ptp(logits) > 0.1 and len(engine.batches) > 3
+
+
+def test_one_thread_is_one_stream(shipped):
+    assert shipped.engine.streams == 1
+    assert 1 <= load_voice_detector().engine.streams <= detect.MAX_STREAMS
+
+
 def test_another_kind_of_network_is_rejected():
     engine = BandEngine()
     engine.spec = ModelSpec("mobilenet", FaceInput(192, 1.3), SPEC.calibration)
@@ -208,8 +230,7 @@ def test_loudness_does_not_change_the_score_of_the_shipped_network(shipped):
 
 
 def test_the_shipped_class_map_averages_to_the_logit_with_evidence_for_both_classes(shipped):
-    _, class_maps = shipped._run(speak(1).reshape(1, -1))
-    logits, _ = shipped._run(speak(1).reshape(1, -1))
+    logits, class_maps = shipped.engine.run(network_input(speak(1).reshape(1, -1)))
     assert class_maps.shape == (1, 8, 1) and class_maps.mean() == pytest.approx(logits[0], abs=1e-4)
     assert class_maps.min() < 0 < class_maps.max()
 

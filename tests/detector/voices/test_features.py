@@ -14,9 +14,11 @@ from detector.voices.features import (
     MAX_SPECTROGRAM_COLUMNS,
     MEL_BANDS,
     ROWS,
+    SPECTROGRAM_RANGE_DB,
     WINDOW_S,
     cut_windows,
     encoder_filters,
+    filter_powers,
     group_powers,
     has_sound,
     log_spectrogram,
@@ -24,6 +26,7 @@ from detector.voices.features import (
     mel_spectrogram,
     network_input,
     normalize_level,
+    packed_powers,
     power_spectrogram,
 )
 
@@ -65,9 +68,10 @@ def test_a_band_is_16_hz_wide_and_a_doubled_amplitude_adds_6_db():
 @pytest.mark.parametrize("samples", [FFT_LENGTH, 5000, RATE_HZ])
 def test_the_input_of_the_network_has_the_levels_of_two_short_frames_beside_those_of_each_long_one(samples):
     windows = np.stack([speak(1)[:samples], hiss(1)[:samples]])
-    rows = network_input(windows)[..., 0]
+    rows = network_input(windows)
     count = 1 + (samples - FFT_LENGTH) // FFT_HOP_LENGTH
-    assert rows.shape == (2, ROWS, count) and rows.dtype == np.float32
+    assert rows.shape == (2, count, ROWS) and rows.dtype == np.float32
+    rows = np.swapaxes(rows, 1, 2)
     np.testing.assert_array_equal(rows[:, :BANDS], log_spectrogram(windows))
 
     def levels_db(powers):
@@ -117,6 +121,29 @@ def test_the_mel_spectrogram_shows_a_tone_at_its_frequency_for_any_duration():
     assert picture.min() >= 0 and 0.9 < picture.max() <= 1
     assert mel_spectrogram(normalize_level(tone(1000, 40))).shape == (MEL_BANDS, MAX_SPECTROGRAM_COLUMNS)
     assert mel_spectrogram(tone(1000, 0.01)).shape == (MEL_BANDS, 0)
+
+
+def test_a_column_of_the_mel_spectrogram_is_the_mean_power_of_its_frames():
+    sound = normalize_level(speak(20))
+    powers = filter_powers(power_spectrogram(sound), mel_filters(MEL_BANDS, BANDS + 1)[:, 1:])
+    picture = mel_spectrogram(sound)
+    for column, frames in enumerate(np.array_split(powers, MAX_SPECTROGRAM_COLUMNS)):
+        low, high = SPECTROGRAM_RANGE_DB
+        expected = (10 * np.log10(frames.mean(axis=0) + 1e-12) - low) / (high - low)
+        np.testing.assert_allclose(picture[:, column], np.clip(expected, 0, 1), atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [512, 2048])
+def test_the_packed_powers_are_those_of_the_spectrum_and_filters_sum_them(length):
+    frames = hiss(1)[: 4 * length].reshape(4, length)
+    expected = np.square(np.abs(np.fft.rfft(frames)))
+    packed = packed_powers(frames)
+    np.testing.assert_allclose(packed[:, 0], expected[:, 0], rtol=1e-4)
+    np.testing.assert_allclose(packed[:, 1::2], expected[:, 1:], rtol=1e-3, atol=1e-4 * expected.mean())
+    filters = np.random.default_rng(0).random((3, length // 2)).astype(np.float32)
+    np.testing.assert_allclose(
+        filter_powers(packed[None, :, 1::2], filters), (expected[:, 1:] @ filters.T)[None], rtol=1e-3
+    )
 
 
 def test_the_columns_of_the_mel_spectrogram_follow_time():
