@@ -142,7 +142,8 @@ def build_kind_network(network: keras.Model, last: str, heads: KindHeads) -> ker
 
     layers, count = keras.layers, len(heads.kinds)
     pixels, depths = _depth_maps(network, last)
-    everywhere, central = [], []
+    everywhere: list[Any] = []
+    central: list[Any] = []
     for name, features in depths.items():
         everywhere.append(layers.Conv2D(count, 1, use_bias=not everywhere, name=f"heads_{name}")(features))
         central.append(layers.Conv2D(count, 1, use_bias=False, name=f"centre_{name}")(_crop_centre(features)))
