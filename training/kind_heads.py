@@ -2,9 +2,6 @@
 
 Fakes of different kinds differ from real pictures in different directions, often in opposite ones. One linear head
 averages these directions; a head for each kind, and the logarithm of their summed exponentials, keeps them.
-
-The features are the means over the whole crop, and how far the means over its centre exceed them. The history of a
-picture (blur, noise, compression) changes both alike; a swapped or generated face changes its centre more.
 """
 
 from __future__ import annotations
@@ -27,10 +24,10 @@ if TYPE_CHECKING:
 MADE_KIND = "made in training"  # the kind of self-blends and reconstructions
 UNNAMED_KIND = "fake"  # the kind of a manifest's fakes that names none
 SOURCE_POWER = 0.25  # of `source_weights`
-PLAIN_WEIGHT = 4.0  # of a crop as the detector cuts it, beside 1 of an augmented view
-RIDGE = 0.003  # penalty on the weights of standardised features
+PLAIN_WEIGHT = 2.0  # of a crop as the detector cuts it, beside 1 of an augmented view
+RIDGE = 0.01  # penalty on the weights of standardised features
 GRID_STRIDE = 16  # pixels of the input for each cell of the class map
-LOGIT_SCALE = 4.0  # of the standardised logits, beside those of a combined network's other members
+LOGIT_SCALE = 6.0  # of the standardised logits: a combined network's other members count half as much
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class KindHeads:
 
     Attributes:
         kinds: of the fakes, sorted.
-        weights: (2 C, K), of the features of `build_pooled`.
+        weights: (C, K), of the mean features.
         biases: (K,).
     """
 
@@ -108,20 +105,16 @@ def build_pooled(network: keras.Model, last: str) -> keras.Model:
         last: name of the last layer whose output is used.
 
     Returns:
-        keras.Model from (N, S, S, 3) float32 RGB in 0 to 255 to (N, 2 C): the means of the C channels of all depths,
-        then by how much their means over the centre of the crop exceed these.
+        keras.Model from (N, S, S, 3) float32 RGB in 0 to 255 to the means of all depths, (N, C).
 
     Raises:
         ModelError: the body has no such layer among its blocks.
     """
     import keras
 
-    layers = keras.layers
     pixels, maps = _depth_maps(network, last)
-    means = layers.Concatenate()([layers.GlobalAveragePooling2D()(features) for features in maps.values()])
-    centres = [layers.GlobalAveragePooling2D()(_crop_centre(features)) for features in maps.values()]
-    contrasts = layers.Subtract()([layers.Concatenate()(centres), means])
-    return keras.Model(pixels, layers.Concatenate()([means, contrasts]), name="pooled")
+    pooled = [keras.layers.GlobalAveragePooling2D()(features) for features in maps.values()]
+    return keras.Model(pixels, keras.layers.Concatenate()(pooled), name="pooled")
 
 
 def build_kind_network(network: keras.Model, last: str, heads: KindHeads) -> keras.Model:
@@ -142,15 +135,14 @@ def build_kind_network(network: keras.Model, last: str, heads: KindHeads) -> ker
 
     layers, count = keras.layers, len(heads.kinds)
     pixels, depths = _depth_maps(network, last)
-    everywhere: list[Any] = []
-    central: list[Any] = []
+    grid = network.input_shape[1] // GRID_STRIDE
+    maps: list[Any] = []
     for name, features in depths.items():
-        everywhere.append(layers.Conv2D(count, 1, use_bias=not everywhere, name=f"heads_{name}")(features))
-        central.append(layers.Conv2D(count, 1, use_bias=False, name=f"centre_{name}")(_crop_centre(features)))
-    grid, centre = everywhere[0].shape[1], central[0].shape[1]
-    # Spread over the whole map, the centre's values weigh as much in its mean as in their own.
-    padded = layers.ZeroPadding2D((grid - centre) // 2)(layers.Rescaling((grid / centre) ** 2)(layers.Add()(central)))
-    kind_maps = layers.Add(name="kind_maps")([*everywhere, padded])
+        side = features.shape[1]
+        resized = layers.AveragePooling2D(side // grid)(features) if side > grid else features
+        resized = layers.UpSampling2D(grid // side)(resized) if side < grid else resized
+        maps.append(layers.Conv2D(count, 1, use_bias=not maps, name=f"heads_{name}")(resized))
+    kind_maps = layers.Add(name="kind_maps")(maps)
     kind_logits = layers.GlobalAveragePooling2D(name="kind_logits")(kind_maps)
     log_shares = layers.Activation("log_softmax")(kind_logits)
     shares = layers.Activation("exponential")(log_shares)
@@ -163,12 +155,9 @@ def build_kind_network(network: keras.Model, last: str, heads: KindHeads) -> ker
     class_map = layers.Add(name="class_map")([shown, layers.Reshape((1, 1, 1))(rest)])
     built = keras.Model(pixels, {"logit": logit, "class_map": class_map}, name=f"{network.name}_kinds")
 
-    of_means, of_contrasts = np.split(heads.weights, 2)
-    ends = np.cumsum([features.shape[-1] for features in depths.values()])[:-1]
-    kernels = zip(depths, np.split(of_means - of_contrasts, ends), np.split(of_contrasts, ends), strict=True)
-    for place, (name, kernel, central_kernel) in enumerate(kernels):
+    ends = np.cumsum([features.shape[-1] for features in depths.values()])
+    for place, (name, kernel) in enumerate(zip(depths, np.split(heads.weights, ends[:-1]), strict=True)):
         built.get_layer(f"heads_{name}").set_weights([kernel[None, None], heads.biases][: 2 if place == 0 else 1])
-        built.get_layer(f"centre_{name}").set_weights([central_kernel[None, None]])
     scale = np.full((count, 1), LOGIT_SCALE)
     built.get_layer("logit").set_weights([scale / count, np.array([-LOGIT_SCALE * math.log(count)])])
     built.get_layer("shown").set_weights([scale[None, None]])
@@ -176,10 +165,7 @@ def build_kind_network(network: keras.Model, last: str, heads: KindHeads) -> ker
 
 
 def _depth_maps(network: keras.Model, last: str) -> tuple[Any, dict[str, Any]]:
-    """Return a new input of a network and, by name, the output of each block of its body up to a layer.
-
-    The outputs are averaged, or repeated, to one cell for each GRID_STRIDE pixels of the input.
-    """
+    """Return a new input of a network and, by name, the output of each block of its body up to a layer."""
     import keras
 
     body = network.get_layer("body")
@@ -190,24 +176,7 @@ def _depth_maps(network: keras.Model, last: str) -> tuple[Any, dict[str, Any]]:
     pixels = keras.Input(network.input_shape[1:], name="pixels")
     scaled = network.get_layer("scale")(pixels)
     outputs = keras.Model(body.input, [body.get_layer(name).output for name in names], name="body")(scaled)
-    depths = zip(names, outputs if len(names) > 1 else [outputs], strict=True)
-    return pixels, {name: _resize(features, network.input_shape[1] // GRID_STRIDE) for name, features in depths}
-
-
-def _resize(features: Any, grid: int) -> Any:
-    """Return features (N, h, h, C) averaged or repeated to (N, grid, grid, C)."""
-    from keras import layers
-
-    side = features.shape[1]
-    features = layers.AveragePooling2D(side // grid)(features) if side > grid else features
-    return layers.UpSampling2D(grid // side)(features) if side < grid else features
-
-
-def _crop_centre(features: Any) -> Any:
-    """Return the middle of features (N, h, h, C), half as wide and high: eyes, nose and mouth of a face crop."""
-    from keras import layers
-
-    return layers.Cropping2D(features.shape[1] // 4)(features)
+    return pixels, dict(zip(names, outputs if len(names) > 1 else [outputs], strict=True))
 
 
 def _block_ends(names: Sequence[str]) -> list[str]:
