@@ -277,7 +277,7 @@ def test_only_the_table_of_the_same_model_is_used(engine_name, tmp_path, monkeyp
     path = tmp_path / "face.reference_scores.json"
     monkeypatch.setattr("detector.pictures.detect.REFERENCE_SCORES_FILE", path)
     for name in ("FastEngine", "KerasEngine"):
-        monkeypatch.setattr(f"detector.models.engines.{name}", lambda path, threads=None: engine)
+        monkeypatch.setattr(f"detector.models.engines.{name}", lambda path, **settings: engine)
     assert load_picture_detector(engine=engine_name).reference_scores is None
     held_out_scores("f" * 64).write(path)
     assert load_picture_detector(engine=engine_name).reference_scores is None
