@@ -257,7 +257,7 @@ def _digest(views: list[View], settings: TrainingSettings, lower: Any) -> str:
     """Return the digits that name the features: of the pictures, the views and the lower part's weights."""
     relevant = (
         settings.manifest_sha256, settings.input_size_px, settings.seed, settings.damaged, settings.self_blend,
-        settings.reconstruct, settings.autoencoders_sha256, len(views), views[0].number,
+        settings.reconstruct, settings.autoencoders_sha256, len(views), views[0].number, lower.output_shape,
     )  # fmt: skip
     digest = hashlib.sha256(repr(relevant).encode())
     for values in lower.get_weights():

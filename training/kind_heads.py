@@ -2,6 +2,9 @@
 
 Fakes of different kinds differ from real pictures in different directions, often in opposite ones. One linear head
 averages these directions; a head for each kind, and the logarithm of their summed exponentials, keeps them.
+
+The features are the means over the whole crop, and contrasts: how far the means over its centre exceed them. The
+history of a picture (blur, noise, compression) changes both alike; a swapped or generated face changes its centre more.
 """
 
 from __future__ import annotations
@@ -24,10 +27,10 @@ if TYPE_CHECKING:
 MADE_KIND = "made in training"  # the kind of self-blends and reconstructions
 UNNAMED_KIND = "fake"  # the kind of a manifest's fakes that names none
 SOURCE_POWER = 0.25  # of `source_weights`
-PLAIN_WEIGHT = 2.0  # of a crop as the detector cuts it, beside 1 of an augmented view
-RIDGE = 0.01  # penalty on the weights of standardised features
+PLAIN_WEIGHT = 4.0  # of a crop as the detector cuts it, beside 1 of an augmented view
+RIDGE = 0.003  # penalty on the weights of standardised features
 GRID_STRIDE = 16  # pixels of the input for each cell of the class map
-LOGIT_SCALE = 6.0  # of the standardised logits: a combined network's other members count half as much
+LOGIT_SCALE = 4.0  # of the standardised logits, beside those of a combined network's other members
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class KindHeads:
 
     Attributes:
         kinds: of the fakes, sorted.
-        weights: (C, K), of the mean features.
+        weights: (C, K), of the features of `build_pooled`.
         biases: (K,).
     """
 
@@ -49,7 +52,7 @@ def fit_kind_heads(store: FeatureStore, chosen: np.ndarray, settings: TrainingSe
     """Fit a ridge regression of each kind of fakes against all real pictures.
 
     Args:
-        store: mean features of all pictures' views, plain ones among them.
+        store: features of `build_pooled` of all pictures' views, plain ones among them.
         chosen: (N,) whether each of the store's examples may be learned from.
         settings: of the run.
 
@@ -98,23 +101,27 @@ def fit_kind_heads(store: FeatureStore, chosen: np.ndarray, settings: TrainingSe
 
 
 def build_pooled(network: keras.Model, last: str) -> keras.Model:
-    """Build the network of the mean features at each depth of a body.
+    """Build the network of the means and contrasts at each depth of a body.
 
     Args:
         network: of `build_network`, with a body that scales its input first.
         last: name of the last layer whose output is used.
 
     Returns:
-        keras.Model from (N, S, S, 3) float32 RGB in 0 to 255 to the means of all depths, (N, C).
+        keras.Model from (N, S, S, 3) float32 RGB in 0 to 255 to (N, C): the means of all depths, then the contrasts of
+        those that are not coarser than the class map.
 
     Raises:
         ModelError: the body has no such layer among its blocks.
     """
     import keras
 
-    pixels, maps = _depth_maps(network, last)
-    pooled = [keras.layers.GlobalAveragePooling2D()(features) for features in maps.values()]
-    return keras.Model(pixels, keras.layers.Concatenate()(pooled), name="pooled")
+    layers = keras.layers
+    pixels, maps, fine = _depth_maps(network, last)
+    means = {name: layers.GlobalAveragePooling2D()(features) for name, features in maps.items()}
+    centres = {name: layers.GlobalAveragePooling2D()(_crop_centre(maps[name])) for name in fine}
+    contrasts = [layers.Subtract()([centres[name], means[name]]) for name in fine]
+    return keras.Model(pixels, layers.Concatenate()([*means.values(), *contrasts]), name="pooled")
 
 
 def build_kind_network(network: keras.Model, last: str, heads: KindHeads) -> keras.Model:
@@ -134,15 +141,15 @@ def build_kind_network(network: keras.Model, last: str, heads: KindHeads) -> ker
     import keras
 
     layers, count = keras.layers, len(heads.kinds)
-    pixels, depths = _depth_maps(network, last)
-    grid = network.input_shape[1] // GRID_STRIDE
-    maps: list[Any] = []
-    for name, features in depths.items():
-        side = features.shape[1]
-        resized = layers.AveragePooling2D(side // grid)(features) if side > grid else features
-        resized = layers.UpSampling2D(grid // side)(resized) if side < grid else resized
-        maps.append(layers.Conv2D(count, 1, use_bias=not maps, name=f"heads_{name}")(resized))
-    kind_maps = layers.Add(name="kind_maps")(maps)
+    pixels, maps, fine = _depth_maps(network, last)
+    mean_maps: list[Any] = []
+    contrast_maps: list[Any] = []
+    for name, features in maps.items():
+        mean_maps.append(layers.Conv2D(count, 1, use_bias=not mean_maps, name=f"heads_{name}")(features))
+        if name in fine:
+            contrast_maps.append(layers.Conv2D(count, 1, use_bias=False, name=f"contrast_{name}")(features))
+    contrast_map = layers.Add()(contrast_maps) if len(contrast_maps) > 1 else contrast_maps[0]
+    kind_maps = layers.Add(name="kind_maps")([*mean_maps, _spread_contrast(contrast_map)])
     kind_logits = layers.GlobalAveragePooling2D(name="kind_logits")(kind_maps)
     log_shares = layers.Activation("log_softmax")(kind_logits)
     shares = layers.Activation("exponential")(log_shares)
@@ -155,17 +162,28 @@ def build_kind_network(network: keras.Model, last: str, heads: KindHeads) -> ker
     class_map = layers.Add(name="class_map")([shown, layers.Reshape((1, 1, 1))(rest)])
     built = keras.Model(pixels, {"logit": logit, "class_map": class_map}, name=f"{network.name}_kinds")
 
-    ends = np.cumsum([features.shape[-1] for features in depths.values()])
-    for place, (name, kernel) in enumerate(zip(depths, np.split(heads.weights, ends[:-1]), strict=True)):
-        built.get_layer(f"heads_{name}").set_weights([kernel[None, None], heads.biases][: 2 if place == 0 else 1])
+    names = [f"heads_{name}" for name in maps] + [f"contrast_{name}" for name in fine]
+    ends = np.cumsum([maps[name].shape[-1] for name in [*maps, *fine]])
+    for name, kernel in zip(names, np.split(heads.weights, ends[:-1]), strict=True):
+        layer = built.get_layer(name)
+        layer.set_weights([kernel[None, None], *([heads.biases] if layer.use_bias else [])])
     scale = np.full((count, 1), LOGIT_SCALE)
     built.get_layer("logit").set_weights([scale / count, np.array([-LOGIT_SCALE * math.log(count)])])
     built.get_layer("shown").set_weights([scale[None, None]])
     return built
 
 
-def _depth_maps(network: keras.Model, last: str) -> tuple[Any, dict[str, Any]]:
-    """Return a new input of a network and, by name, the output of each block of its body up to a layer."""
+def _depth_maps(network: keras.Model, last: str) -> tuple[Any, dict[str, Any], list[str]]:
+    """Return the maps at each depth of a network's body, with one place for each GRID_STRIDE pixels of the input.
+
+    Args:
+        network: of `build_network`.
+        last: name of the last layer whose output is used.
+
+    Returns:
+        a new input; by name, the output (N, h, h, C) of each block, averaged or repeated to this size; the names of
+        those that were as fine before.
+    """
     import keras
 
     body = network.get_layer("body")
@@ -176,7 +194,39 @@ def _depth_maps(network: keras.Model, last: str) -> tuple[Any, dict[str, Any]]:
     pixels = keras.Input(network.input_shape[1:], name="pixels")
     scaled = network.get_layer("scale")(pixels)
     outputs = keras.Model(body.input, [body.get_layer(name).output for name in names], name="body")(scaled)
-    return pixels, dict(zip(names, outputs if len(names) > 1 else [outputs], strict=True))
+    maps = dict(zip(names, outputs if len(names) > 1 else [outputs], strict=True))
+    grid = network.input_shape[1] // GRID_STRIDE
+    fine = [name for name, features in maps.items() if features.shape[1] >= grid]
+    return pixels, {name: _resize(features, grid) for name, features in maps.items()}, fine
+
+
+def _resize(features: Any, grid: int) -> Any:
+    """Return features (N, h, h, C) averaged or repeated to (N, grid, grid, C)."""
+    from keras import layers
+
+    side = features.shape[1]
+    features = layers.AveragePooling2D(side // grid)(features) if side > grid else features
+    return layers.UpSampling2D(grid // side)(features) if side < grid else features
+
+
+def _crop_centre(features: Any) -> Any:
+    """Return the middle of features (N, h, h, C), half as wide and high: eyes, nose and mouth of a face crop."""
+    from keras import layers
+
+    return layers.Cropping2D(features.shape[1] // 4)(features)
+
+
+def _spread_contrast(values: Any) -> Any:
+    """Return maps (N, h, h, K) whose mean is the contrast of a map, and that show where it comes from.
+
+    A place of the centre shows by how much it exceeds the mean of the whole map; outside there is nothing to show.
+    """
+    from keras import layers
+
+    mean = layers.GlobalAveragePooling2D(keepdims=True)(values)
+    centre = _crop_centre(layers.Subtract()([values, mean]))
+    side, inner = values.shape[1], centre.shape[1]
+    return layers.ZeroPadding2D((side - inner) // 2)(layers.Rescaling((side / inner) ** 2)(centre))
 
 
 def _block_ends(names: Sequence[str]) -> list[str]:

@@ -83,6 +83,22 @@ def test_the_logit_is_the_log_mean_exponential_of_the_heads_and_the_mean_of_the_
     np.testing.assert_allclose(outputs["class_map"].mean((1, 2, 3)), expected, rtol=1e-3)
 
 
+def test_features_are_means_and_how_far_the_centre_exceeds_them(network):
+    import keras
+
+    body = network.get_layer("body")
+    last = keras.Model(body.input, body.get_layer("block10_add").output)
+    crops = np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3)).astype(np.float32)
+    features = last.predict_on_batch(network.get_layer("scale")(crops))
+    assert features.shape[1:3] == (4, 4)
+    pooled = build_pooled(network, "block10_add").predict_on_batch(crops)
+    channels = features.shape[3]
+    means, contrasts = (part[:, -channels:] for part in np.split(pooled, 2, axis=1))
+    np.testing.assert_allclose(means, features.mean((1, 2)), rtol=1e-4, atol=1e-5)
+    expected = features[:, 1:3, 1:3].mean((1, 2)) - features.mean((1, 2))
+    np.testing.assert_allclose(contrasts, expected, rtol=1e-3, atol=1e-5)
+
+
 def test_kinds_that_differ_from_reals_in_opposite_directions_are_both_found():
     store = made_up_store({"gan": 2.0, "talking head": -2.0})
     heads = fit_kind_heads(store, np.ones(900, bool), SETTINGS)
