@@ -17,6 +17,8 @@ ARGS ?=
 # Test files that run at the same time, in the order of tests/conftest.py.
 TEST_PROCESSES ?= 2
 PARALLEL := -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+# Test processes share the cores. Several threads of linear algebra in each would wait for one another, five times as long.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
 SHARED_TESTS := $(addprefix tests/webapp/test_,analyses.py batches.py feedback.py file_removal.py history.py jobs.py orphans.py pages.py reports.py retention.py schema.py sharing.py statistics.py storage.py upload_security.py) \
                 $(addprefix tests/webapp/api/test_,batch_requests.py resources.py submissions.py tokens.py webhooks.py)
 
@@ -48,13 +50,13 @@ run: $(VENV)/serve.stamp ## serve on http://127.0.0.1:5000; another port: make r
 	@exec $(PY) -m gunicorn --config gunicorn.conf.py --bind 127.0.0.1:$(PORT) app:app
 
 test: $(VENV)/train.stamp $(VENV)/scale.stamp $(VENV)/dev.stamp ## run all tests, print coverage and the skipped tests with reasons
-	@$(PY) -m slipcover -m pytest -rs $(PARALLEL) $(if $(REQUIRE_ALL_TESTS),-p tests.no_skips) $(ARGS)
+	@$(ONE_THREAD) $(PY) -m slipcover -m pytest -rs $(PARALLEL) $(if $(REQUIRE_ALL_TESTS),-p tests.no_skips) $(ARGS)
 
 test-fast: $(VENV)/train.stamp $(VENV)/scale.stamp $(VENV)/dev.stamp ## run the tests that are neither slow nor in a browser, under a minute
 	@$(PY) -m pytest -m "not slow and not browser" $(ARGS)
 
 test-shared: $(VENV)/train.stamp $(VENV)/scale.stamp $(VENV)/dev.stamp ## run the tests of rows, files, jobs and the API on PostgreSQL and S3 instead
-	@DEEPFAKE_TEST_SHARED=1 $(PY) -m pytest $(PARALLEL) $(if $(REQUIRE_ALL_TESTS),-p tests.no_skips) -m "not embedded" $(SHARED_TESTS) $(ARGS)
+	@$(ONE_THREAD) DEEPFAKE_TEST_SHARED=1 $(PY) -m pytest $(PARALLEL) $(if $(REQUIRE_ALL_TESTS),-p tests.no_skips) -m "not embedded" $(SHARED_TESTS) $(ARGS)
 
 lint: $(VENV)/train.stamp $(VENV)/scale.stamp $(VENV)/dev.stamp ## check style, formatting and types
 	@$(PY) -m ruff check .

@@ -165,10 +165,16 @@ def equal_error_rate(labels: np.ndarray, scores: np.ndarray) -> float:
 def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> float:
     """Return the expected calibration error over bins of equal width.
 
+    Args:
+        labels: (N,) 1 = fake.
+        probabilities: (N,) of being fake where half of all examples are; see `at_proportion`.
+        bins: number of bins.
+
     Source:
         Guo et al., "On Calibration of Modern Neural Networks", arXiv 1706.04599.
     """
-    places = np.minimum((np.asarray(probabilities) * bins).astype(int), bins - 1)
+    probabilities = at_proportion(probabilities, float(np.mean(labels)))
+    places = np.minimum((probabilities * bins).astype(int), bins - 1)
     gaps = [
         abs(float(np.mean(probabilities[places == i])) - float(np.mean(labels[places == i]))) * np.mean(places == i)
         for i in np.unique(places)
@@ -176,19 +182,37 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int =
     return float(np.sum(gaps))
 
 
-def perfect_calibration_error(probabilities: np.ndarray, *, seed: int = 0) -> float:
+def at_proportion(probabilities: np.ndarray, fakes: float) -> np.ndarray:
+    """Return the probabilities of the same scores where another proportion of the examples are fakes.
+
+    Args:
+        probabilities: (N,) of being fake where half of all examples are.
+        fakes: proportion of fakes; 0 and 1, which say nothing about probabilities, leave them as they are.
+
+    Source:
+        Saerens, Latinne and Decaestecker, "Adjusting the Outputs of a Classifier to New a Priori Probabilities", 2002.
+    """
+    probabilities = np.asarray(probabilities, float)
+    if fakes in (0, 1):
+        return probabilities
+    fake, real = fakes * probabilities, (1 - fakes) * (1 - probabilities)
+    return fake / (fake + real)
+
+
+def perfect_calibration_error(labels: np.ndarray, probabilities: np.ndarray, *, seed: int = 0) -> float:
     """Return the 95th percentile of the calibration error that perfect probabilities of these values would have.
 
     Even perfect probabilities show an error on few examples. A smaller error than this bound is not distinguishable
     from theirs. Each label is drawn from its own probability: a parametric bootstrap.
 
     Args:
-        probabilities: (N,) of being fake.
+        labels: (N,) 1 = fake; only their mean counts.
+        probabilities: (N,) of being fake where half of all examples are; see `at_proportion`.
 
     Source:
         Broecker and Smith, "Increasing the Reliability of Reliability Diagrams", 2007: consistency resampling.
     """
     rng = np.random.default_rng(seed)
-    probabilities = np.asarray(probabilities)
-    drawn = (rng.random(len(probabilities)) < probabilities for _ in range(RESAMPLES))
+    adjusted = at_proportion(probabilities, float(np.mean(labels)))
+    drawn = (rng.random(len(adjusted)) < adjusted for _ in range(RESAMPLES))
     return float(np.quantile([calibration_error(labels, probabilities) for labels in drawn], CONFIDENCE))

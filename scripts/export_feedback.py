@@ -28,8 +28,8 @@ def main() -> None:
     except (StartupError, OSError) as error:
         sys.exit(str(error))
     for media, count in sorted(exported.counts.items()):
-        print(f"{arguments.out / media}.csv: {count} files")
-    print(f"Left out: {exported.contradicted} files with contradicting feedback, {exported.missing} that are gone.")
+        print(f"{arguments.out / media}.csv: {count} file{'s' * (count != 1)}")
+    print(f"Left out: with contradicting feedback {exported.contradicted}, gone {exported.missing}.")
 
 
 if __name__ == "__main__":

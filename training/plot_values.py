@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import rankdata
 from sklearn.metrics import roc_curve
 
-from detector.metrics import proportion
+from detector.metrics import at_proportion, proportion
 from training.tables import GENERATED, SWAPS, EstimateDict
 
 ROC_FAMILIES = (SWAPS, GENERATED)  # together these families hold all fakes
@@ -65,9 +65,11 @@ def calibration_bins(scores: Scores) -> tuple[list[dict[str, Any]], list[int]]:
     """Return the bins of the probability, and the number of pictures in each of the CALIBRATION_BINS.
 
     Returns:
-        For each bin that is not empty its mean `probability` and the estimate `fakes` of the proportion of fakes.
+        For each bin that is not empty its mean `probability`, where the pictures' own proportion are fakes, and the
+        estimate `fakes` of the proportion of fakes.
     """
-    probability, fake, group = scores["probability"], scores["label"] == 1, scores["group"]
+    fake, group = scores["label"] == 1, scores["group"]
+    probability = at_proportion(scores["probability"], float(fake.mean()))
     places = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     bins = [
         {

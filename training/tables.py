@@ -121,7 +121,7 @@ def measure_rows(rows: list[Row]) -> dict[str, Any]:
         "eer": table.estimate(equal_error_rate, table.label, table.logit),
         "brier": table.estimate(brier_score_loss, table.label, table.probability),
         "ece": table.estimate(calibration_error, table.label, table.probability, pivot=True),
-        "ece_perfect": perfect_calibration_error(table.probability),
+        "ece_perfect": perfect_calibration_error(table.label, table.probability),
     }
 
 

@@ -230,7 +230,7 @@ def _measure_rates(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "fakes_found": proportion(verdict[fake] == Verdict.DEEPFAKE, speaker[fake]).to_dict(),
         "inconclusive": proportion(verdict == Verdict.INCONCLUSIVE, speaker).to_dict(),
         "ece": ece.to_dict(),
-        "ece_perfect": perfect_calibration_error(probability[has_verdict]),
+        "ece_perfect": perfect_calibration_error(label[has_verdict], probability[has_verdict]),
     }
 
 

@@ -25,6 +25,7 @@ from webapp.history.pages import history
 from webapp.instance import load_or_create_secret_key, prepare_instance_folder, startup_lock
 from webapp.jobs import Supervisor, worker_id
 from webapp.languages import register_languages
+from webapp.memory import return_large_buffers
 from webapp.model_file import load_configured_detector
 from webapp.models import connect_database
 from webapp.operations import register_operations
@@ -55,6 +56,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, detector: Detector 
     Raises:
         StartupError: a setting cannot be used.
     """
+    return_large_buffers()
     values = load_settings(settings)
     folder = prepare_instance_folder(PROJECT / values["INSTANCE_PATH"])
     app = Flask(

@@ -185,7 +185,7 @@ def power_spectrogram(
     frames = np.lib.stride_tricks.sliding_window_view(windows, fft_length, axis=-1)[..., ::fft_hop_length, :]
     shape = np.hanning(fft_length)
     frames = frames * (shape / np.linalg.norm(shape)).astype(np.float32)
-    powers: np.ndarray = packed_powers(frames.reshape(-1, fft_length))[:, 1::2]
+    powers = bands_of(packed_powers(frames.reshape(-1, fft_length)))
     return powers.reshape(*frames.shape[:-1], -1)
 
 
@@ -197,6 +197,11 @@ def packed_powers(frames: np.ndarray) -> np.ndarray:
     spectra = cv2.dft(frames, flags=cv2.DFT_ROWS)
     powers: np.ndarray = cv2.mulSpectrums(spectra, spectra, cv2.DFT_ROWS, conjB=True)
     return powers
+
+
+def bands_of(packed: np.ndarray) -> np.ndarray:
+    """Return bands 1 to L / 2 of `packed_powers` (N, L), as (N, L / 2)."""
+    return packed[:, 1::2]
 
 
 def _to_decibels(powers: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from detector.voices.features import (
     FRAMES_PER_BLOCK,
     HOP_LENGTH,
     SOUNDING_DB,
+    bands_of,
     frame_powers,
     loudest_power,
     packed_powers,
@@ -99,7 +100,7 @@ def _analyse_frames(normalized: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     for start in range(0, len(frames), FRAMES_PER_BLOCK):
         block = slice(start, start + FRAMES_PER_BLOCK)
         powers = _pitch_powers(frames[block] * shape)
-        used = powers[:, 1::2][:, ENVELOPE_BINS]
+        used = bands_of(powers)[:, ENVELOPE_BINS]
         bands[block] = used.reshape(len(used), ENVELOPE_BANDS, -1).mean(axis=2)
         correlation = _autocorrelation(powers)
         power = correlation[:, :1] + 1e-9
@@ -127,7 +128,7 @@ def _sustained_similarity(normalized: np.ndarray) -> float:
     total, shape = 0.0, np.hanning(SUSTAIN_FFT_LENGTH).astype(np.float32)
     for start in range(0, len(frames) - SUSTAIN, FRAMES_PER_BLOCK):
         block = frames[start : start + FRAMES_PER_BLOCK + SUSTAIN]
-        spectra = np.log(np.sqrt(packed_powers(block * shape)[:, 1::2][:, SUSTAIN_BINS]) + 1e-4)
+        spectra = np.log(np.sqrt(bands_of(packed_powers(block * shape))[:, SUSTAIN_BINS]) + 1e-4)
         spectra -= spectra.mean(axis=1, keepdims=True)
         spectra /= np.linalg.norm(spectra, axis=1, keepdims=True) + 1e-9
         total += float(np.sum(spectra[SUSTAIN:] * spectra[:-SUSTAIN]))

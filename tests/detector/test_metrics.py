@@ -64,6 +64,15 @@ def test_calibration_error_measures_overconfidence():
     assert calibration_error(labels, np.clip(truth * 2 - 0.5, 0, 1)) > 0.08
 
 
+@pytest.mark.parametrize("fakes", [0.2, 0.5, 0.8])
+def test_probabilities_that_assume_half_are_fakes_are_measured_where_others_are(fakes):
+    rng = np.random.default_rng(0)
+    labels = (rng.random(20_000) < fakes).astype(int)
+    scores = rng.normal(labels, 1)
+    probabilities = 1 / (1 + np.exp(0.5 - scores))  # the density of a fake against that of a real picture
+    assert calibration_error(labels, probabilities) < perfect_calibration_error(labels, probabilities)
+
+
 @pytest.mark.parametrize("groups", [np.arange(40), np.arange(40) // 4])
 def test_more_errors_never_lower_a_bound(groups):
     estimates = [proportion(np.arange(40) < hits, groups) for hits in range(41)]
@@ -94,10 +103,12 @@ def test_an_upward_biased_statistic_gets_an_interval_around_it(seed):
 def test_perfect_probabilities_stay_under_their_bound_at_about_its_stated_rate():
     rng = np.random.default_rng(0)
     truth = rng.beta(0.5, 0.5, 500)
-    bound = perfect_calibration_error(truth)
+    half = np.arange(500) % 2
+    bound = perfect_calibration_error(half, truth)
     errors = np.array([calibration_error(rng.random(500) < truth, truth) for _ in range(400)])
     assert 0.92 <= np.mean(errors <= bound) <= 0.98  # 0.95 expected
-    assert bound == perfect_calibration_error(truth) > perfect_calibration_error(np.tile(truth, 4))
+    assert bound == perfect_calibration_error(half, truth)
+    assert bound > perfect_calibration_error(np.tile(half, 4), np.tile(truth, 4))
 
 
 @pytest.mark.slow
@@ -105,4 +116,5 @@ def test_overconfidence_exceeds_the_bound_of_perfect_probabilities():
     rng = np.random.default_rng(0)
     truth = rng.random(2000)
     claimed = np.clip(truth * 1.4 - 0.2, 0, 1)
-    assert calibration_error(rng.random(2000) < truth, claimed) > perfect_calibration_error(claimed)
+    labels = rng.random(2000) < truth
+    assert calibration_error(labels, claimed) > perfect_calibration_error(labels, claimed)

@@ -174,5 +174,5 @@ def test_the_script_exports_from_the_server_s_settings(app, client, address, par
         for _ in range(2)
     ]
     assert runs[0].returncode == 0, runs[0].stderr
-    assert f"{tmp_path}/out/image.csv: 1 files" in runs[0].stdout and (tmp_path / "out/image.csv").is_file()
+    assert f"{tmp_path}/out/image.csv: 1 file\n" in runs[0].stdout and (tmp_path / "out/image.csv").is_file()
     assert runs[1].returncode == 1 and "is not empty" in runs[1].stderr and "Traceback" not in runs[1].stderr

@@ -271,7 +271,7 @@ def test_the_progress_of_an_explanation_s_check_is_reported(client, monkeypatch,
         seen.append((progress, client.get(f"{location}/state").json["check_progress"]))
 
     monkeypatch.setattr(analyses, "set_check_progress", store_and_read)
-    monkeypatch.setattr(evidence, "PROGRESS_EVERY_S", 0)
+    monkeypatch.setattr(evidence, "PROGRESS_EVERY_S", 0.1)
     assert client.submit(f"{location}/explanation-checks").status_code == 303
     stored, reported = zip(*seen, strict=True)
     assert stored == reported == tuple(sorted(stored)) and stored[-1] == 1 and len(set(stored)) > 5

@@ -82,7 +82,10 @@ class FileQuery(DescribedSchema):
         **described(f"Name of a file that is sent as the body; at most {MAX_NAME_CHARACTERS} characters are kept."),
     )
     callback_url = fields.String(
-        validate=[validate.Length(max=MAX_URL_CHARACTERS), validate.Regexp(r"https?://")],
+        validate=[
+            validate.Length(max=MAX_URL_CHARACTERS),
+            validate.Regexp(r"https?://", error="It must begin with https://."),
+        ],
         **described(
             "Where to send a webhook when an analysis is over. It must begin with https:// and be public.",
             format="uri",
@@ -95,7 +98,10 @@ class IdempotencyHeader(DescribedSchema):
 
     key = fields.String(
         data_key="Idempotency-Key",
-        validate=[validate.Length(min=1, max=MAX_KEY_CHARACTERS), validate.Regexp(r"^[!-~]+$")],
+        validate=[
+            validate.Length(min=1, max=MAX_KEY_CHARACTERS),
+            validate.Regexp(r"^[!-~]+$", error="It may have ASCII letters, digits and signs, but no spaces."),
+        ],
         **described(
             "A name of your choice. The same request with the same key returns the same analyses for 24 hours."
         ),
@@ -108,7 +114,10 @@ class PageQuery(DescribedSchema):
     limit = fields.Integer(
         load_default=DEFAULT_PAGE, validate=validate.Range(min=1, max=MAX_PAGE), **described("How many to return.")
     )
-    cursor = fields.String(validate=validate.Regexp(CURSOR_PATTERN), **described("`next_cursor` of the page before."))
+    cursor = fields.String(
+        validate=validate.Regexp(CURSOR_PATTERN, error="It is not the next_cursor of a page."),
+        **described("`next_cursor` of the page before."),
+    )
 
 
 class ListQuery(PageQuery):

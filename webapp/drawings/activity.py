@@ -20,6 +20,7 @@ SCORES_PX = 180
 DURATIONS_PX = 110
 MEDIUM_PX = 52  # a row of the chart of shares
 FILLED = 0.82  # of a bar's room
+WIDEST_DAY = 8.0  # percent of the width, so that a single day is no wall
 NO_RESULT = "no-result"
 # By CSS class: the outcomes that a bar counts, and their words; from the bottom of a bar, or from its left.
 GROUPS: Mapping[str, tuple[tuple[Outcome, ...], str]] = {
@@ -45,17 +46,18 @@ def results_by_day(days: Sequence[date], days_per_step: int, counts: Mapping[tup
         counts: number by step, counted from 0, and outcome.
     """
     bars = [_by_group({key: n for (place, key), n in counts.items() if place == step}) for step in range(len(days))]
-    most, width = max(sum(bar.values()) for bar in bars), 100 / len(bars)
+    most, room = max(sum(bar.values()) for bar in bars), 100 / len(bars)
+    width = min(room * FILLED, WIDEST_DAY)
     areas = []
     for step, bar in enumerate(bars):
         below = 0
         for kind, count in bar.items():
             below += count
             title = f"{GROUPS[kind][1]}, {days[step].isoformat()}: {format_count(count)}"
-            x = round(width * (step + (1 - FILLED) / 2), 2)
+            x = round(room * (step + 0.5) - width / 2, 2)
             if count:
                 y, height = 100 - percent(below / most), percent(count / most)
-                areas.append(Area(f"{kind} stacked", x, round(y, 2), round(width * FILLED, 2), height, title=title))
+                areas.append(Area(f"{kind} stacked", x, round(y, 2), round(width, 2), height, title=title))
     total = sum(sum(bar.values()) for bar in bars)
     label = translatable("{count} results from {first} to {last}, at most {most} in one step of time.").format(
         count=format_count(total), first=days[0].isoformat(), last=days[-1].isoformat(), most=format_count(most)

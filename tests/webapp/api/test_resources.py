@@ -175,6 +175,18 @@ def test_a_stored_file_of_another_name_is_not_sent(app, program, store):
 
 
 @pytest.mark.parametrize(
+    ("address", "headers", "sentence"),
+    [
+        ("/analyses?callback_url=ftp://example.com", {}, "callback_url: It must begin with https://."),
+        ("/analyses", {"Idempotency-Key": "two words"}, "It may have ASCII letters, digits and signs, but no spaces."),
+    ],
+)
+def test_a_wrong_parameter_gets_a_sentence_of_its_own(program, face_jpeg, address, headers, sentence):
+    answer = program.open("POST", address, data=face_jpeg, headers={"Content-Type": "image/jpeg", **headers})
+    assert answer.status_code == 422 and sentence in answer.json["detail"]
+
+
+@pytest.mark.parametrize(
     ("method", "end"),
     [
         ("GET", ""),
