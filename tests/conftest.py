@@ -16,11 +16,13 @@ from importlib import metadata
 
 import numpy as np
 import pytest
+from clips import make_sound, make_video, pan_over
 from flask.testing import FlaskClient
 from jinja2 import FileSystemBytecodeCache
 from PIL import Image
 from project import ROOT
 from services import HOW_TO_GET_THEM, are_installed, run_services
+from voices import speak
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
@@ -248,4 +250,20 @@ def scripted(chromium, address):
 def face_file(tmp_path_factory, face_jpeg):
     path = tmp_path_factory.mktemp("pictures") / "me.jpg"
     path.write_bytes(face_jpeg)
+    return path
+
+
+@pytest.fixture(scope="session")
+def clip_file(tmp_path_factory, portrait):
+    """Ten seconds of a camera that moves over the astronaut, and a cut in the middle; WebM plays in any Chromium."""
+    path = tmp_path_factory.mktemp("clips") / "trip.webm"
+    frames = [*pan_over(portrait, 40), *pan_over(255 - portrait[:, ::-1], 10), *pan_over(portrait, 50)]
+    path.write_bytes(make_video(frames, fps=10, format="webm", codec="libvpx"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def sound_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sounds") / "memo.flac"
+    path.write_bytes(make_sound(speak(4.0), format="flac", codec="flac"))
     return path

@@ -4,10 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
-from browser import ANALYSIS_MS, VERDICT, axe, expect, in_browser, opened, unfold
-from clips import make_sound, make_video, pan_over
-from PIL import Image
-from voices import speak
+from browser import (
+    ANALYSIS_MS,
+    VERDICT,
+    assert_it_fits_and_can_be_read,
+    check,
+    expect,
+    in_browser,
+    opened,
+    unfold,
+    wait_for_batch,
+)
 
 from detector.reports import verify_bundle
 from detector.voices.detect import VOICE_MODEL_FILES
@@ -25,27 +32,6 @@ def address(tmp_path_factory, start_server):
     settings = {"DEEPFAKE_MAX_UPLOAD_MB": "2", "DEEPFAKE_OPERATOR_TOKEN": OPERATOR_TOKEN}
     with start_server(tmp_path_factory.mktemp("server"), **settings) as (address, _):
         yield address
-
-
-@pytest.fixture(scope="module")
-def clip_file(tmp_path_factory, portrait):
-    """Ten seconds of a camera that moves over the astronaut, and a cut in the middle; WebM plays in any Chromium."""
-    path = tmp_path_factory.mktemp("clips") / "trip.webm"
-    frames = [*pan_over(portrait, 40), *pan_over(255 - portrait[:, ::-1], 10), *pan_over(portrait, 50)]
-    path.write_bytes(make_video(frames, fps=10, format="webm", codec="libvpx"))
-    return path
-
-
-@pytest.fixture(scope="module")
-def sound_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("sounds") / "memo.flac"
-    path.write_bytes(make_sound(speak(4.0), format="flac", codec="flac"))
-    return path
-
-
-def check(page, file):
-    page.get_by_label("Choose a picture").set_input_files(file)
-    page.get_by_role("button", name="Check this file").click()
 
 
 def delete(page, item):
@@ -418,11 +404,6 @@ def several_files(tmp_path, face_jpeg, astronaut):
     return folder
 
 
-def wait_for_batch(page):
-    expect(page).to_have_url(re.compile(r"/batches/[\w-]{22}$"), timeout=ANALYSIS_MS)
-    expect(page.locator("#progress")).to_have_count(0, timeout=ANALYSIS_MS)
-
-
 def test_several_files_fill_a_table_and_are_deleted_together(page, several_files):
     page.locator("#file").set_input_files([several_files / name for name in ("a.jpg", "b.png", "notes.txt")])
     page.locator("#send").click()
@@ -556,114 +537,3 @@ def test_a_result_is_printed_unfolded_and_without_buttons(scripted, face_file):
         expect(scripted.locator("button", has_text=name).first).to_be_hidden()
     paper = scripted.pdf(prefer_css_page_size=True, print_background=True)
     assert len(re.findall(rb"/Type\s*/Page\b", paper)) <= 2
-
-
-@pytest.mark.parametrize("options", [{}, {"color_scheme": "dark"}, {"viewport": {"width": 320, "height": 640}}])
-def test_every_page_fits_and_can_be_read(chromium, address, face_file, options):
-    """No page is wider than the window, and every text stands out from its ground as WCAG AA asks (4.5 to 1)."""
-    with opened(chromium, address, **options) as page:
-        page.locator("#file").set_input_files([face_file, Path(__file__)])
-        page.locator("#send").click()
-        wait_for_batch(page)
-        pages = [page.url]
-        page.goto("/")
-        check(page, face_file)
-        page.get_by_role("button", name="Check again").first.click()
-        expect(page.get_by_role("heading", name="What changed")).to_be_visible()
-        both = page.get_by_role("link", name="Compare both").get_attribute("href")
-        fixed = ("/", "/performance", "/api", "/nowhere", "/history", "/batches", "/statistics", "/operator")
-        for visit in (*pages, page.url, *fixed, both):
-            page.goto(visit)
-            page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
-            assert_it_fits_and_can_be_read(page)
-
-
-@pytest.fixture(scope="module")
-def visited(chromium, address, face_file, clip_file, sound_file, tmp_path_factory):
-    """A visitor's cookies, and the addresses of every kind of page."""
-    empty = tmp_path_factory.mktemp("pictures") / "wall.png"
-    Image.new("RGB", (300, 200), "grey").save(empty)
-    pages = ["/", "/performance", "/api", "/nowhere", "/history", "/batches", "/statistics", "/operator"]
-    files = [face_file, empty]
-    if VOICE_MODEL_FILES["onnx"].is_file():
-        files += [clip_file, sound_file]
-    with opened(chromium, address) as page:
-        for file in files:
-            page.goto("/")
-            check(page, file)
-            expect(page.get_by_role("heading", level=1)).to_have_text(VERDICT, timeout=ANALYSIS_MS)
-            pages.append(page.url)
-        results = [visit.rpartition("/")[2] for visit in pages if "/analyses/" in visit]
-        pages.append(f"/compare?analysis={results[0]}&analysis={results[-1]}")
-        page.goto(pages[-2])
-        page.get_by_role("button", name="Check again").first.click()
-        expect(page.get_by_role("heading", name="What changed")).to_be_visible(timeout=ANALYSIS_MS)
-        pages.append(page.url)
-        page.goto("/")
-        page.locator("#file").set_input_files([face_file, empty, Path(__file__)])
-        page.locator("#send").click()
-        wait_for_batch(page)
-        pages.append(page.url)
-        page.goto("/")
-        check(page, clip_file)
-        page.get_by_role("button", name="Cancel").click()
-        expect(page.get_by_role("heading", level=1)).to_have_text("Cancelled")
-        yield page.context.storage_state(), [*pages, page.url]
-
-
-@pytest.mark.parametrize("width", [1440, 768, 375])
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("with_script", [True, False], ids=["with script", "without script"])
-def test_axe_finds_no_barrier_on_any_page(chromium, address, visited, with_script, theme, width):
-    """No violation of any impact, with every part folded and unfolded."""
-    cookies, pages = visited
-    options = {"color_scheme": theme, "viewport": {"width": width, "height": 900}, "storage_state": cookies}
-    found = []
-    with opened(chromium, address, **options) as page:
-        if not with_script:  # axe itself is a script, so the page's own are emptied instead of switched off
-            page.route("**/*.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
-        for visit in pages:
-            page.goto(visit)
-            for is_open in (False, True):
-                page.evaluate(
-                    "open => document.querySelectorAll('details').forEach((d) => { d.open = open; })", is_open
-                )
-                violations = axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
-                found += [(visit, each["id"], each["nodes"][0]["target"]) for each in violations]
-    assert found == []
-
-
-def assert_it_fits_and_can_be_read(page):
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), page.url
-    assert page.evaluate(FAINT_TEXTS) == [], page.url
-
-
-UNFOLD = "open => document.querySelectorAll('details').forEach((part) => { part.open = open; })"
-FAINT_TEXTS = """() => {
-    const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-    const rgba = (colour) => {
-        canvas.clearRect(0, 0, 1, 1);
-        canvas.fillStyle = colour;
-        canvas.fillRect(0, 0, 1, 1);
-        return [...canvas.getImageData(0, 0, 1, 1).data];
-    };
-    const light = ([r, g, b]) => {
-        const linear = [r, g, b].map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
-    };
-    const ground = (element) => {
-        for (let each = element; each; each = each.parentElement) {
-            const colour = rgba(getComputedStyle(each).backgroundColor);
-            if (colour[3] === 255) return colour;
-        }
-        return [255, 255, 255, 255];
-    };
-    const faint = [];
-    for (const element of document.body.querySelectorAll("*:not(svg *)")) {
-        const text = [...element.childNodes].filter((n) => n.nodeType === 3).map((n) => n.data.trim()).join("");
-        if (!text || !element.checkVisibility()) continue;
-        const [a, b] = [rgba(getComputedStyle(element).color), ground(element)].map(light).sort((x, y) => y - x);
-        if ((a + 0.05) / (b + 0.05) < 4.5) faint.push(text);
-    }
-    return faint;
-}"""

@@ -56,3 +56,49 @@ def opened(chromium, address, **options):
 
 def unfold(page, name):
     page.locator("summary").filter(has=page.get_by_role("heading", name=name)).click()
+
+
+def check(page, file):
+    page.get_by_label("Choose a picture").set_input_files(file)
+    page.get_by_role("button", name="Check this file").click()
+
+
+def wait_for_batch(page):
+    expect(page).to_have_url(re.compile(r"/batches/[\w-]{22}$"), timeout=ANALYSIS_MS)
+    expect(page.locator("#progress")).to_have_count(0, timeout=ANALYSIS_MS)
+
+
+def assert_it_fits_and_can_be_read(page):
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), page.url
+    assert page.evaluate(FAINT_TEXTS) == [], page.url
+
+
+UNFOLD = "open => document.querySelectorAll('details').forEach((part) => { part.open = open; })"
+FAINT_TEXTS = """() => {
+    const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const rgba = (colour) => {
+        canvas.clearRect(0, 0, 1, 1);
+        canvas.fillStyle = colour;
+        canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data];
+    };
+    const light = ([r, g, b]) => {
+        const linear = [r, g, b].map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+    };
+    const ground = (element) => {
+        for (let each = element; each; each = each.parentElement) {
+            const colour = rgba(getComputedStyle(each).backgroundColor);
+            if (colour[3] === 255) return colour;
+        }
+        return [255, 255, 255, 255];
+    };
+    const faint = [];
+    for (const element of document.body.querySelectorAll("*:not(svg *)")) {
+        const text = [...element.childNodes].filter((n) => n.nodeType === 3).map((n) => n.data.trim()).join("");
+        if (!text || !element.checkVisibility()) continue;
+        const [a, b] = [rgba(getComputedStyle(element).color), ground(element)].map(light).sort((x, y) => y - x);
+        if ((a + 0.05) / (b + 0.05) < 4.5) faint.push(text);
+    }
+    return faint;
+}"""
