@@ -391,7 +391,7 @@ DONE = "This is a Real|This is a Deepfake|Inconclusive|Could not be checked"
 @needs_voice_model
 def test_a_job_survives_the_end_of_its_server(start_server, tmp_path, portrait):
     """The server stops during a job; the next one finishes the work, and no process is left."""
-    clip = make_video(pan_over(portrait, 200, size_px=(160, 120)), options={"preset": "ultrafast"})
+    clip = make_video(pan_over(portrait, 120, size_px=(160, 120)), options={"preset": "ultrafast"})
     with start_server(tmp_path, **EVERY_FRAME) as (address, _):
         visitor = Visitor(address)
         page = visitor.upload(clip)
