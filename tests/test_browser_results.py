@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from browser import VERDICT, axe, expect, in_browser, opened, unfold
+from browser import UNFOLD, VERDICT, axe, expect, in_browser, opened, unfold
 
 from detector.reports import verify_bundle
 from detector.voices.detect import VOICE_MODEL_FILES
@@ -29,7 +29,7 @@ def check(page, file):
 
 def find_barriers(page):
     """Return what axe finds on a page, and whether the page is wider than the window."""
-    page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    page.evaluate(UNFOLD, True)
     violations = axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
     found = [(page.url, each["id"], each["nodes"][0]["target"]) for each in violations]
     if not page.evaluate("document.documentElement.scrollWidth <= innerWidth"):
