@@ -2,7 +2,7 @@
 
     python scripts/combine.py ONE.h5 OTHER.h5 --manifest FACES.csv
 
-The models must take crops of the same size and margin. Export and evaluate afterwards.
+The models must take crops of the same margin. Export and evaluate afterwards.
 """
 
 from __future__ import annotations

@@ -45,8 +45,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if is_calibrated:
         print(f"wrote {command.out}; next: python scripts/export.py")
     else:
-        calibrate = f"python scripts/calibrate.py --manifest {settings.manifest} --model {command.out}"
-        print(f"wrote {command.out}, not calibrated; next, where TensorFlow runs Keras: {calibrate}")
+        calibrate = f"python scripts/calibrate.py --model {command.out}"
+        if settings.head:
+            print(f"wrote {command.out}, not calibrated; next: cross_validate.py, then {calibrate} --scores SCORES.csv")
+        else:
+            next_step = f"{calibrate} --manifest {settings.manifest}"
+            print(f"wrote {command.out}, not calibrated; next, where TensorFlow runs Keras: {next_step}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def combine(paths: list[Path], chosen: tuple[int, ...] = (), blur_slope: float |
     """Load models and average their logits; the members of a combined model count as models of their own.
 
     Args:
-        paths: model.h5 files, trained on crops of the same size and margin.
+        paths: model.h5 files, trained on crops of the same margin; the largest size of these crops is the input's.
         chosen: numbers of the networks to combine, counted from 0 over all models; by default all.
         blur_slope: of the combined model, see `FaceInput`; None averages those of the networks.
 
@@ -45,10 +45,8 @@ def combine(paths: list[Path], chosen: tuple[int, ...] = (), blur_slope: float |
     last = engines[-1].spec
     names = ("sources", "fit", "tune", "curve", "date")
     account: dict[str, Any] = {name: last.training[name] for name in names if name in last.training}
-    spec = ModelSpec(
-        "ensemble", replace(last.face, blur_slope=blur_slope), UNCALIBRATED, {**account, "members": members}
-    )
-    return network, spec
+    face = replace(last.face, size_px=network.input_shape[1], blur_slope=blur_slope)
+    return network, ModelSpec("ensemble", face, UNCALIBRATED, {**account, "members": members})
 
 
 def learned_sources(account: Any) -> set[str]:

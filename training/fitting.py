@@ -92,7 +92,8 @@ def load_training_data(settings: TrainingSettings, lower: Any = None) -> Trainin
         return TrainingData(training, calibration, generator, crops, mixed)
     with compiled(lower) as session:
         crops, mixed = (replace(part, crops=run_session(session, part.crops)) for part in (crops, mixed))
-    batches = FeatureBatches(*_load_features(training, settings, lower), settings)
+    everything, _ = split_train_calibration(read_manifest(Path(settings.manifest)))
+    batches = FeatureBatches(*_load_features(everything, training, settings, lower), settings)
     return TrainingData(training, calibration, batches, crops, mixed)
 
 
@@ -106,8 +107,8 @@ def train(settings: TrainingSettings, run: Path) -> tuple[Any, list[Example], di
         run: folder of the run, opened by `open_run`; a stopped run resumes after its last checkpoint.
 
     Returns:
-        The Keras network with its best weights, the calibration examples, and the account of the run that goes into
-        the model's spec.
+        The Keras network with its best weights, the calibration examples, none for heads, and the account of the run
+        that goes into the model's spec.
     """
     import keras
 
@@ -138,6 +139,8 @@ def train(settings: TrainingSettings, run: Path) -> tuple[Any, list[Example], di
 def train_and_write(settings: TrainingSettings, run: Path, out: Path) -> bool:
     """Train a network, calibrate it where this backend can export it, and write the model.
 
+    Heads for kinds of fakes are not calibrated, since they learn from all pictures; `calibrate_from_scores` does that.
+
     Returns:
         Whether the model is calibrated.
 
@@ -148,7 +151,7 @@ def train_and_write(settings: TrainingSettings, run: Path, out: Path) -> bool:
     cv2.setNumThreads(1)  # the thread pool is the parallelism
     network, calibration, account = train(settings, run)
     spec = ModelSpec(settings.network, FaceInput(settings.input_size_px, CROP_MARGIN), UNCALIBRATED, account)
-    if can_export():
+    if can_export() and calibration:
         write_calibrated(out, network, spec, calibration)
         return True
     save_model(out, network, spec)
@@ -269,11 +272,17 @@ def _finish_epoch(model: Any, data: TrainingData, folder: RunFolder, rows: list[
 def _split_examples(settings: TrainingSettings) -> tuple[list[Example], list[Example]]:
     """Return the pictures to learn from and those to calibrate on, without what the settings leave out.
 
+    Heads learn from both, as no epoch is selected for them.
+
     Raises:
         SystemExit: the manifest lacks something that the settings name.
     """
-    examples = leave_out(read_manifest(Path(settings.manifest)), settings.leave_out)
-    training, calibration = split_train_calibration(without_fold(examples, settings.leave_out_fold))
+    examples = without_fold(
+        leave_out(read_manifest(Path(settings.manifest)), settings.leave_out), settings.leave_out_fold
+    )
+    training, calibration = split_train_calibration(examples)
+    if settings.head:
+        training, calibration = [example for example in examples if example.split == "train"], []
     if unknown := set(settings.emphasis) - {example.source for example in training}:
         raise SystemExit(f"There are no pictures of the source {', '.join(sorted(unknown))} to show more often.")
     return training, calibration
@@ -283,17 +292,18 @@ def _fit_heads(settings: TrainingSettings, network: Any) -> tuple[Any, list[Exam
     """Fit the heads for kinds of fakes; returns the same as `train`."""
     assert settings.last_frozen is not None  # the settings check it
     training, calibration = _split_examples(settings)
-    store, chosen = _load_features(training, settings, build_pooled(network, settings.last_frozen), plain=True)
+    everything = [example for example in read_manifest(Path(settings.manifest)) if example.split == "train"]
+    pooled = build_pooled(network, settings.last_frozen)
+    store, chosen = _load_features(everything, training, settings, pooled, plain=True)
     heads = fit_kind_heads(store, chosen, settings)
     account = _describe_run(settings, training, calibration, []) | {"kinds": list(heads.kinds)}
     return build_kind_network(network, settings.last_frozen, heads), calibration, account
 
 
 def _load_features(
-    training: list[Example], settings: TrainingSettings, lower: Any, *, plain: bool = False
+    everything: list[Example], training: list[Example], settings: TrainingSettings, lower: Any, *, plain: bool = False
 ) -> tuple[FeatureStore, np.ndarray]:
-    """Return the features of the whole manifest, which all folds share, and whether each example is learned from."""
-    everything, _ = split_train_calibration(read_manifest(Path(settings.manifest)))
+    """Return the features of `everything`, which all folds share, and whether each example is in `training`."""
     store = FeatureStore(everything, locate_faces(everything), settings, lower, plain=plain)
     shown = {example.path for example in training}
     return store, np.array([example.path in shown for example in everything])

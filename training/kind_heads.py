@@ -1,7 +1,8 @@
-"""A linear head for each kind of fakes, on mean features of many depths of a frozen body, fitted in closed form.
+"""Linear heads for kinds of fakes, on mean features of many depths of a frozen body, fitted in closed form.
 
 Fakes of different kinds differ from real pictures in different directions, often in opposite ones. One linear head
-averages these directions; a head for each kind, and the logarithm of their summed exponentials, keeps them.
+averages these directions; heads for kinds, and the logarithm of their summed exponentials, keep them. Kinds that are
+made alike share one.
 
 The features are the means over the whole crop, and contrasts: how far the means over its centre exceed them. The
 history of a picture (blur, noise, compression) changes both alike; a swapped or generated face changes its centre more.
@@ -24,13 +25,21 @@ from training.settings import TrainingSettings
 if TYPE_CHECKING:
     import keras
 
-MADE_KIND = "made in training"  # the kind of self-blends and reconstructions
-UNNAMED_KIND = "fake"  # the kind of a manifest's fakes that names none
+# Kinds that share a head: one of both separates families that it has not seen better than one of each.
+HEADS = {
+    "swap": "swap or talking head",
+    "talking head": "swap or talking head",
+    "gan": "GAN or diffusion",
+    "diffusion": "GAN or diffusion",
+}
+MADE_KIND = "made in training"  # the head of self-blends and reconstructions
+MADE_WEIGHT = 0.1  # of this head in the logit, beside 1 of the others: blur and noise move it more than them
+UNNAMED_KIND = "fake"  # the head of a manifest's fakes that names no kind
 SOURCE_POWER = 0.25  # of `source_weights`
 PLAIN_WEIGHT = 4.0  # of a crop as the detector cuts it, beside 1 of an augmented view
 RIDGE = 0.003  # penalty on the weights of standardised features
 GRID_STRIDE = 16  # pixels of the input for each cell of the class map
-LOGIT_SCALE = 4.0  # of the standardised logits, beside those of a combined network's other members
+LOGIT_SCALE = 3.0  # of the standardised logits, beside those of a combined network's other members
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class KindHeads:
     """Heads whose values have mean 0 and deviation 1 over real pictures.
 
     Attributes:
-        kinds: of the fakes, sorted.
+        kinds: of the fakes, or what HEADS calls several, sorted.
         weights: (C, K), of the features of `build_pooled`.
         biases: (K,).
     """
@@ -49,7 +58,7 @@ class KindHeads:
 
 
 def fit_kind_heads(store: FeatureStore, chosen: np.ndarray, settings: TrainingSettings) -> KindHeads:
-    """Fit a ridge regression of each kind of fakes against all real pictures.
+    """Fit a ridge regression of the fakes of each head against all real pictures.
 
     Args:
         store: features of `build_pooled` of all pictures' views, plain ones among them.
@@ -64,7 +73,7 @@ def fit_kind_heads(store: FeatureStore, chosen: np.ndarray, settings: TrainingSe
     examples = [store.examples[view.index] for view in views]
     kinds = np.array(
         [
-            MADE_KIND if view.fake else (example.kind or UNNAMED_KIND) if example.label else ""
+            MADE_KIND if view.fake else HEADS.get(example.kind, example.kind or UNNAMED_KIND) if example.label else ""
             for view, example in zip(views, examples, strict=True)
         ]
     )
@@ -127,8 +136,8 @@ def build_pooled(network: keras.Model, last: str) -> keras.Model:
 def build_kind_network(network: keras.Model, last: str, heads: KindHeads) -> keras.Model:
     """Build the network of a body and heads, with the outputs `logit` and `class_map` of `build_network`.
 
-    The logit is LOGIT_SCALE times the logarithm of the mean exponential of the heads. In the class map each head's map
-    weighs as much as the head does in the logit, so that its mean is the logit here as well.
+    The logit is LOGIT_SCALE times the logarithm of the weighted mean exponential of the heads. In the class map each
+    head's map weighs as much as the head does in the logit, so that its mean is the logit here as well.
 
     Args:
         network: of `build_network`.
@@ -155,20 +164,22 @@ def build_kind_network(network: keras.Model, last: str, heads: KindHeads) -> ker
     shares = layers.Activation("exponential")(log_shares)
     # A logit less its logarithmic share is the logarithm of the summed exponentials, the same for every kind.
     summed = layers.Subtract()([kind_logits, log_shares])
-    logit = layers.Dense(1, name="logit")(summed)
+    logit = layers.Dense(1, use_bias=False, name="logit")(summed)
     weighted = layers.Multiply()([kind_maps, layers.Reshape((1, 1, count))(shares)])
     shown = layers.Conv2D(1, 1, use_bias=False, name="shown")(weighted)
     rest = layers.Subtract()([logit, layers.GlobalAveragePooling2D()(shown)])
     class_map = layers.Add(name="class_map")([shown, layers.Reshape((1, 1, 1))(rest)])
     built = keras.Model(pixels, {"logit": logit, "class_map": class_map}, name=f"{network.name}_kinds")
 
+    proportions = np.array([MADE_WEIGHT if kind == MADE_KIND else 1.0 for kind in heads.kinds])
+    biases = heads.biases + np.log(proportions / proportions.sum())
     names = [f"heads_{name}" for name in maps] + [f"contrast_{name}" for name in fine]
     ends = np.cumsum([maps[name].shape[-1] for name in [*maps, *fine]])
     for name, kernel in zip(names, np.split(heads.weights, ends[:-1]), strict=True):
         layer = built.get_layer(name)
-        layer.set_weights([kernel[None, None], *([heads.biases] if layer.use_bias else [])])
+        layer.set_weights([kernel[None, None], *([biases] if layer.use_bias else [])])
     scale = np.full((count, 1), LOGIT_SCALE)
-    built.get_layer("logit").set_weights([scale / count, np.array([-LOGIT_SCALE * math.log(count)])])
+    built.get_layer("logit").set_weights([scale / count])
     built.get_layer("shown").set_weights([scale[None, None]])
     return built
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from detector.pictures.faces import resize
 from detector.results import ModelError
 from training.efficientnet_lite import MULTIPLIERS, PIXEL_SCALING, build_efficientnet_lite, load_imagenet_weights
 
@@ -144,27 +145,29 @@ def split_network(network: keras.Model, last_frozen: str) -> tuple[keras.Model, 
 def average_networks(networks: list[keras.Model]) -> keras.Model:
     """Combine networks into one whose logit, and whose class map if all have one, is the mean of theirs.
 
-    Every second network sees the mirror image, which averages two views of a face without extra cost.
-
-    Raises:
-        ModelError: their inputs differ in size.
+    The input has the size of the largest; a smaller network sees it reduced. Every second network sees the mirror
+    image, which averages two views of a face without extra cost. The class map is as fine as the finest of theirs.
     """
     import keras
 
-    sizes = {network.input_shape[1] for network in networks}
-    if len(sizes) > 1:
-        raise ModelError(f"Networks that are averaged must take one size of input; these take {sorted(sizes)} pixels.")
-    pixels = keras.Input(networks[0].input_shape[1:], name="pixels")
+    layers = keras.layers
+    size_px = max(network.input_shape[1] for network in networks)
+    pixels = keras.Input((size_px, size_px, 3), name="pixels")
     members = []
     for number, network in enumerate(networks):
         member = keras.Model(network.input, network.output, name=f"{MEMBER}{number}")
-        members.append(_apply_mirrored(member, pixels) if number % 2 else member(pixels))
+        view = _shrink(pixels, network.input_shape[1])
+        members.append(_apply_mirrored(member, view) if number % 2 else member(view))
     outputs = {"logit": _mean([member["logit"] for member in members], "logit")}
     if all("class_map" in member for member in members):
-        # Maps are repeated to a common grid, which keeps the mean of each and so the logit.
-        side = math.lcm(*(member["class_map"].shape[1] for member in members))
-        maps = [keras.layers.UpSampling2D(side // m["class_map"].shape[1])(m["class_map"]) for m in members]
-        outputs["class_map"] = _mean(maps, "class_map")
+        # Repeating places to a common grid and averaging them keeps the mean of each map, and so the logit.
+        sides = [member["class_map"].shape[1] for member in members]
+        common = math.lcm(*sides)
+        maps = [
+            layers.UpSampling2D(common // side)(member["class_map"])
+            for side, member in zip(sides, members, strict=True)
+        ]
+        outputs["class_map"] = layers.AveragePooling2D(common // max(sides), name="class_map")(_mean(maps))
     return keras.Model(pixels, outputs, name="ensemble")
 
 
@@ -311,16 +314,31 @@ def _apply_mirrored(network: keras.Model, pixels: Any) -> dict[str, Any]:
 
 
 def _mirror(values: Any) -> Any:
-    """Reverse the columns of (N, H, W, C) by a fixed matrix, since Keras loads only layers from HDF5."""
+    """Reverse the columns of (N, H, W, C)."""
+    return _map_places(values, "nhwc,wv->nhvc", np.eye(values.shape[2], dtype=np.float32)[::-1])
+
+
+def _shrink(values: Any, side: int) -> Any:
+    """Reduce (N, S, S, C) to (N, side, side, C) as `detector.pictures.faces.resize` does."""
+    if values.shape[1] == side:
+        return values
+    matrix = resize(np.eye(values.shape[1], dtype=np.float32), side, values.shape[1])
+    return _map_places(_map_places(values, "nhwc,wv->nhvc", matrix), "nhwc,hv->nvwc", matrix)
+
+
+def _map_places(values: Any, equation: str, matrix: np.ndarray) -> Any:
+    """Map the rows or columns of (N, H, W, C) by a fixed matrix, since Keras loads only layers from HDF5."""
     import keras
 
-    reverse = keras.layers.EinsumDense("nhwc,wv->nhvc", values.shape[1:], trainable=False)
-    mirrored = reverse(values)
-    reverse.set_weights([np.eye(values.shape[2], dtype=np.float32)[::-1]])
-    return mirrored
+    height, width, channels = values.shape[1:]
+    shape = (height, matrix.shape[1], channels) if equation.endswith("nhvc") else (matrix.shape[1], width, channels)
+    layer = keras.layers.EinsumDense(equation, shape, trainable=False)
+    mapped = layer(values)
+    layer.set_weights([matrix])
+    return mapped
 
 
-def _mean(values: list[Any], name: str) -> Any:
+def _mean(values: list[Any], name: str | None = None) -> Any:
     import keras
 
     # Average needs at least two inputs.

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 FINEST_BAND = (0.4, 0.5)  # cycles per pixel
+MEASURED_PX = 192  # side of the crop whose blur shifts a logit; a larger one is mostly enlarged and has no finer detail
 MIN_SPECTRUM_PX = 8  # a smaller crop has too few frequencies in the finest band
 MOST_BLURRED = -3.5  # sharpness
 POWER_FLOOR = 1e-4  # of a crop without detail; rounding to 8 bits alone leaves 1 / 12
@@ -36,18 +37,26 @@ def blur_shift(crops: np.ndarray, slope: float) -> np.ndarray:
     Slopes are measured down to MOST_BLURRED; beyond, more blur adds no more.
 
     Args:
-        crops: (N, S, S, 3) uint8 RGB, as the network is fed.
+        crops: (N, S, S, 3) uint8 RGB, as the network is fed; reduced to MEASURED_PX if they are larger.
         slope: logit by unit of sharpness below 0, `FaceInput.blur_slope`.
 
     Returns:
         (N,) float32; 0 for a crop with a sharpness of at least 0.
     """
-    return np.array([-slope * np.clip(sharpness(crop), MOST_BLURRED, 0) for crop in crops], np.float32)
+    measured = [_reduce(crop) for crop in crops]
+    return np.array([-slope * np.clip(sharpness(crop), MOST_BLURRED, 0) for crop in measured], np.float32)
 
 
 def luminance(crop: np.ndarray) -> np.ndarray:
     """Return the grey levels (H, W) float32 of a crop (H, W, 3) uint8 RGB, not rounded."""
     return cv2.cvtColor(crop.astype(np.float32), cv2.COLOR_RGB2GRAY)
+
+
+def _reduce(crop: np.ndarray) -> np.ndarray:
+    """Return a square crop with a side of at most MEASURED_PX."""
+    if len(crop) <= MEASURED_PX:
+        return crop
+    return cv2.resize(crop, (MEASURED_PX, MEASURED_PX), interpolation=cv2.INTER_AREA)
 
 
 @lru_cache(maxsize=8)

@@ -13,6 +13,7 @@ from training.frozen_features import PLAIN, View
 from training.kind_heads import (
     LOGIT_SCALE,
     MADE_KIND,
+    MADE_WEIGHT,
     UNNAMED_KIND,
     KindHeads,
     build_kind_network,
@@ -71,13 +72,21 @@ def values_of(heads, features):
     return features.astype(np.float64) @ heads.weights + heads.biases
 
 
-def test_the_logit_is_the_log_mean_exponential_of_the_heads_and_the_mean_of_the_class_map(network):
+@pytest.mark.parametrize(
+    ("kinds", "weights"),
+    [
+        (("gan", "swap", "talking head"), (1, 1, 1)),
+        (("gan", MADE_KIND), (1, MADE_WEIGHT)),
+    ],
+    ids=["kinds", "made fakes count less"],
+)
+def test_the_logit_is_the_log_mean_exponential_of_the_heads_and_the_mean_of_the_class_map(network, kinds, weights):
     pooled = build_pooled(network, LAST)
-    heads = some_heads(pooled.output_shape[1])
+    heads = some_heads(pooled.output_shape[1], kinds)
     crops = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3)).astype(np.float32)
     outputs = build_kind_network(network, LAST, heads).predict_on_batch(crops)
     values = values_of(heads, pooled.predict_on_batch(crops))
-    expected = LOGIT_SCALE * (logsumexp(values, axis=1) - np.log(3))
+    expected = LOGIT_SCALE * (logsumexp(values, axis=1, b=weights) - np.log(sum(weights)))
     np.testing.assert_allclose(outputs["logit"][:, 0], expected, rtol=1e-3)
     assert outputs["class_map"].shape == (3, 4, 4, 1)
     np.testing.assert_allclose(outputs["class_map"].mean((1, 2, 3)), expected, rtol=1e-3)
@@ -102,7 +111,7 @@ def test_features_are_means_and_how_far_the_centre_exceeds_them(network):
 def test_kinds_that_differ_from_reals_in_opposite_directions_are_both_found():
     store = made_up_store({"gan": 2.0, "talking head": -2.0})
     heads = fit_kind_heads(store, np.ones(900, bool), SETTINGS)
-    assert heads.kinds == ("gan", "talking head")
+    assert heads.kinds == ("GAN or diffusion", "swap or talking head")
     values = values_of(heads, store.features)
     labels = np.array([example.label for example in store.examples])
     assert roc_auc(labels, logsumexp(values, axis=1)) > 0.85
@@ -111,11 +120,17 @@ def test_kinds_that_differ_from_reals_in_opposite_directions_are_both_found():
     np.testing.assert_allclose(real.std(0), 1, atol=0.02)
 
 
+def test_kinds_that_are_made_alike_share_a_head():
+    store = made_up_store({"gan": 2.0, "diffusion": 1.5, "swap": -2.0, "talking head": -1.5, "text-to-image": 3.0})
+    heads = fit_kind_heads(store, np.ones(1800, bool), SETTINGS)
+    assert heads.kinds == ("GAN or diffusion", "swap or talking head", "text-to-image")
+
+
 def test_heads_learn_from_the_chosen_pictures_alone():
     store = made_up_store({"gan": 2.0, "swap": 1.0})
     chosen = np.array([example.kind != "swap" for example in store.examples])
     heads = fit_kind_heads(store, chosen, SETTINGS)
-    assert heads.kinds == ("gan",)
+    assert heads.kinds == ("GAN or diffusion",)
     store.features[~chosen] = 99
     again = fit_kind_heads(store, chosen, SETTINGS)
     np.testing.assert_array_equal(again.weights, heads.weights)

@@ -1,5 +1,6 @@
 import warnings
 
+import cv2
 import numpy as np
 import pytest
 
@@ -145,9 +146,17 @@ def test_averaged_networks_give_the_mean_logit_and_a_map_with_that_mean(networks
     np.testing.assert_allclose(alone["logit"], logits[0], atol=1e-6)
 
 
-def test_networks_of_two_sizes_are_not_averaged(networks):
-    with pytest.raises(ModelError, match=r"must take one size of input; these take \[64, 96\] pixels"):
-        average_networks([networks["mobilenet"], build_network("mobilenet", 64)])
+def test_a_smaller_network_sees_the_crop_reduced(networks):
+    small = build_network("mobilenet", 64)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3)).astype(np.float32)
+    together = average_networks([small, networks["mobilenet"]])
+    outputs = together(pixels, training=False)
+    reduced = cv2.resize(pixels[0], (64, 64), interpolation=cv2.INTER_AREA)[None]
+    views = (small, reduced), (networks["mobilenet"], pixels[:, :, ::-1])
+    logits = [np.asarray(network(view, training=False)["logit"]) for network, view in views]
+    np.testing.assert_allclose(outputs["logit"], np.mean(logits, axis=0), atol=1e-5)
+    assert together.input_shape[1] == 96 and outputs["class_map"].shape == (1, 3, 3, 1)  # 2 x 2 and 3 x 3 places
+    np.testing.assert_allclose(np.asarray(outputs["class_map"]).mean((1, 2)), outputs["logit"], atol=1e-5)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.models.blur import MOST_BLURRED, blur_shift, sharpness
+from detector.models.blur import MEASURED_PX, MOST_BLURRED, blur_shift, sharpness
 
 
 def noisy(size_px, sigma):
@@ -49,3 +49,11 @@ def test_blur_shifts_the_logit_of_blurred_crops_alone():
     shifts = blur_shift(np.stack([sharp, soft, flat]), 2.0)
     np.testing.assert_allclose(shifts, [0, -2 * sharpness(soft), -2 * MOST_BLURRED], rtol=1e-5)
     assert shifts.dtype == np.float32
+
+
+def test_a_crop_that_was_enlarged_is_measured_reduced():
+    crop = cv2.GaussianBlur(noisy(MEASURED_PX, 20), (0, 0), 1.2)
+    enlarged = cv2.resize(crop, (256, 256), interpolation=cv2.INTER_LINEAR)
+    reduced = cv2.resize(enlarged, (MEASURED_PX, MEASURED_PX), interpolation=cv2.INTER_AREA)
+    assert sharpness(enlarged) < sharpness(reduced) - 0.5 < 0
+    assert blur_shift(enlarged[None], 1.0) == blur_shift(reduced[None], 1.0) > 0
