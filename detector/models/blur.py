@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 FINEST_BAND = (0.4, 0.5)  # cycles per pixel
-MEASURED_PX = 192  # side of the crop whose blur shifts a logit; a larger one is mostly enlarged and has no finer detail
+SPECTRUM_PX = 192  # side of the crop whose blur shifts a logit; a larger one is mostly enlarged and has no finer detail
 MIN_SPECTRUM_PX = 8  # a smaller crop has too few frequencies in the finest band
 MOST_BLURRED = -3.5  # sharpness
 POWER_FLOOR = 1e-4  # of a crop without detail; rounding to 8 bits alone leaves 1 / 12
@@ -37,7 +37,7 @@ def blur_shift(crops: np.ndarray, slope: float) -> np.ndarray:
     Slopes are measured down to MOST_BLURRED; beyond, more blur adds no more.
 
     Args:
-        crops: (N, S, S, 3) uint8 RGB, as the network is fed; reduced to MEASURED_PX if they are larger.
+        crops: (N, S, S, 3) uint8 RGB, as the network is fed; reduced to SPECTRUM_PX if they are larger.
         slope: logit by unit of sharpness below 0, `FaceInput.blur_slope`.
 
     Returns:
@@ -53,10 +53,10 @@ def luminance(crop: np.ndarray) -> np.ndarray:
 
 
 def _reduce(crop: np.ndarray) -> np.ndarray:
-    """Return a square crop with a side of at most MEASURED_PX."""
-    if len(crop) <= MEASURED_PX:
+    """Return a square crop with a side of at most SPECTRUM_PX."""
+    if len(crop) <= SPECTRUM_PX:
         return crop
-    return cv2.resize(crop, (MEASURED_PX, MEASURED_PX), interpolation=cv2.INTER_AREA)
+    return cv2.resize(crop, (SPECTRUM_PX, SPECTRUM_PX), interpolation=cv2.INTER_AREA)
 
 
 @lru_cache(maxsize=8)

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.models.blur import MEASURED_PX, MOST_BLURRED, blur_shift, sharpness
+from detector.models.blur import SPECTRUM_PX, MOST_BLURRED, blur_shift, sharpness
 
 
 def noisy(size_px, sigma):
@@ -52,8 +52,8 @@ def test_blur_shifts_the_logit_of_blurred_crops_alone():
 
 
 def test_a_crop_that_was_enlarged_is_measured_reduced():
-    crop = cv2.GaussianBlur(noisy(MEASURED_PX, 20), (0, 0), 1.2)
+    crop = cv2.GaussianBlur(noisy(SPECTRUM_PX, 20), (0, 0), 1.2)
     enlarged = cv2.resize(crop, (256, 256), interpolation=cv2.INTER_LINEAR)
-    reduced = cv2.resize(enlarged, (MEASURED_PX, MEASURED_PX), interpolation=cv2.INTER_AREA)
+    reduced = cv2.resize(enlarged, (SPECTRUM_PX, SPECTRUM_PX), interpolation=cv2.INTER_AREA)
     assert sharpness(enlarged) < sharpness(reduced) - 0.5 < 0
     assert blur_shift(enlarged[None], 1.0) == blur_shift(reduced[None], 1.0) > 0
