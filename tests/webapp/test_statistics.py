@@ -82,6 +82,11 @@ def test_the_page_shows_charts_with_their_numbers(visitor_client, stored):
     assert german.status_code == 200 and '<html lang="de">' in german.text
 
 
+def test_one_result_is_one(visitor_client, keep):
+    keep(picture("real", probability=0.1))
+    assert "The only result of this browser that is still stored." in visitor_client.get("/statistics").text
+
+
 def test_bars_have_the_heights_of_their_counts():
     days = (date(2026, 11, 1), date(2026, 11, 2))
     chart = activity.results_by_day(days, 1, {(0, "real"): 3, (0, "deepfake"): 1, (1, "failed"): 1, (1, "running"): 1})
