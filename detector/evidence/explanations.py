@@ -140,8 +140,10 @@ def grad_cam_heatmap(crop: np.ndarray, engine: Engine) -> np.ndarray:
         *(_member_grad_cam(member, network, pixels, is_adopted=is_adopted) for member in members or [network]),
         strict=True,
     )
-    side = math.lcm(*(values.shape[0] for values in maps))
-    mean = np.mean([np.kron(values, np.ones([side // values.shape[0]] * 2)) for values in maps], axis=0)
+    sides = [len(values) for values in maps]
+    common, finest = math.lcm(*sides), max(sides)
+    mean = np.mean([np.kron(values, np.ones([common // len(values)] * 2)) for values in maps], axis=0)
+    mean = mean.reshape(finest, common // finest, finest, common // finest).mean((1, 3))
     return activation_heatmap(mean + np.mean(logits) - mean.mean(), engine.spec.calibration)
 
 

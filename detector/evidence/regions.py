@@ -68,6 +68,7 @@ def describe_evidence(heatmap: np.ndarray, evidence: np.ndarray, landmarks: np.n
     names = _strongest_names(evidence, landmarks)
     kind = translatable("weak evidence") if float(heatmap.mean()) < NEUTRAL else translatable("evidence")
     if names:
+        _merge_pairs(names)
         return translatable("The {kind} of a fake lies mostly in {parts}.").format(kind=kind, parts=_join_words(names))
     if landmarks is None:
         return translatable("The {kind} of a fake is spread over the whole picture.").format(kind=kind)
@@ -133,6 +134,18 @@ def _parts_of_face(landmarks: np.ndarray) -> list[tuple[str, np.ndarray]]:
         (translatable("the cheek on the right"), (eyes + mouth) / 2 + 0.8 * across),
         *((translatable("the area around the face"), point) for point in around),
     ]
+
+
+def _merge_pairs(names: list[str]) -> None:
+    """Put one name in place of those of both eyes, or of both cheeks."""
+    pairs = (
+        (translatable("the eye on the left"), translatable("the eye on the right"), translatable("both eyes")),
+        (translatable("the cheek on the left"), translatable("the cheek on the right"), translatable("both cheeks")),
+    )
+    for left, right, both in pairs:
+        if left in names and right in names:
+            names[names.index(left)] = both
+            names.remove(right)
 
 
 def _join_words(names: list[str]) -> str:

@@ -84,7 +84,7 @@ def test_the_page_shows_charts_with_their_numbers(visitor_client, stored):
 
 def test_one_result_is_one(visitor_client, keep):
     keep(picture("real", probability=0.1))
-    assert "The only result of this browser that is still stored." in visitor_client.get("/statistics").text
+    assert "1 result of this browser that is still stored." in visitor_client.get("/statistics").text
 
 
 def test_bars_have_the_heights_of_their_counts():

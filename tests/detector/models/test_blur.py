@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.models.blur import SPECTRUM_PX, MOST_BLURRED, blur_shift, sharpness
+from detector.models.blur import MOST_BLURRED, SPECTRUM_PX, blur_shift, sharpness
 
 
 def noisy(size_px, sigma):
