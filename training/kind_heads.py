@@ -39,7 +39,7 @@ SOURCE_POWER = 0.25  # of `source_weights`
 PLAIN_WEIGHT = 4.0  # of a crop as the detector cuts it, beside 1 of an augmented view
 RIDGE = 0.003  # penalty on the weights of standardised features
 GRID_STRIDE = 16  # pixels of the input for each cell of the class map
-LOGIT_SCALE = 3.0  # of the standardised logits, beside those of a combined network's other members
+LOGIT_SCALE = 4.0  # of the standardised logits, beside those of a combined network's other members
 
 
 @dataclass(frozen=True)

@@ -320,7 +320,7 @@ def old_bundle():
 
 MODEL_DEPENDENT = re.compile(
     r"SHA-256 of the model|model\..*|verdict|probability|logit|detection\.(reasons|model_sha256|error_rates.*|faces.*)"
-    r"|heatmaps.*|robustness_scores\[\d+\]\.(logit|probability|verdict)"
+    r"|heatmaps.*|robustness_scores\[\d+\]\.(logit|probability|verdict)|preprocessing\.input_size_px"
 )
 
 
