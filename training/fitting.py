@@ -151,7 +151,7 @@ def train_and_write(settings: TrainingSettings, run: Path, out: Path) -> bool:
     cv2.setNumThreads(1)  # the thread pool is the parallelism
     network, calibration, account = train(settings, run)
     spec = ModelSpec(settings.network, FaceInput(settings.input_size_px, CROP_MARGIN), UNCALIBRATED, account)
-    if can_export() and calibration:
+    if can_export() and not settings.head:
         write_calibrated(out, network, spec, calibration)
         return True
     save_model(out, network, spec)

@@ -11,6 +11,7 @@ from detector.models.spec import file_sha256, read_spec
 from detector.pictures.detect import load_picture_detector
 from training import fitting
 from training.batches import CROP_MARGIN, BatchGenerator
+from training.calibrating import UNCALIBRATED
 from training.fitting import averaged_weights, compile_model, dropout_generators, leave_out
 from training.manifests import Example
 from training.networks import build_network
@@ -148,6 +149,13 @@ def test_generators_are_left_out_by_prefix_in_any_case():
 def test_an_emphasis_on_an_unknown_source_is_refused(train_in, tmp_path, options):
     with pytest.raises(SystemExit, match="no pictures of the source nowhere"):
         train_in(tmp_path, "--emphasis", "nowhere=2", *options)
+
+
+def test_heads_learn_from_every_picture_and_are_not_calibrated(train_in, tmp_path, capsys):
+    train_in(tmp_path, *HEADS)
+    spec = read_spec(tmp_path / "model.h5")
+    assert (spec.training["fit"], spec.training["tune"]) == (8, 0)
+    assert spec.calibration == UNCALIBRATED and "next: cross_validate.py" in capsys.readouterr().out
 
 
 def test_the_best_epoch_on_mixed_batches_is_kept(train_in, tmp_path, monkeypatch, eagerly):
