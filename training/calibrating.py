@@ -52,8 +52,16 @@ def calibrate(path: Path, examples: list[Example]) -> Calibration:
         The calibration, as written into the model's spec.
 
     Raises:
-        SystemExit: under some degradation no real picture or no fake shows a usable face; nothing is written.
+        SystemExit: heads in the model learned from the calibration split too, or under some degradation no real
+            picture or no fake shows a usable face; nothing is written.
+        ModelError: the file is missing or carries no spec.
     """
+    account = read_spec(path).training
+    if any("kinds" in learned for learned in [account, *account.get("members", [])]):
+        raise SystemExit(
+            f"The heads in {path.name} learned from the calibration pictures too, which would flatter it. "
+            "Calibrate it on the scores of cross_validate.py: --scores SCORES.csv"
+        )
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         exported = Path(folder) / "face.onnx"
         export(path, exported)

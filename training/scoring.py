@@ -99,7 +99,7 @@ def evaluate(options: EvaluationOptions) -> None:
 
 
 def read_split(manifest: Path, split: str) -> list[Example]:
-    """Read the pictures of one split; `tune` is the part of `train` that calibrates and that no network learns from."""
+    """Read the pictures of one split; `tune` is the part of `train` that calibrates, and that only heads learn from."""
     examples = read_manifest(manifest)
     return (
         split_train_calibration(examples)[1]

@@ -162,8 +162,8 @@ class TrainingSettings:
     leave_out_fold: WholeNumber | None = None
     """Exclude the pictures of this fold of the manifest: none is learned from, none selects anything."""
     head: HeadName | None = None
-    """kinds: learn nothing but a linear head for each kind of fakes, in one step, from the blocks up to --last-frozen.
-    Left out: one head after the last layer."""
+    """kinds: learn nothing but linear heads for kinds of fakes, in one step, from the blocks up to --last-frozen. They
+    learn from all pictures, so that calibrate.py needs --scores. Left out: one head after the last layer."""
 
     def __post_init__(self) -> None:
         if self.self_blend + self.reconstruct > 1:

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -72,12 +74,20 @@ def test_a_floor_opens_no_unneeded_gap():
 
 def test_without_a_face_in_both_kinds_nothing_is_written(tmp_path, monkeypatch):
     faceless = [{**row, "reasons": "no_face" if row["label"] else ""} for row in drawn_rows(pictures=20)]
+    monkeypatch.setattr(calibrating, "read_spec", lambda path: SimpleNamespace(training={}))
     monkeypatch.setattr(calibrating, "export", lambda source, target: None)
     monkeypatch.setattr(calibrating, "load_picture_detector", lambda path, threads: None)
     monkeypatch.setattr(calibrating, "score", lambda detector, examples, folder: faceless)
     with pytest.raises(SystemExit, match="The 20 calibration pictures cannot calibrate the model"):
         calibrate(tmp_path / "model.h5", list(range(20)))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("training", [{"kinds": ["swap"]}, {"members": [{}, {"kinds": ["swap"]}]}])
+def test_heads_are_not_calibrated_on_pictures_they_learned_from(training, tmp_path, monkeypatch):
+    monkeypatch.setattr(calibrating, "read_spec", lambda path: SimpleNamespace(training=training))
+    with pytest.raises(SystemExit, match=r"model\.h5 learned from the calibration pictures.*--scores"):
+        calibrate(tmp_path / "model.h5", [])
 
 
 def test_a_calibration_that_fails_leaves_the_old_model(tmp_path, monkeypatch):
