@@ -63,18 +63,18 @@ from training.voice_networks import (
 from training.voice_predictions import PREDICTION_COLUMNS, fit_voice_calibration, write_fold_predictions
 
 PAGE_PARTS = 5  # of the calibration
-COPY_PROPORTION = 0.0  # of vocoder copies among the fakes; not tried with this head
+COPY_PROPORTION = 0.0  # of vocoder copies among the fakes; they help against classic synthesis only
 COPY_MIX = {"world": 0.2, "griffin_lim": 0.8}  # proportions among the copies
-WEIGHT_DECAY = 1.5e-4  # of radial basis functions and linear weights; the windows' weights sum to 1
+WEIGHT_DECAY = 3e-4  # of radial basis functions and linear weights; the windows' weights sum to 1
 # The negative exponent of a kernel's radial basis function at one deviation in every statistic of the kernel.
-KERNEL_WIDTHS = (0.4, 0.3)
+KERNEL_WIDTHS = (0.4, 0.3, 0.3, 0.3)
 LINEAR_SHARE = 0.3  # of the linear weights' prior variance, that of the radial basis functions being 1
-DEGRADED_WEIGHT = 0.3  # of a random degradation of a recording, that of the stored recording being 1
+DEGRADED_WEIGHT = 0.15  # of a random degradation of a recording, that of the stored recording being 1
 CENTRE_SEED = 0
 SMALLEST_TYPICAL = 1e-6  # of a statistic; one that is always 0 stays 0
 KERNEL_JITTER = 1e-6  # added to the diagonal of the kernel matrix of the centres
 # Kinds of statistics that weigh the same in a distance; texture and harmonics are one.
-DISTANCE_KINDS = (0, 0, 1, 2, 3, 4)
+DISTANCE_KINDS = (0, 0, 1, 2, 3, 4, 5, 6)
 TOP_HZ = 7000  # bands above are not used: their resampling separates collections better than fakes from reals
 VOICE_CHECK_S, VOICE_TOLERANCE = 4, 1e-4  # of noise, on which the engines' logits may differ by so much
 

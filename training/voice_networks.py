@@ -7,22 +7,33 @@ magnitude, the soft sign, and the magnitude of the signed mean. The spread of ea
 texture stand linear-frequency cepstra of long and of short frames: how far they, their step to the next frame and their
 curvature swing over time, and how the steps of the lower ones correlate. Generators move too evenly from sound to
 sound. Mean levels and mean cepstra are not used: the microphone sets them. The same swings are measured in the channels
-of a speech encoder's first two convolutions, which were learned from much more speech.
+of a speech encoder's first two convolutions, which were learned from much more speech. Last, wideband spectrograms, in
+which single pulses of the vocal folds show, are compared patch by patch with typical patches of speech.
 
 A linear layer weights the texture. Radial basis functions compare all statistics with those of the training windows:
-one kernel for our own statistics, one for the encoder's. Only the weights of these are learned here: a convolutional
-network trained on so few voices remembers them.
+one kernel for our own statistics, one for the encoder's, one for the patches of each wideband spectrogram. Only the
+weights of these are learned here: a convolutional network trained on so few voices remembers them.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detector.voices.features import BANDS, ENCODER_BANDS, LEVEL_GROUPS
+from detector.voices.features import (
+    BANDS,
+    ENCODER_BANDS,
+    FFT_HOP_LENGTH,
+    LEVEL_GROUPS,
+    ROWS,
+    WIDEBAND_HOPS,
+    WIDEBAND_ROWS,
+)
+from training.sound_patches import DICTIONARIES, PATCH_EPSILON, RESPONSE_THRESHOLD, Dictionary, read_patch_filters
 from training.speech_encoder import ENCODER_CONVOLUTIONS, read_encoder_weights
 
 if TYPE_CHECKING:
@@ -46,8 +57,9 @@ ENCODER_CHANNELS = 384
 # From decibels to the encoder's input, where 0 dB is full scale: Whisper's features of a waveform of unit variance.
 ENCODER_SCALE, ENCODER_OFFSET = 1 / 40, 1.79
 CENTRES = 2304  # radial basis functions, one for each training window
-# Statistics in the order of the network: texture, harmonics, dynamics of long and of short frames, correlations, and
-# the dynamics of the encoder's channels.
+PATCH_ZONES = 4  # of the bands, over which the responses to patches are averaged
+# Statistics in the order of the network: texture, harmonics, dynamics of long and of short frames, correlations, the
+# dynamics of the encoder's channels, and the responses to the patches of each wideband spectrogram.
 STATISTICS_SIZES = (
     TEXTURES_PER_GROUP * VOICE_GROUPS,
     VOICE_GROUPS,
@@ -55,8 +67,10 @@ STATISTICS_SIZES = (
     DYNAMICS,
     CORRELATED**2,
     MOVEMENTS * ENCODER_CHANNELS,
+    *(PATCH_ZONES * 2 * dictionary.patches for dictionary in DICTIONARIES),
 )
-OWN_STATISTICS = sum(STATISTICS_SIZES[:-1])
+STATISTICS_ENDS = tuple(accumulate(STATISTICS_SIZES))
+OWN_STATISTICS = STATISTICS_ENDS[4]
 
 
 @dataclass(frozen=True)
@@ -79,7 +93,11 @@ class Kernel:
 
 KERNELS = (
     Kernel("own", 0, OWN_STATISTICS, 512, 1.0),
-    Kernel("encoder", OWN_STATISTICS, sum(STATISTICS_SIZES), 256, 1.0),
+    Kernel("encoder", OWN_STATISTICS, STATISTICS_ENDS[5], 256, 1.0),
+    *(
+        Kernel(dictionary.name, STATISTICS_ENDS[number], STATISTICS_ENDS[number + 1], 256, 1.0)
+        for number, dictionary in enumerate(DICTIONARIES, 5)
+    ),
 )
 
 
@@ -94,10 +112,10 @@ def build_voice_network(bands: int = BANDS, centres: int = CENTRES) -> keras.Mod
         centres: radial basis functions.
 
     Returns:
-        keras.Model from (N, T, bands + 3 * LEVEL_GROUPS + 2 * ENCODER_BANDS) float32 decibels; see `network_input`.
+        keras.Model from (N, T, bands + ROWS - BANDS) float32 decibels; see `network_input`.
 
     Raises:
-        ModelError: the weights of the speech encoder are missing.
+        ModelError: the weights of the speech encoder or of the patches are missing.
 
     Source:
         Okabe et al., "Attentive Statistics Pooling for Deep Speaker Embedding", arXiv 1803.10963, for statistics as
@@ -111,7 +129,7 @@ def build_voice_network(bands: int = BANDS, centres: int = CENTRES) -> keras.Mod
     # The parts use layers only: Keras loads nothing else from an .h5 file. Layer names without a meaning are numbered
     # in the order of construction, and a test compares them with the shipped model's.
     layers = keras.layers
-    height = bands + 3 * LEVEL_GROUPS + 2 * ENCODER_BANDS
+    height = bands + ROWS - BANDS
     frames = keras.Input((None, height), name="decibels")
 
     def crop(first: int, count: int) -> keras.KerasTensor:
@@ -132,8 +150,14 @@ def build_voice_network(bands: int = BANDS, centres: int = CENTRES) -> keras.Mod
     long_dynamics, _ = _measure_dynamics(_transform(long_levels, "long"), _score_sound(long_levels), "long")
     short_dynamics, steps = _measure_dynamics(_transform(short_levels, "short"), _score_sound(short_levels), "short")
     encoder_dynamics, _ = _measure_dynamics(_encode(mels), score, "encoder")
+    weight = layers.Softmax(axis=1)(_score_neighbours(score, "wideband"))
+    first = height - len(DICTIONARIES) * WIDEBAND_ROWS
+    responses = [
+        _respond_to_patches(crop(first + number * WIDEBAND_ROWS, WIDEBAND_ROWS), weight, dictionary)
+        for number, dictionary in enumerate(DICTIONARIES)
+    ]
     statistics = layers.Concatenate(name="statistics")(
-        [texture, harmonics, long_dynamics, short_dynamics, _correlate(steps), encoder_dynamics]
+        [texture, harmonics, long_dynamics, short_dynamics, _correlate(steps), encoder_dynamics, *responses]
     )
     class_map = _add_head(statistics, texture.shape[1], centres)
     logit = layers.GlobalAveragePooling2D(dtype="float32", name="logit")(class_map)
@@ -142,11 +166,16 @@ def build_voice_network(bands: int = BANDS, centres: int = CENTRES) -> keras.Mod
     waves.set_weights([_ripple_filters(waves.kernel.shape[0], WAVES_PER_GROUP // 2 * VOICE_GROUPS)])
     for name in ("long", "short"):
         network.get_layer(f"{name}_cepstra").set_weights([_cosine_transform(CEPSTRA)])
-    for name in ("long", "short", "encoder"):
+    for name in ("long", "short", "encoder", "wideband"):
         network.get_layer(f"{name}_neighbours").set_weights([np.ones((3, 1, 1))])
     for name, weights in read_encoder_weights().items():
         kernel, bias = weights
         network.get_layer(name).set_weights([kernel[None], bias])
+    for dictionary in DICTIONARIES:
+        size = dictionary.frames * dictionary.bands
+        pixels = np.eye(size).reshape(dictionary.frames, dictionary.bands, 1, size)
+        network.get_layer(f"{dictionary.name}_pixels").set_weights([pixels])
+        network.get_layer(f"{dictionary.name}_patches").set_weights(read_patch_filters()[dictionary.name])
     return network
 
 
@@ -340,14 +369,61 @@ def _measure_dynamics(
     before, after = layers.Cropping1D((0, 2))(padded), layers.Cropping1D((2, 0))(padded)
     step = layers.Subtract()([deviation, before])
     curvature = layers.Subtract()([layers.Subtract()([after, deviation]), step])
-    # Only frames between two others with sound count: the step into a pause is many times as large as the others.
-    score = layers.Rescaling(1.0, PADDING_SCORE)(score)
-    score = layers.Conv1D(1, 3, padding="same", use_bias=False, trainable=False, name=f"{name}_neighbours")(score)
-    score = layers.Rescaling(1.0, -3 * PADDING_SCORE)(score)
+    # The step into a pause is many times as large as the others.
+    score = _score_neighbours(score, name)
     weight = layers.Softmax(axis=1)(score)
     powers = [_average_time(layers.Multiply()([part, part]), weight) for part in (deviation, step, curvature)]
     powers = layers.Flatten()(layers.Permute((2, 1))(layers.Concatenate(axis=1)(powers)))
     return powers, layers.Multiply()([step, layers.Activation("exponential")(score)])
+
+
+def _score_neighbours(score: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """Return the score (N, T, 1) as of `_score_sound`, but 0 only for frames between two others with sound."""
+    from keras import layers
+
+    score = layers.Rescaling(1.0, PADDING_SCORE)(score)
+    score = layers.Conv1D(1, 3, padding="same", use_bias=False, trainable=False, name=f"{name}_neighbours")(score)
+    return layers.Rescaling(1.0, -3 * PADDING_SCORE)(score)
+
+
+def _respond_to_patches(
+    decibels: keras.KerasTensor, weight: keras.KerasTensor, dictionary: Dictionary
+) -> keras.KerasTensor:
+    """Return how far each zone of a wideband spectrogram (N, T, WIDEBAND_ROWS) resembles each typical patch.
+
+    Each patch is centred and scaled to one contrast. Its products with the typical patches count as far as they exceed
+    a threshold, above and below 0 apart, and are averaged over a zone's bands and over time with the weights (N, T, 1).
+
+    Returns:
+        (N, PATCH_ZONES * 2 * patches).
+    """
+    from keras import layers
+
+    frames = FFT_HOP_LENGTH * WIDEBAND_HOPS // dictionary.fft_length  # for each long frame
+    values = layers.Reshape((-1, WIDEBAND_ROWS // frames, 1))(decibels)
+    # One patch for each long frame, around its wideband frames.
+    margin = (dictionary.frames - frames) // 2
+    values = layers.ZeroPadding2D(((margin, dictionary.frames - frames - margin), (0, 0)))(values)
+    size = dictionary.frames * dictionary.bands
+    values = layers.Conv2D(
+        size,
+        (dictionary.frames, dictionary.bands),
+        strides=(frames, dictionary.stride),
+        use_bias=False,
+        trainable=False,
+        name=f"{dictionary.name}_pixels",
+    )(values)
+    values = layers.LayerNormalization(epsilon=PATCH_EPSILON, center=False, scale=False)(values)
+    values = layers.Dense(dictionary.patches, trainable=False, name=f"{dictionary.name}_patches")(values)
+    places = values.shape[2]
+    step = places // PATCH_ZONES
+    sides = []
+    for sign in (1.0, -1.0):
+        responses = layers.ReLU()(layers.Rescaling(sign, -RESPONSE_THRESHOLD)(values))
+        means = _average_time(layers.Reshape((-1, places * dictionary.patches))(responses), weight)
+        of_places = layers.Reshape((places, dictionary.patches))(means)
+        sides.append(layers.AveragePooling1D(places - (PATCH_ZONES - 1) * step, step)(of_places))
+    return layers.Flatten()(layers.Concatenate()(sides))
 
 
 def _correlate(steps: keras.KerasTensor) -> keras.KerasTensor:

@@ -45,6 +45,7 @@ class VoiceInput:
         floor_db: power added to each band, relative to full scale.
         short_fft_length: samples of the frames of a second spectrogram, twice as many as those of the first; 0 = none.
         encoder_bands: mel bands of those frames, for a pretrained encoder; 0 = none.
+        wideband_fft_length: samples of the frames of a third spectrogram, twice as many as those of a fourth; 0 = none.
     """
 
     sample_rate_hz: int
@@ -57,6 +58,7 @@ class VoiceInput:
     floor_db: float
     short_fft_length: int = 0
     encoder_bands: int = 0
+    wideband_fft_length: int = 0
 
 
 @dataclass(frozen=True)

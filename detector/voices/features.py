@@ -24,9 +24,14 @@ BANDS = FFT_LENGTH // 2  # linear, 16 Hz each, to 8 kHz; mel bands would blur th
 SHORT_FFT_LENGTH, SHORT_FFT_HOP_LENGTH = FFT_LENGTH // 2, FFT_HOP_LENGTH // 2
 LEVEL_GROUPS, LEVEL_TOP = 56, 7 / 8  # groups of bands up to 7 kHz, whose levels the cepstra are made of
 ENCODER_BANDS = 80  # mel bands of the short frames, which the pretrained speech encoder expects
+# Samples: 16 ms every 4 ms and 8 ms every 2 ms. Such wideband spectrograms show single pulses of the vocal folds.
+WIDEBAND_FFT_LENGTHS = (FFT_LENGTH // 4, FFT_LENGTH // 8)
+WIDEBAND_HOPS = 4  # between the starts of wideband frames, in a frame
+# Rows of each wideband spectrogram: bands up to LEVEL_TOP of all its frames in a hop of the long frames.
+WIDEBAND_ROWS = round(FFT_HOP_LENGTH * WIDEBAND_HOPS * LEVEL_TOP / 2)
 # Of the network's input: the bands of a long frame and its levels, then levels and mel bands of the two short frames in
-# its middle.
-ROWS = BANDS + 3 * LEVEL_GROUPS + 2 * ENCODER_BANDS
+# its middle, then the bands of the wideband frames there.
+ROWS = BANDS + 3 * LEVEL_GROUPS + 2 * ENCODER_BANDS + len(WIDEBAND_FFT_LENGTHS) * WIDEBAND_ROWS
 FLOOR_DB = -70  # of a band against full scale; noise between words depends on the studio more than on the voice
 PAUSE_DB = 20  # below LEVEL; a window as quiet as that is not analysed
 
@@ -42,6 +47,7 @@ VOICE_INPUT = VoiceInput(
     floor_db=FLOOR_DB,
     short_fft_length=SHORT_FFT_LENGTH,
     encoder_bands=ENCODER_BANDS,
+    wideband_fft_length=WIDEBAND_FFT_LENGTHS[0],
 )
 
 MEL_BANDS = 80
@@ -104,21 +110,40 @@ def has_sound(windows: np.ndarray) -> np.ndarray:
 
 
 def network_input(windows: np.ndarray) -> np.ndarray:
-    """Return the input of the voice network: the spectrograms of long and of short frames, one above the other.
+    """Return the input of the voice network: the spectrograms of long, short and wideband frames, one above the other.
 
     Args:
         windows: (N, W) float32 after `normalize_level`, W at least FFT_LENGTH.
 
     Returns:
         (N, T, ROWS) float32 decibels: BANDS of a long frame, LEVEL_GROUPS levels of it, as many of each of its short
-        frames, then ENCODER_BANDS of each short frame, low frequencies first.
+        frames, then ENCODER_BANDS of each short frame, then the bands of the wideband frames of each of
+        WIDEBAND_FFT_LENGTHS, low frequencies first and one frame after the other.
     """
     long = power_spectrogram(windows)
     start = (FFT_LENGTH - SHORT_FFT_LENGTH) // 2  # of the first short frame, whose centre is that of the long one
     short = power_spectrogram(windows[:, start:], SHORT_FFT_LENGTH, SHORT_FFT_HOP_LENGTH)[:, : 2 * long.shape[1]]
     levels, mels = group_powers(short), filter_powers(short, encoder_filters())
     of_short = [levels[:, 0::2], levels[:, 1::2], mels[:, 0::2], mels[:, 1::2]]
-    return _to_decibels(np.concatenate([long, group_powers(long), *of_short], axis=-1))
+    wideband = [wideband_powers(windows, length, long.shape[1]) for length in WIDEBAND_FFT_LENGTHS]
+    return _to_decibels(np.concatenate([long, group_powers(long), *of_short, *wideband], axis=-1))
+
+
+def wideband_powers(windows: np.ndarray, fft_length: int, count: int) -> np.ndarray:
+    """Return the power spectra of the short frames in the middle of each of the first `count` long frames.
+
+    Args:
+        windows: (N, W) float32 after `normalize_level`, W at least FFT_LENGTH.
+        fft_length: samples of a short frame, one of WIDEBAND_FFT_LENGTHS.
+        count: at most the number of long frames.
+
+    Returns:
+        (N, count, WIDEBAND_ROWS) float32: the bands of one frame after the other.
+    """
+    start, hop = (FFT_LENGTH - fft_length) // 2, fft_length // WIDEBAND_HOPS
+    powers = power_spectrogram(windows[:, start:], fft_length, hop)
+    bands = round(powers.shape[-1] * LEVEL_TOP)
+    return powers[:, : count * FFT_HOP_LENGTH // hop, :bands].reshape(len(windows), count, -1)
 
 
 @cache

@@ -198,7 +198,7 @@ def test_an_option_out_of_range_is_rejected_with_a_sentence(tmp_path, capsys, op
 
 def test_the_options_have_the_documented_defaults(tmp_path):
     settings = VoiceTrainingSettings(tmp_path)
-    assert (settings.versions, settings.tests, settings.copies, settings.decay) == (4, None, 0.0, 1.5e-4)
+    assert (settings.versions, settings.tests, settings.copies, settings.decay) == (4, None, 0.0, 3e-4)
 
 
 def test_a_run_starts_with_a_usable_manifest_only(tmp_path):

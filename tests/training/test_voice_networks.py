@@ -5,7 +5,17 @@ import pytest
 
 from detector import ModelError
 from detector.voices.detect import VOICE_MODEL_FILES
-from detector.voices.features import BANDS, ENCODER_BANDS, LEVEL_GROUPS, ROWS, SAMPLE_RATE_HZ
+from detector.voices.features import (
+    BANDS,
+    ENCODER_BANDS,
+    FFT_HOP_LENGTH,
+    LEVEL_GROUPS,
+    ROWS,
+    SAMPLE_RATE_HZ,
+    WIDEBAND_HOPS,
+    WIDEBAND_ROWS,
+)
+from training.sound_patches import DICTIONARIES, PATCH_EPSILON, RESPONSE_THRESHOLD, read_patch_filters
 from training.speech_encoder import ENCODER_CONVOLUTIONS, GELU_SCALE, convert_encoder, read_encoder_weights
 from training.voice_networks import (
     CENTRES,
@@ -16,6 +26,7 @@ from training.voice_networks import (
     ENCODER_SCALE,
     KERNELS,
     OWN_STATISTICS,
+    PATCH_ZONES,
     STATISTICS_SIZES,
     VOICE_GROUPS,
     VOICE_ROWS,
@@ -29,7 +40,9 @@ from training.voice_networks import (
 )
 
 ENDS = np.cumsum(STATISTICS_SIZES)
-HARMONICS, LONG, SHORT, CORRELATIONS, ENCODER = (slice(*ends) for ends in zip(ENDS, ENDS[1:], strict=False))
+HARMONICS, LONG, SHORT, CORRELATIONS, ENCODER, *PATCHES = (slice(*ends) for ends in zip(ENDS, ENDS[1:], strict=False))
+FIRST_MEL = BANDS + 3 * LEVEL_GROUPS
+FIRST_WIDEBAND = FIRST_MEL + 2 * ENCODER_BANDS
 FLAT = np.full((1, 12, ROWS), -50, np.float32)
 
 
@@ -75,7 +88,9 @@ def test_the_shipped_model_has_the_layers_of_a_new_network(network):
         expected, found = (np.asarray(model(noise(), training=False)[name]) for model in (shipped, copy))
         np.testing.assert_array_equal(found, expected)
         assert np.ptp(found) > 0
-    fixed = ["waves", "long_cepstra", "long_neighbours", "short_cepstra", "short_neighbours", "encoder_neighbours"]
+    fixed = ["waves", "long_cepstra", "short_cepstra"]
+    fixed += [f"{name}_neighbours" for name in ("long", "short", "encoder", "wideband")]
+    fixed += [f"{dictionary.name}_{kind}" for dictionary in DICTIONARIES for kind in ("pixels", "patches")]
     for name in [*fixed, *ENCODER_CONVOLUTIONS]:
         for old, new in zip(shipped.get_layer(name).get_weights(), network.get_layer(name).get_weights(), strict=True):
             np.testing.assert_array_equal(new, old)
@@ -156,7 +171,7 @@ def test_the_dynamics_and_the_correlations_are_those_of_the_cepstra(statistics_o
     long = rng.normal(-50, 6, (LEVEL_GROUPS, 12)).astype(np.float32)
     short = rng.normal(-50, 6, (LEVEL_GROUPS, 24)).astype(np.float32)  # two frames for each of 12 long ones
     flat = FLAT[0].T
-    rows = np.concatenate([flat[:BANDS], long, short[:, 0::2], short[:, 1::2], flat[: 2 * ENCODER_BANDS]])
+    rows = np.concatenate([flat[:BANDS], long, short[:, 0::2], short[:, 1::2], flat[FIRST_MEL:]])
     found = statistics_of(rows.T[None])[0]
     dynamics, correlations = measure_dynamics(short)
     np.testing.assert_allclose(found[LONG], measure_dynamics(long)[0], rtol=1e-3, atol=1e-3)
@@ -174,7 +189,8 @@ def convolve(values, kernel, bias, stride):
 
 def test_the_dynamics_of_the_encoder_are_those_of_its_channels(statistics_of):
     mels = np.random.default_rng(0).normal(-50, 6, (ENCODER_BANDS, 24)).astype(np.float32)
-    rows = np.concatenate([FLAT[0].T[: ROWS - 2 * ENCODER_BANDS], mels[:, 0::2], mels[:, 1::2]])
+    flat = FLAT[0].T
+    rows = np.concatenate([flat[:FIRST_MEL], mels[:, 0::2], mels[:, 1::2], flat[FIRST_WIDEBAND:]])
     values = mels.T * ENCODER_SCALE + ENCODER_OFFSET
     for stride, weights in enumerate(read_encoder_weights().values(), 1):
         values = convolve(values, *weights, stride)
@@ -186,6 +202,33 @@ def test_the_dynamics_of_the_encoder_are_those_of_its_channels(statistics_of):
     )
     expected = np.stack([np.square(part).mean(axis=0) for part in (deviation, steps, curvature)], axis=1).ravel()
     np.testing.assert_allclose(statistics_of(rows.T[None])[0, ENCODER], expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("number", range(len(DICTIONARIES)))
+def test_the_responses_to_patches_are_those_of_patches_of_one_contrast(statistics_of, number):
+    dictionary = DICTIONARIES[number]
+    per_long_frame = FFT_HOP_LENGTH * WIDEBAND_HOPS // dictionary.fft_length
+    spectrogram = np.random.default_rng(number).normal(-50, 6, (12 * per_long_frame, WIDEBAND_ROWS // per_long_frame))
+    rows = FLAT.copy()
+    first = FIRST_WIDEBAND + number * WIDEBAND_ROWS
+    rows[0, :, first : first + WIDEBAND_ROWS] = spectrogram.reshape(12, -1)
+    kernel, bias = read_patch_filters()[dictionary.name]
+    responses = []
+    for long_frame in range(1, 11):  # the first and the last have a neighbour on one side only
+        start = long_frame * per_long_frame - (dictionary.frames - per_long_frame) // 2
+        of_bands = []
+        for band in range(0, spectrogram.shape[1] - dictionary.bands + 1, dictionary.stride):
+            patch = spectrogram[start : start + dictionary.frames, band : band + dictionary.bands].ravel()
+            scaled = (patch - patch.mean()) / np.sqrt(patch.var() + PATCH_EPSILON)
+            likeness = scaled @ kernel + bias
+            sides = np.maximum(0, np.stack([likeness, -likeness]) - RESPONSE_THRESHOLD)
+            of_bands.append(sides.ravel())
+        responses.append(of_bands)
+    of_bands = np.mean(responses, axis=0)
+    step = len(of_bands) // PATCH_ZONES  # zones overlap where the bands cannot be divided evenly
+    length = len(of_bands) - (PATCH_ZONES - 1) * step
+    expected = [of_bands[zone * step : zone * step + length].mean(axis=0) for zone in range(PATCH_ZONES)]
+    np.testing.assert_allclose(statistics_of(rows)[0, PATCHES[number]], np.ravel(expected), rtol=1e-3, atol=1e-4)
 
 
 def test_the_converted_encoder_computes_nearly_what_the_quantised_one_does(tmp_path):

@@ -11,10 +11,13 @@ from detector.voices.features import (
     HOP_S,
     LEVEL,
     LEVEL_GROUPS,
+    LEVEL_TOP,
     MAX_SPECTROGRAM_COLUMNS,
     MEL_BANDS,
     ROWS,
     SPECTROGRAM_RANGE_DB,
+    WIDEBAND_FFT_LENGTHS,
+    WIDEBAND_ROWS,
     WINDOW_S,
     cut_windows,
     encoder_filters,
@@ -66,7 +69,7 @@ def test_a_band_is_16_hz_wide_and_a_doubled_amplitude_adds_6_db():
 
 
 @pytest.mark.parametrize("samples", [FFT_LENGTH, 5000, RATE_HZ])
-def test_the_input_of_the_network_has_the_levels_of_two_short_frames_beside_those_of_each_long_one(samples):
+def test_the_input_of_the_network_has_short_and_wideband_frames_beside_each_long_one(samples):
     windows = np.stack([speak(1)[:samples], hiss(1)[:samples]])
     rows = network_input(windows)
     count = 1 + (samples - FFT_LENGTH) // FFT_HOP_LENGTH
@@ -78,7 +81,9 @@ def test_the_input_of_the_network_has_the_levels_of_two_short_frames_beside_thos
         return 10 * np.log10(group_powers(powers) + 10 ** (FLOOR_DB / 10))
 
     levels = rows[:, BANDS : BANDS + 3 * LEVEL_GROUPS].reshape(2, 3, LEVEL_GROUPS, count)
-    mels = rows[:, BANDS + 3 * LEVEL_GROUPS :].reshape(2, 2, ENCODER_BANDS, count)
+    first_wideband = BANDS + 3 * LEVEL_GROUPS + 2 * ENCODER_BANDS
+    mels = rows[:, BANDS + 3 * LEVEL_GROUPS : first_wideband].reshape(2, 2, ENCODER_BANDS, count)
+    wideband = rows[:, first_wideband:].reshape(2, len(WIDEBAND_FFT_LENGTHS), WIDEBAND_ROWS, count)
     for frame in (0, count - 1):
         start = frame * FFT_HOP_LENGTH
         expected = levels_db(power_spectrogram(windows[:, start : start + FFT_LENGTH])[:, 0])
@@ -90,6 +95,13 @@ def test_the_input_of_the_network_has_the_levels_of_two_short_frames_beside_thos
             np.testing.assert_allclose(levels[:, 1 + number, :, frame], levels_db(short), atol=1e-4)
             expected = 10 * np.log10(short @ encoder_filters().T + 10 ** (FLOOR_DB / 10))
             np.testing.assert_allclose(mels[:, number, :, frame], expected, atol=1e-4)
+        for number, length in enumerate(WIDEBAND_FFT_LENGTHS):
+            # Their middle is that of the long frame; the last starts a hop before the next long frame's first.
+            first = start + (FFT_LENGTH - length) // 2
+            samples = windows[:, first : first + FFT_HOP_LENGTH + length * 3 // 4]
+            powers = power_spectrogram(samples, length, length // 4)[:, :, : round(length / 2 * LEVEL_TOP)]
+            expected = 10 * np.log10(powers.reshape(2, -1) + 10 ** (FLOOR_DB / 10))
+            np.testing.assert_allclose(wideband[:, number, :, frame], expected, atol=1e-4)
 
 
 def test_the_encoder_filters_leave_the_level_of_noise_and_peak_at_their_own_tone():
