@@ -19,6 +19,7 @@ from detector import ModelError
 from detector.media.videos import read_audio
 from detector.voices.features import (
     FFT_HOP_LENGTH,
+    FFT_LENGTH,
     ROWS,
     WIDEBAND_FFT_LENGTHS,
     WIDEBAND_HOPS,
@@ -85,20 +86,30 @@ def read_patch_filters(path: Path = PATCHES_FILE) -> dict[str, tuple[np.ndarray,
 def learn_patch_filters(recordings: Sequence[Recording], target: Path = PATCHES_FILE) -> None:
     """Find typical patches in recordings, whatever their labels, and write their filters as .npz.
 
+    Raises:
+        SystemExit: the recordings have fewer patches than there are to find.
+        DetectorError: a recording cannot be read.
+
     Source:
         Coates and Ng, "Learning Feature Representations with K-means", 2012.
     """
     rng = np.random.default_rng(PATCH_SEED)
     drawn: dict[str, list[np.ndarray]] = {entry.name: [] for entry in DICTIONARIES}
     for recording in tqdm(recordings, desc="reading", unit="recording"):
-        windows, _ = cut_windows(normalize_level(read_audio(recording.path)))
+        waveform = read_audio(recording.path)
+        if len(waveform) < FFT_LENGTH:
+            continue
+        windows, _ = cut_windows(normalize_level(waveform))
         rows = network_input(windows[has_sound(windows)][:1])[0, :, ROWS - len(DICTIONARIES) * WIDEBAND_ROWS :]
         for number, entry in enumerate(DICTIONARIES):
             spectrogram = rows[:, number * WIDEBAND_ROWS :][:, :WIDEBAND_ROWS]
             drawn[entry.name].append(_draw_patches(spectrogram, entry, rng))
     arrays: dict[str, Any] = {}
     for entry in DICTIONARIES:
-        kernel, bias = _fit_filters(np.concatenate(drawn[entry.name]), entry.patches)
+        patches = np.concatenate(drawn[entry.name] or [_no_patches(entry)])
+        if len(patches) < entry.patches:
+            raise SystemExit(f"{entry.patches} patches cannot be found in the {len(patches)} of these recordings.")
+        kernel, bias = _fit_filters(patches, entry.patches)
         arrays |= {f"{entry.name}/kernel": kernel, f"{entry.name}/bias": bias}
     np.savez_compressed(target, **arrays)
 
@@ -106,13 +117,19 @@ def learn_patch_filters(recordings: Sequence[Recording], target: Path = PATCHES_
 def _draw_patches(rows: np.ndarray, entry: Dictionary, rng: np.random.Generator) -> np.ndarray:
     """Return up to PATCHES_PER_RECORDING patches (P, frames * bands) of rows (T, WIDEBAND_ROWS) with sound."""
     spectrogram = rows.reshape(len(rows) * FFT_HOP_LENGTH * WIDEBAND_HOPS // entry.fft_length, -1)
+    if len(spectrogram) < entry.frames:
+        return _no_patches(entry)
     patches = np.lib.stride_tricks.sliding_window_view(spectrogram, (entry.frames, entry.bands))
     peaks = np.lib.stride_tricks.sliding_window_view(spectrogram.max(axis=1), entry.frames).min(axis=1)
     starts = np.flatnonzero(peaks > spectrogram.max() - PATCH_SOUNDING_DB)
     if not len(starts):
-        return np.zeros((0, entry.frames * entry.bands), np.float32)
+        return _no_patches(entry)
     chosen = rng.choice(starts, PATCHES_PER_RECORDING), rng.integers(patches.shape[1], size=PATCHES_PER_RECORDING)
     return patches[chosen].reshape(PATCHES_PER_RECORDING, -1)
+
+
+def _no_patches(entry: Dictionary) -> np.ndarray:
+    return np.zeros((0, entry.frames * entry.bands), np.float32)
 
 
 def _fit_filters(patches: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -26,7 +26,7 @@ LEVEL_GROUPS, LEVEL_TOP = 56, 7 / 8  # groups of bands up to 7 kHz, whose levels
 ENCODER_BANDS = 80  # mel bands of the short frames, which the pretrained speech encoder expects
 # Samples: 16 ms every 4 ms and 8 ms every 2 ms. Such wideband spectrograms show single pulses of the vocal folds.
 WIDEBAND_FFT_LENGTHS = (FFT_LENGTH // 4, FFT_LENGTH // 8)
-WIDEBAND_HOPS = 4  # between the starts of wideband frames, in a frame
+WIDEBAND_HOPS = 4  # in a frame
 # Rows of each wideband spectrogram: bands up to LEVEL_TOP of all its frames in a hop of the long frames.
 WIDEBAND_ROWS = round(FFT_HOP_LENGTH * WIDEBAND_HOPS * LEVEL_TOP / 2)
 # Of the network's input: the bands of a long frame and its levels, then levels and mel bands of the two short frames in
