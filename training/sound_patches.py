@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from detector import ModelError
 from detector.media.videos import read_audio
 from detector.voices.features import (
     FFT_HOP_LENGTH,
     FFT_LENGTH,
     ROWS,
+    SOUNDING_DB,
     WIDEBAND_FFT_LENGTHS,
     WIDEBAND_HOPS,
     WIDEBAND_ROWS,
@@ -29,6 +29,7 @@ from detector.voices.features import (
     network_input,
     normalize_level,
 )
+from training.fixed_weights import read_fixed_weights
 from training.manifests import ROOT
 from training.voice_manifest import Recording
 
@@ -37,7 +38,6 @@ PATCH_EPSILON = 4.0  # dB² added to a patch's variance, so that noise in the fl
 WHITENING_SHARE = 0.05  # of the mean variance, added to that of each component
 RESPONSE_THRESHOLD = 0.5  # of a whitened patch's product with a typical one
 PATCHES_PER_RECORDING = 80
-PATCH_SOUNDING_DB = 30.0  # below the loudest of a recording; no patch is drawn from quieter frames
 PATCH_SEED = 0
 
 
@@ -60,6 +60,11 @@ class Dictionary:
     stride: int
     patches: int
 
+    @property
+    def frames_per_hop(self) -> int:
+        """The spectrogram's frames for each long frame."""
+        return FFT_HOP_LENGTH * WIDEBAND_HOPS // self.fft_length
+
 
 DICTIONARIES = (
     Dictionary("wideband_16", WIDEBAND_FFT_LENGTHS[0], 12, 6, 3, 96),  # 60 ms and 375 Hz
@@ -74,13 +79,7 @@ def read_patch_filters(path: Path = PATCHES_FILE) -> dict[str, tuple[np.ndarray,
     Raises:
         ModelError: the file is missing or holds something else.
     """
-    try:
-        with np.load(path) as arrays:
-            return {
-                entry.name: (arrays[f"{entry.name}/kernel"], arrays[f"{entry.name}/bias"]) for entry in DICTIONARIES
-            }
-    except (OSError, KeyError, ValueError) as error:
-        raise ModelError(f"The typical patches of speech cannot be read from {path}.") from error
+    return read_fixed_weights(path, (entry.name for entry in DICTIONARIES), "The typical patches of speech")
 
 
 def learn_patch_filters(recordings: Sequence[Recording], target: Path = PATCHES_FILE) -> None:
@@ -94,7 +93,7 @@ def learn_patch_filters(recordings: Sequence[Recording], target: Path = PATCHES_
         Coates and Ng, "Learning Feature Representations with K-means", 2012.
     """
     rng = np.random.default_rng(PATCH_SEED)
-    drawn: dict[str, list[np.ndarray]] = {entry.name: [] for entry in DICTIONARIES}
+    drawn: dict[str, list[np.ndarray]] = {entry.name: [_no_patches(entry)] for entry in DICTIONARIES}
     for recording in tqdm(recordings, desc="reading", unit="recording"):
         waveform = read_audio(recording.path)
         if len(waveform) < FFT_LENGTH:
@@ -106,7 +105,7 @@ def learn_patch_filters(recordings: Sequence[Recording], target: Path = PATCHES_
             drawn[entry.name].append(_draw_patches(spectrogram, entry, rng))
     arrays: dict[str, Any] = {}
     for entry in DICTIONARIES:
-        patches = np.concatenate(drawn[entry.name] or [_no_patches(entry)])
+        patches = np.concatenate(drawn[entry.name])
         if len(patches) < entry.patches:
             raise SystemExit(f"{entry.patches} patches cannot be found in the {len(patches)} of these recordings.")
         kernel, bias = _fit_filters(patches, entry.patches)
@@ -116,12 +115,12 @@ def learn_patch_filters(recordings: Sequence[Recording], target: Path = PATCHES_
 
 def _draw_patches(rows: np.ndarray, entry: Dictionary, rng: np.random.Generator) -> np.ndarray:
     """Return up to PATCHES_PER_RECORDING patches (P, frames * bands) of rows (T, WIDEBAND_ROWS) with sound."""
-    spectrogram = rows.reshape(len(rows) * FFT_HOP_LENGTH * WIDEBAND_HOPS // entry.fft_length, -1)
+    spectrogram = rows.reshape(len(rows) * entry.frames_per_hop, -1)
     if len(spectrogram) < entry.frames:
         return _no_patches(entry)
     patches = np.lib.stride_tricks.sliding_window_view(spectrogram, (entry.frames, entry.bands))
     peaks = np.lib.stride_tricks.sliding_window_view(spectrogram.max(axis=1), entry.frames).min(axis=1)
-    starts = np.flatnonzero(peaks > spectrogram.max() - PATCH_SOUNDING_DB)
+    starts = np.flatnonzero(peaks > spectrogram.max() - SOUNDING_DB)
     if not len(starts):
         return _no_patches(entry)
     chosen = rng.choice(starts, PATCHES_PER_RECORDING), rng.integers(patches.shape[1], size=PATCHES_PER_RECORDING)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from detector import ModelError
+from training.fixed_weights import read_fixed_weights
 from training.manifests import ROOT
 
 ENCODER_FILE = ROOT / "models" / "speech_encoder.npz"
@@ -31,11 +32,7 @@ def read_encoder_weights(path: Path = ENCODER_FILE) -> dict[str, tuple[np.ndarra
     Source:
         Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", arXiv 2212.04356.
     """
-    try:
-        with np.load(path) as arrays:
-            return {name: (arrays[f"{name}/kernel"], arrays[f"{name}/bias"]) for name in ENCODER_CONVOLUTIONS}
-    except (OSError, KeyError, ValueError) as error:
-        raise ModelError(f"The weights of the speech encoder cannot be read from {path}.") from error
+    return read_fixed_weights(path, ENCODER_CONVOLUTIONS, "The weights of the speech encoder")
 
 
 def convert_encoder(source: Path, target: Path = ENCODER_FILE) -> None:

@@ -27,10 +27,8 @@ import numpy as np
 from detector.voices.features import (
     BANDS,
     ENCODER_BANDS,
-    FFT_HOP_LENGTH,
     LEVEL_GROUPS,
     ROWS,
-    WIDEBAND_HOPS,
     WIDEBAND_ROWS,
 )
 from training.sound_patches import DICTIONARIES, PATCH_EPSILON, RESPONSE_THRESHOLD, Dictionary, read_patch_filters
@@ -399,7 +397,7 @@ def _respond_to_patches(
     """
     from keras import layers
 
-    frames = FFT_HOP_LENGTH * WIDEBAND_HOPS // dictionary.fft_length  # for each long frame
+    frames = dictionary.frames_per_hop
     values = layers.Reshape((-1, WIDEBAND_ROWS // frames, 1))(decibels)
     # One patch for each long frame, around its wideband frames.
     margin = (dictionary.frames - frames) // 2
