@@ -1,10 +1,9 @@
 """Train the voice network on a manifest of recordings, calibrate it, and write models/voice.h5 and models/voice.onnx.
 
-    python scripts/train_audio.py --manifest SPEECH.csv
-    python scripts/train_audio.py --manifest SPEECH.csv --versions 1           # as for the shipped network
-    python scripts/train_audio.py --manifest SPEECH.csv --versions 8           # more degradations
-    python scripts/train_audio.py --manifest SPEECH.csv --versions 1 --tests 1  # each tested in one degradation only
-    python scripts/train_audio.py --manifest SPEECH.csv --copies 0.05          # with copies by vocoders
+    python scripts/train_audio.py --manifest SPEECH.csv                # as for the shipped network
+    python scripts/train_audio.py --manifest SPEECH.csv --versions 8   # more degradations
+    python scripts/train_audio.py --manifest SPEECH.csv --tests 1      # each tested in one degradation only
+    python scripts/train_audio.py --manifest SPEECH.csv --copies 0.05  # with copies by vocoders
 
 The manifest has the columns path, label (1 = fake), split, source, generator and speaker. It may have the column page,
 where a recording was published. Only its `train` recordings are read. The network's fixed filters measure every

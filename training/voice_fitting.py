@@ -69,14 +69,15 @@ WEIGHT_DECAY = 3e-4  # of radial basis functions and linear weights; the windows
 # The negative exponent of a kernel's radial basis function at one deviation in every statistic of the kernel.
 KERNEL_WIDTHS = (0.4, 0.3, 0.3, 0.3)
 LINEAR_SHARE = 0.3  # of the linear weights' prior variance, that of the radial basis functions being 1
-DEGRADED_WEIGHT = 0.15  # of a random degradation of a recording, that of the stored recording being 1
+DEGRADED_WEIGHT = 0.06  # of a random degradation of a recording, that of the stored recording being 1
 CENTRE_SEED = 0
+DEGRADED_CENTRES = CENTRES // 4  # centres that are windows of degraded recordings
 SMALLEST_TYPICAL = 1e-6  # of a statistic; one that is always 0 stays 0
 KERNEL_JITTER = 1e-6  # added to the diagonal of the kernel matrix of the centres
 # Kinds of statistics that weigh the same in a distance; texture and harmonics are one.
 DISTANCE_KINDS = (0, 0, 1, 2, 3, 4, 5, 6)
 TOP_HZ = 7000  # bands above are not used: their resampling separates collections better than fakes from reals
-VOICE_CHECK_S, VOICE_TOLERANCE = 4, 1e-4  # of noise, on which the engines' logits may differ by so much
+VOICE_CHECK_S, VOICE_TOLERANCE = 4, 5e-4  # of noise, on which the engines' logits may differ by so much
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class VoiceTrainingSettings:
     """
 
     manifest: Path
-    versions: int = 4
+    versions: int = 3
     tests: int | None = None
     copies: float = COPY_PROPORTION
     decay: float = WEIGHT_DECAY
@@ -146,7 +147,7 @@ class _TrainingWindows:
         labels: (N,) 1 = fake.
         classes: (N,) "real", "fake" or the vocoder of a copy.
         weights: (N,) float64.
-        are_stored: (N,) booleans: whether the window is of a stored recording, not of a copy or a degradation.
+        are_stored: (N,) booleans: whether the window is of a stored recording, not of a degradation of it.
     """
 
     statistics: np.ndarray
@@ -257,9 +258,9 @@ def fit_head_weights(
 ) -> HeadWeights:
     """Fit the head of the voice network by regularised least squares, with the targets -1 (real) and 1 (fake).
 
-    The centres of the radial basis functions are the windows of the stored recordings, or CENTRES of them drawn at
-    random. Their amplitudes have the covariance of a Gaussian process with that kernel, the linear weights an
-    independent one. Distances are measured in the principal components of each kernel's statistics.
+    The centres of the radial basis functions are CENTRES windows drawn at random, DEGRADED_CENTRES of them of degraded
+    recordings. Their amplitudes have the covariance of a Gaussian process with that kernel, the linear
+    weights an independent one. Distances are measured in the principal components of each kernel's statistics.
 
     Args:
         examples: the training recordings.
@@ -280,8 +281,7 @@ def fit_head_weights(
     standardized = standardize(compressed, mean, variance)
     components = _find_components(standardized, weights_f32)
     points = project(standardized, components)
-    candidates = np.flatnonzero(windows.are_stored & (weights > 0))
-    drawn = np.random.default_rng(CENTRE_SEED).permutation(candidates)[:CENTRES]
+    drawn = _draw_centres(windows)
     centres = tuple(own[drawn] for own in points)
     linear = np.flatnonzero(_linear_statistics())
     linear_scale = np.sqrt(LINEAR_SHARE / len(linear))
@@ -300,6 +300,16 @@ def fit_head_weights(
     padded = tuple(np.pad(own, ((0, CENTRES - len(drawn)), (0, 0))) for own in centres)
     bias = float(weights @ targets - input_mean @ solution)
     return HeadWeights(typical, mean, variance, linear_weights, components, padded, amplitudes, bias)
+
+
+def _draw_centres(windows: _TrainingWindows) -> np.ndarray:
+    """Return the places of the windows that become centres: of recordings, not of copies; all if they are few."""
+    rng = np.random.default_rng(CENTRE_SEED)
+    is_own = np.isin(windows.classes, ("real", "fake")) & (windows.weights > 0)
+    stored = rng.permutation(np.flatnonzero(is_own & windows.are_stored))
+    degraded = rng.permutation(np.flatnonzero(is_own & ~windows.are_stored))
+    stored_count = max(CENTRES - DEGRADED_CENTRES, CENTRES - len(degraded))
+    return np.concatenate([stored[:stored_count], degraded[: CENTRES - min(stored_count, len(stored))]])
 
 
 def _find_components(standardized: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, ...]:

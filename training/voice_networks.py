@@ -54,7 +54,7 @@ PADDING_SCORE = 100.0  # how far the score of a frame beyond the window's ends l
 ENCODER_CHANNELS = 384
 # From decibels to the encoder's input, where 0 dB is full scale: Whisper's features of a waveform of unit variance.
 ENCODER_SCALE, ENCODER_OFFSET = 1 / 40, 1.79
-CENTRES = 2304  # radial basis functions, one for each training window
+CENTRES = 2304  # radial basis functions
 PATCH_ZONES = 4  # of the bands, over which the responses to patches are averaged
 # Statistics in the order of the network: texture, harmonics, dynamics of long and of short frames, correlations, the
 # dynamics of the encoder's channels, and the responses to the patches of each wideband spectrogram.
@@ -173,7 +173,8 @@ def build_voice_network(bands: int = BANDS, centres: int = CENTRES) -> keras.Mod
         size = dictionary.frames * dictionary.bands
         pixels = np.eye(size).reshape(dictionary.frames, dictionary.bands, 1, size)
         network.get_layer(f"{dictionary.name}_pixels").set_weights([pixels])
-        network.get_layer(f"{dictionary.name}_patches").set_weights(read_patch_filters()[dictionary.name])
+        kernel, bias = read_patch_filters()[dictionary.name]
+        network.get_layer(f"{dictionary.name}_patches").set_weights([kernel[None, None], bias])
     return network
 
 
@@ -412,15 +413,17 @@ def _respond_to_patches(
         name=f"{dictionary.name}_pixels",
     )(values)
     values = layers.LayerNormalization(epsilon=PATCH_EPSILON, center=False, scale=False)(values)
-    values = layers.Dense(dictionary.patches, trainable=False, name=f"{dictionary.name}_patches")(values)
-    places = values.shape[2]
-    step = places // PATCH_ZONES
+    # A convolution of one place, since a dense layer would make OpenVINO turn its large output around.
+    values = layers.Conv2D(dictionary.patches, 1, trainable=False, name=f"{dictionary.name}_patches")(values)
+    step = values.shape[2] // PATCH_ZONES
+    size = values.shape[2] - (PATCH_ZONES - 1) * step  # the zones overlap where they do not divide the places
     sides = []
     for sign in (1.0, -1.0):
         responses = layers.ReLU()(layers.Rescaling(sign, -RESPONSE_THRESHOLD)(values))
-        means = _average_time(layers.Reshape((-1, places * dictionary.patches))(responses), weight)
-        of_places = layers.Reshape((places, dictionary.patches))(means)
-        sides.append(layers.AveragePooling1D(places - (PATCH_ZONES - 1) * step, step)(of_places))
+        # Bands first: a ninth of the values is then left for the mean over time.
+        of_zones = layers.AveragePooling2D((1, size), (1, step))(responses)
+        means = _average_time(layers.Reshape((-1, PATCH_ZONES * dictionary.patches))(of_zones), weight)
+        sides.append(layers.Reshape((PATCH_ZONES, dictionary.patches))(means))
     return layers.Flatten()(layers.Concatenate()(sides))
 
 

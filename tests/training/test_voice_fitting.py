@@ -16,9 +16,16 @@ from training import voice_features, voice_fitting, voice_predictions, voice_sco
 from training.manifests import Example
 from training.vocoders import WAVEFORM_DEGRADATIONS
 from training.voice_features import STORED_VOICE, Variant, WindowFeatures
-from training.voice_fitting import VoiceTrainingSettings, export_voice, fit_head_weights
+from training.voice_fitting import (
+    DEGRADED_CENTRES,
+    VoiceTrainingSettings,
+    _draw_centres,
+    _TrainingWindows,
+    export_voice,
+    fit_head_weights,
+)
 from training.voice_manifest import FAMILY, GENERATOR, SPEECH_MANIFEST_COLUMNS, family_of
-from training.voice_networks import STATISTICS_SIZES, build_voice_network, set_head_weights
+from training.voice_networks import CENTRES, STATISTICS_SIZES, build_voice_network, set_head_weights
 from training.voice_predictions import PREDICTIONS_FILE, read_fold_predictions
 
 pytestmark = pytest.mark.slow
@@ -174,6 +181,24 @@ def test_copies_count_as_fakes_by_their_proportion():
     assert typical[1] == pytest.approx((0.5 * 0.80 + 0.25 * 1.17 + 0.2 * 3.00) / 0.95, abs=0.1)
 
 
+@pytest.mark.parametrize(
+    ("stored", "degraded", "drawn"),
+    [
+        (3000, 9000, (CENTRES - DEGRADED_CENTRES, DEGRADED_CENTRES)),
+        (3000, 100, (CENTRES - 100, 100)),
+        (500, 9000, (500, CENTRES - 500)),
+        (20, 10, (20, 10)),
+    ],
+)
+def test_some_centres_are_degraded_where_there_are_enough_and_none_are_copies(stored, degraded, drawn):
+    are_stored = np.repeat([True, False, False], [stored, degraded, 700])
+    classes = np.where(np.arange(len(are_stored)) < stored + degraded, "real", "world")
+    labels, weights = np.zeros(len(classes), int), np.full(len(classes), 1 / len(classes))
+    centres = _draw_centres(_TrainingWindows(np.zeros((len(classes), 1)), labels, classes, weights, are_stored))
+    assert (are_stored[centres].sum(), (~are_stored[centres]).sum()) == drawn
+    assert len(set(centres)) == len(centres) and set(classes[centres]) == {"real"}
+
+
 def test_decay_makes_weights_smaller():
     assert np.abs(fit(decay=1.0).linear).sum() < 0.5 * np.abs(fit().linear).sum()
 
@@ -198,7 +223,7 @@ def test_an_option_out_of_range_is_rejected_with_a_sentence(tmp_path, capsys, op
 
 def test_the_options_have_the_documented_defaults(tmp_path):
     settings = VoiceTrainingSettings(tmp_path)
-    assert (settings.versions, settings.tests, settings.copies, settings.decay) == (4, None, 0.0, 3e-4)
+    assert (settings.versions, settings.tests, settings.copies, settings.decay) == (3, None, 0.0, 3e-4)
 
 
 def test_a_run_starts_with_a_usable_manifest_only(tmp_path):
