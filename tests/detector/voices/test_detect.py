@@ -220,7 +220,7 @@ def test_reference_scores_of_another_model_are_ignored(shipped, tmp_path, monkey
 
 def test_both_engines_give_the_same_logit(shipped):
     fast, reference = (detector.detect(speak(2.5)) for detector in (shipped, load_voice_detector(engine="keras")))
-    assert fast.logit == pytest.approx(reference.logit, abs=1e-4) and fast.model_sha256 == reference.model_sha256
+    assert fast.logit == pytest.approx(reference.logit, abs=5e-4) and fast.model_sha256 == reference.model_sha256
     np.testing.assert_allclose(fast.heatmap, reference.heatmap, atol=1e-4)
 
 
