@@ -29,4 +29,6 @@ form.addEventListener("submit", (event) => {
   run();
 });
 
-section.querySelector("details").addEventListener("toggle", run, { once: true });
+const details = section.querySelector("details");
+if (details.open) run(); // unfolded before this file arrived
+else details.addEventListener("toggle", run, { once: true });

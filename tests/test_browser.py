@@ -252,6 +252,16 @@ def test_robustness_is_tested_when_its_section_is_unfolded(scripted, face_file):
     expect(scripted.locator("svg.robustness circle")).to_have_count(10)
 
 
+def test_robustness_is_tested_though_its_section_is_unfolded_before_the_script_arrives(scripted, face_file):
+    held = []
+    scripted.route("**/robustness.js*", lambda route: held.append(route))
+    check(scripted, face_file)
+    unfold(scripted, "Is the verdict stable?")
+    expect(scripted.get_by_role("button", name="Test the stability")).to_be_visible()
+    held[0].continue_()
+    expect(scripted.locator("svg.robustness circle")).to_have_count(10, timeout=60_000)
+
+
 def test_a_failed_robustness_test_leaves_the_button(scripted, face_file):
     scripted.route("**/robustness", lambda route: route.fulfill(status=418, body="busy"))
     check(scripted, face_file)
