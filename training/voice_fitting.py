@@ -77,7 +77,7 @@ KERNEL_JITTER = 1e-6  # added to the diagonal of the kernel matrix of the centre
 # Kinds of statistics that weigh the same in a distance; texture and harmonics are one.
 DISTANCE_KINDS = (0, 0, 1, 2, 3, 4, 5, 6)
 TOP_HZ = 7000  # bands above are not used: their resampling separates collections better than fakes from reals
-VOICE_CHECK_S, VOICE_TOLERANCE = 4, 5e-4  # of noise, on which the engines' logits may differ by so much
+VOICE_CHECK_S, VOICE_TOLERANCE = 4, 2.5e-4  # of noise, on which the engines' logits may differ by so much
 
 
 @dataclass(frozen=True)
