@@ -147,7 +147,7 @@ class _TrainingWindows:
         labels: (N,) 1 = fake.
         classes: (N,) "real", "fake" or the vocoder of a copy.
         weights: (N,) float64.
-        are_stored: (N,) booleans: whether the window is of a stored recording, not of a degradation of it.
+        are_stored: (N,) booleans: whether the window is of a stored recording, not of a copy or a degradation.
     """
 
     statistics: np.ndarray
@@ -259,8 +259,8 @@ def fit_head_weights(
     """Fit the head of the voice network by regularised least squares, with the targets -1 (real) and 1 (fake).
 
     The centres of the radial basis functions are CENTRES windows drawn at random, DEGRADED_CENTRES of them of degraded
-    recordings. Their amplitudes have the covariance of a Gaussian process with that kernel, the linear
-    weights an independent one. Distances are measured in the principal components of each kernel's statistics.
+    recordings. Their amplitudes have the covariance of a Gaussian process with that kernel, the linear weights an
+    independent one. Distances are measured in the principal components of each kernel's statistics.
 
     Args:
         examples: the training recordings.
@@ -308,8 +308,8 @@ def _draw_centres(windows: _TrainingWindows) -> np.ndarray:
     is_own = np.isin(windows.classes, ("real", "fake")) & (windows.weights > 0)
     stored = rng.permutation(np.flatnonzero(is_own & windows.are_stored))
     degraded = rng.permutation(np.flatnonzero(is_own & ~windows.are_stored))
-    stored_count = max(CENTRES - DEGRADED_CENTRES, CENTRES - len(degraded))
-    return np.concatenate([stored[:stored_count], degraded[: CENTRES - min(stored_count, len(stored))]])
+    degraded = degraded[: CENTRES - min(len(stored), CENTRES - DEGRADED_CENTRES)]
+    return np.concatenate([stored[: CENTRES - len(degraded)], degraded])
 
 
 def _find_components(standardized: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -24,13 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detector.voices.features import (
-    BANDS,
-    ENCODER_BANDS,
-    LEVEL_GROUPS,
-    ROWS,
-    WIDEBAND_ROWS,
-)
+from detector.voices.features import BANDS, ENCODER_BANDS, LEVEL_GROUPS, ROWS, WIDEBAND_ROWS
 from training.sound_patches import DICTIONARIES, PATCH_EPSILON, RESPONSE_THRESHOLD, Dictionary, read_patch_filters
 from training.speech_encoder import ENCODER_CONVOLUTIONS, read_encoder_weights
 
@@ -420,7 +414,7 @@ def _respond_to_patches(
     sides = []
     for sign in (1.0, -1.0):
         responses = layers.ReLU()(layers.Rescaling(sign, -RESPONSE_THRESHOLD)(values))
-        # Bands first: a ninth of the values is then left for the mean over time.
+        # Bands first: at most a sixth of the values is then left for the mean over time.
         of_zones = layers.AveragePooling2D((1, size), (1, step))(responses)
         means = _average_time(layers.Reshape((-1, PATCH_ZONES * dictionary.patches))(of_zones), weight)
         sides.append(layers.Reshape((PATCH_ZONES, dictionary.patches))(means))
