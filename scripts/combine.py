@@ -29,8 +29,6 @@ class CombineCommand:
     """Model files that train.py wrote."""
     members: tuple[WholeNumber, ...] = ()
     """Numbers of the networks to combine, counted from 0 over all models; by default all."""
-    blur_slope: float | None = None
-    """Logit that each unit of sharpness below 0 adds, to be taken off again; by default the mean of the models'."""
     manifest: Path = DEFAULT_MANIFEST
     """CSV file of labelled pictures, for the calibration."""
     scores: Path | None = None
@@ -48,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     command = parse_command(CombineCommand, argv, __doc__)
     try:
         rows = read_unseen_scores(command.scores) if command.scores else None
-        combined = combine(list(command.models), command.members, command.blur_slope)
+        combined = combine(list(command.models), command.members)
         if rows:
             write_calibrated_on_scores(command.out, *combined, rows)
         else:

@@ -16,13 +16,12 @@ from training.networks import average_networks, member_networks
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-def combine(paths: list[Path], chosen: tuple[int, ...] = (), blur_slope: float | None = None) -> tuple[Any, ModelSpec]:
+def combine(paths: list[Path], chosen: tuple[int, ...] = ()) -> tuple[Any, ModelSpec]:
     """Load models and average their logits; the members of a combined model count as models of their own.
 
     Args:
         paths: model.h5 files, trained on crops of the same margin; the largest size of these crops is the input's.
         chosen: numbers of the networks to combine, counted from 0 over all models; by default all.
-        blur_slope: of the combined model, see `FaceInput`; None averages those of the networks.
 
     Returns:
         The Keras network, and its spec, which is not calibrated.
@@ -35,17 +34,14 @@ def combine(paths: list[Path], chosen: tuple[int, ...] = (), blur_slope: float |
         raise ModelError("Models that are combined must be trained on crops of the same margin.")
     networks = [network for engine in engines for network in member_networks(engine.network)]
     accounts = [account for engine in engines for account in _member_accounts(engine)]
-    slopes = [engine.spec.face.blur_slope for engine in engines for _ in member_networks(engine.network)]
     if unknown := set(chosen) - set(range(len(networks))):
         raise ModelError(f"There is no network {min(unknown)}; the models hold {len(networks)}, counted from 0.")
     places = chosen or range(len(networks))
     network, members = average_networks([networks[i] for i in places]), [accounts[i] for i in places]
-    if blur_slope is None:
-        blur_slope = sum(slopes[i] for i in places) / len(places)
     last = engines[-1].spec
     names = ("sources", "fit", "tune", "curve", "date")
     account: dict[str, Any] = {name: last.training[name] for name in names if name in last.training}
-    face = replace(last.face, size_px=network.input_shape[1], blur_slope=blur_slope)
+    face = replace(last.face, size_px=network.input_shape[1])
     return network, ModelSpec("ensemble", face, UNCALIBRATED, {**account, "members": members})
 
 

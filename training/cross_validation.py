@@ -60,8 +60,6 @@ class CrossValidationOptions(SettingsOptions):
     model has not learned from."""
     members: tuple[WholeNumber, ...] = ()
     """Numbers of the networks to average, counted from 0, the fold's last; by default all."""
-    blur_slope: float | None = None
-    """Of the average, as in combine.py."""
     only_tables: bool = False
     """Train and score nothing: compute the figures again, from unseen_scores.csv and the calibration of --model."""
     model: Path = MODEL
@@ -125,7 +123,7 @@ def score_folds(settings: TrainingSettings, runs: Path, options: CrossValidation
         print(f"fold {fold}: {len(parts[fold])} pictures left out", flush=True)
         model = train_into(runs / f"fold{fold}", leave_out(settings, parts, fold))
         if options.member:
-            model = combine_into(model, options.member, options.members, options.blur_slope)
+            model = combine_into(model, options.member, options.members)
         drawn = draw_per_source(unlearned[fold], options.most_per_source)
         paths = {example.path.relative_to(manifest.parent).as_posix() for example in drawn}
         # An earlier call may have scored more.
@@ -190,20 +188,19 @@ def exclude_learned(folds: Mapping[int, list[Example]], account: Mapping[str, An
     return {fold: [e for e in examples if not is_learned(e)] for fold, examples in folds.items()}
 
 
-def combine_into(model: Path, member: Path, chosen: tuple[int, ...] = (), blur_slope: float | None = None) -> Path:
+def combine_into(model: Path, member: Path, chosen: tuple[int, ...] = ()) -> Path:
     """Average a fold's model with another one in a folder beside it, or find what an earlier call made.
 
     Args:
         model: model.h5 of the fold.
         member: the other model; its networks come first.
-        chosen, blur_slope: of `combine`.
+        chosen: of `combine`.
     """
-    blur = [] if blur_slope is None else [f"blur{blur_slope:g}"]
-    folder = model.parent / "-".join(["with", file_sha256(member)[:12], *map(str, chosen), *blur])
+    folder = model.parent / "-".join(["with", file_sha256(member)[:12], *map(str, chosen)])
     combined = folder / model.name
     if not combined.is_file():
         folder.mkdir(exist_ok=True)
-        save_model(combined, *combine([member, model], chosen, blur_slope))
+        save_model(combined, *combine([member, model], chosen))
     return combined
 
 
@@ -241,11 +238,7 @@ def describe_cross_validation(settings: TrainingSettings, options: CrossValidati
     """Return the settings of a cross-validation and of its runs, for a file that is published."""
     averaged = {}
     if options.member:
-        averaged = {
-            "member_sha256": file_sha256(options.member),
-            "members": options.members,
-            "blur_slope": options.blur_slope,
-        }
+        averaged = {"member_sha256": file_sha256(options.member), "members": options.members}
     return describe_settings(settings) | {"most_per_source": options.most_per_source} | averaged
 
 

@@ -294,17 +294,22 @@ def _fit_heads(settings: TrainingSettings, network: Any) -> tuple[Any, list[Exam
     training, calibration = _split_examples(settings)
     everything = [example for example in read_manifest(Path(settings.manifest)) if example.split == "train"]
     pooled = build_pooled(network, settings.last_frozen)
-    store, chosen = _load_features(everything, training, settings, pooled, plain=True)
+    store, chosen = _load_features(everything, training, settings, pooled, as_detected=True)
     heads = fit_kind_heads(store, chosen, settings)
     account = _describe_run(settings, training, calibration, []) | {"kinds": list(heads.kinds)}
     return build_kind_network(network, settings.last_frozen, heads), calibration, account
 
 
 def _load_features(
-    everything: list[Example], training: list[Example], settings: TrainingSettings, lower: Any, *, plain: bool = False
+    everything: list[Example],
+    training: list[Example],
+    settings: TrainingSettings,
+    lower: Any,
+    *,
+    as_detected: bool = False,
 ) -> tuple[FeatureStore, np.ndarray]:
     """Return the features of `everything`, which all folds share, and whether each example is in `training`."""
-    store = FeatureStore(everything, locate_faces(everything), settings, lower, plain=plain)
+    store = FeatureStore(everything, locate_faces(everything), settings, lower, as_detected=as_detected)
     shown = {example.path for example in training}
     return store, np.array([example.path in shown for example in everything])
 

@@ -21,17 +21,23 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from detector.models.blur import sharpness
+from detector.media.degradations import INTERPOLATIONS, blur, recompress, rescale
 from detector.models.sessions import Session
 from training import manifests
 from training.batches import GRAFT_CHANCE, BatchGenerator, SamplePlan, cut_faces, source_weights
 from training.exporting import OPSET
+from training.image_statistics import sharpness
 from training.manifests import Example, LocatedFace
 from training.runs import replace_file
 from training.settings import TrainingSettings
 
 DEFAULT_VIEWS = 2  # of each picture
-PLAIN = -1  # number of the view that is cut out as the detector does
+# Numbers of the views that are cut out as the detector does: as they are, after a lossy save, after blur or scaling.
+PLAIN, COMPRESSED, SOFTENED = -1, -2, -3
+SAVE_QUALITY = (30, 85)  # of the lossy save, from and below
+SAVE_FORMATS = (".jpg", ".jpg", ".webp")  # a third of the saves are WebP
+BLUR_SIGMA_PX = (0.5, 1.6)  # of the input's pixels
+SCALE_FACTOR = (0.35, 0.8)  # of the side, before the crop is enlarged again
 CHUNK = 256  # views computed between two notes of how far it is
 BATCH = 16  # crops of one inference
 SHARPNESS_BINS = 12  # a real and the fake beside it in a batch are drawn from the same one
@@ -39,11 +45,11 @@ SHARPNESS_BINS = 12  # a real and the fake beside it in a batch are drawn from t
 
 @dataclass(frozen=True)
 class View:
-    """An augmented view of an example, or the crop that the detector cuts.
+    """An augmented view of an example, or the crop that the detector cuts, perhaps degraded.
 
     Attributes:
         index: of the example.
-        number: of the view, from 0; PLAIN for the crop that the detector cuts.
+        number: of an augmented view, from 0; PLAIN, COMPRESSED or SOFTENED for the crop that the detector cuts.
         fake: what is made of a real example: "" nothing, "blend", "graft" or "reconstruction".
         donor: index of the example whose face a graft uses.
     """
@@ -67,7 +73,7 @@ class FeatureStore:
         examples, faces: the training pictures of all folds.
         settings: of the run; those that only concern the upper part do not matter.
         lower: the lower part of the network.
-        plain: whether the crops that the detector cuts are among the views.
+        as_detected: whether the crops that the detector cuts are among the views, and two degraded copies of each.
         folder: that keeps the features for later runs; by default `manifests.CACHE`.
     """
 
@@ -78,13 +84,14 @@ class FeatureStore:
         settings: TrainingSettings,
         lower: Any,
         *,
-        plain: bool = False,
+        as_detected: bool = False,
         folder: Path | None = None,
     ):
         self.examples = examples
         self.views = plan_views(examples, faces, settings)
-        if plain:
-            self.views = [View(index, PLAIN) for index in range(len(examples))] + self.views
+        if as_detected:
+            crops = [View(index, number) for number in (PLAIN, COMPRESSED, SOFTENED) for index in range(len(examples))]
+            self.views = crops + self.views
         self.labels = np.array([1 if view.fake else examples[view.index].label for view in self.views])
         folder = (folder or manifests.CACHE) / f"features-{_digest(self.views, settings, lower)}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -236,10 +243,22 @@ class _Pool:
 
 def _load_view(view: View, batches: BatchGenerator, seed: int) -> np.ndarray:
     """Return the crop of a view; a real and the fake made of it differ only in the fake's traces."""
-    if view.number == PLAIN:
-        return cut_faces([batches.examples[view.index]], [batches.faces[view.index]], batches.settings.input_size_px)[0]
+    if view.number < 0:
+        crop = cut_faces([batches.examples[view.index]], [batches.faces[view.index]], batches.settings.input_size_px)[0]
+        return _degrade_crop(crop, view.number, np.random.default_rng([seed, -view.number, view.index]))
     plan = SamplePlan(view.index, (seed, view.number, view.index), view.fake, view.donor)
     return batches.load_sample(plan)[0]
+
+
+def _degrade_crop(crop: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a crop (S, S, 3) as the view of a number has it."""
+    if number == COMPRESSED:
+        return recompress(crop, int(rng.integers(*SAVE_QUALITY)), str(rng.choice(SAVE_FORMATS)))
+    if number == SOFTENED:
+        if rng.random() < 0.5:
+            return rescale(crop, float(rng.uniform(*SCALE_FACTOR)), int(rng.choice(INTERPOLATIONS)))
+        return blur(crop, float(rng.uniform(*BLUR_SIGMA_PX)))
+    return crop
 
 
 def _open_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap[Any, Any]:

@@ -6,6 +6,7 @@ made alike share one.
 
 The features are the means over the whole crop, and contrasts: how far the means over its centre exceed them. The
 history of a picture (blur, noise, compression) changes both alike; a swapped or generated face changes its centre more.
+The heads learn from degraded copies of each crop too, so that a copy scores about as its original does.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ MADE_KIND = "made in training"  # the head of self-blends and reconstructions
 MADE_WEIGHT = 0.1  # of this head in the logit, beside 1 of the others: blur and noise move it more than them
 UNNAMED_KIND = "fake"  # the head of a manifest's fakes that names no kind
 SOURCE_POWER = 0.25  # of `source_weights`
-PLAIN_WEIGHT = 4.0  # of a crop as the detector cuts it, beside 1 of an augmented view
-RIDGE = 0.003  # penalty on the weights of standardised features
+PLAIN_WEIGHT = 4.0  # of a crop as the detector cuts it, beside 1 of a degraded copy or an augmented view
+RIDGE = 0.01  # penalty on the weights of standardised features
 GRID_STRIDE = 16  # pixels of the input for each cell of the class map
-LOGIT_SCALE = 4.0  # of the standardised logits, beside those of a combined network's other members
+LOGIT_SCALE = 5.0  # of the standardised logits, beside those of a combined network's other members
 
 
 @dataclass(frozen=True)

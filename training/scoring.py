@@ -17,12 +17,12 @@ from tqdm import tqdm
 from detector.media.degradations import TIERS, UNDEGRADED
 from detector.media.images import read_image
 from detector.media.jpeg import read_jpeg_coding
-from detector.models.blur import sharpness
 from detector.models.reference_scores import ReferenceScores, read_reference_scores
 from detector.models.spec import file_sha256
 from detector.pictures.detect import MODEL_FILES, REFERENCE_SCORES_FILE, PictureDetector, load_picture_detector
 from detector.pictures.faces import cut_square, whole_square
 from detector.results import DetectorError, PictureDetection
+from training.image_statistics import sharpness
 from training.manifests import ROOT, Example, read_manifest, split_train_calibration
 from training.runs import replace_file
 from training.tables import VISUALIZATIONS, Row, collect_metrics, decide_row, print_metrics, reference_scores_from

@@ -22,11 +22,10 @@ from tqdm import tqdm
 from detector.media.images import encode_jpeg, read_image
 from detector.media.jpeg import read_jpeg_coding
 from detector.metrics import Estimate, auc, roc_auc
-from detector.models.blur import sharpness
 from detector.pictures.faces import cut_square
 from detector.results import ModelError
 from training.batches import BatchGenerator
-from training.image_statistics import contrast, effective_size, noise
+from training.image_statistics import contrast, effective_size, noise, sharpness
 from training.manifests import ROOT, Example, LocatedFace, face_square, locate_faces, read_manifest
 from training.settings import RECONSTRUCT, SELF_BLEND, TrainingSettings
 from training.tables import format_estimate, format_header, format_row

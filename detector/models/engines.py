@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from detector.models.blur import blur_shift
 from detector.models.sessions import Session
-from detector.models.spec import ORIGIN_KEY, SPEC_KEY, FaceInput, ModelSpec, file_sha256, read_spec
+from detector.models.spec import ORIGIN_KEY, SPEC_KEY, ModelSpec, file_sha256, read_spec
 from detector.results import ModelError
 
 # Face crops at once, where many are scored: 12 add 93 MB to the process, 4 add 34 MB and 2 add 23 MB. A crop takes
@@ -63,7 +62,7 @@ class FastEngine(Engine):
         self.model_sha256 = metadata[ORIGIN_KEY]
 
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        return _finish(self._session.run(batch.astype(np.float32, copy=False)), batch, self.spec)
+        return _split_outputs(self._session.run(batch.astype(np.float32, copy=False)))
 
 
 class KerasEngine(Engine):
@@ -87,7 +86,7 @@ class KerasEngine(Engine):
 
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         outputs = self.network(batch.astype(np.float32), training=False)
-        return _finish([np.asarray(outputs[name]) for name in sorted(outputs)], batch, self.spec)
+        return _split_outputs([np.asarray(outputs[name]) for name in sorted(outputs)])
 
 
 def load_engine(
@@ -132,11 +131,8 @@ def score_in_batches(engine: Engine, make_crops: Callable[[slice], np.ndarray], 
     return np.concatenate([engine.run(make_crops(rows))[0] for rows in slices])
 
 
-def _finish(outputs: list[np.ndarray], batch: np.ndarray, spec: ModelSpec) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return logits and class maps, which the ranks (N, 1) and (N, h, w, 1) distinguish, without what blur adds."""
+def _split_outputs(outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return logits and class maps, which the ranks (N, 1) and (N, h, w, 1) distinguish."""
     logits = next(values for values in outputs if values.ndim == 2)[:, 0]
     class_maps = next((values[..., 0] for values in outputs if values.ndim == 4), None)
-    if not isinstance(spec.input, FaceInput) or not spec.input.blur_slope:
-        return logits, class_maps
-    shift = blur_shift(batch, spec.input.blur_slope)
-    return logits - shift, None if class_maps is None else class_maps - shift[:, None, None]
+    return logits, class_maps

@@ -13,7 +13,7 @@ from detector.results import ModelError
 
 SPEC_KEY = "detector_spec"  # HDF5 attribute of model.h5 and metadata key of face.onnx
 ORIGIN_KEY = "made_from_sha256"  # metadata key of face.onnx: the model.h5 it was exported from
-SPEC_VERSION = 2
+SPEC_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,10 @@ class FaceInput:
     Attributes:
         size_px: side of the square input.
         crop_margin: side of the face crop over the longer side of the face box.
-        blur_slope: how much the network's logit rises with each unit of sharpness below 0, in real pictures and fakes
-            alike. The engines take it off, so that a blurred picture is not suspicious for its blur.
     """
 
     size_px: int
     crop_margin: float
-    blur_slope: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -113,10 +110,12 @@ class ModelSpec:
         try:
             values = json.loads(text)
             version = values.pop("version")
+            if version not in (1, 2, SPEC_VERSION):
+                raise ModelError(f"The model's spec is not of version {SPEC_VERSION}; export the model again.")
             if version == 1:
                 values = _upgrade_from_1(values)
-            elif version != SPEC_VERSION:
-                raise ModelError(f"The model's spec is not of version {SPEC_VERSION}; export the model again.")
+            elif version == 2:
+                values = _upgrade_from_2(values)
             kind = VoiceInput if "bands" in values["input"] else FaceInput
             parts = {"input": kind(**values["input"]), "calibration": Calibration(**values["calibration"])}
             return cls(**{**values, **parts})
@@ -133,6 +132,16 @@ def _upgrade_from_1(values: dict[str, Any]) -> dict[str, Any]:
     audio = training.pop("audio")
     audio["fft_length"], audio["fft_hop_length"] = audio.pop("frame"), audio.pop("step")
     return {**values, "training": training, "input": audio}
+
+
+def _upgrade_from_2(values: dict[str, Any]) -> dict[str, Any]:
+    """Convert the values of a spec of version 2, in which the engines could correct a face's logit for blur."""
+    face = dict(values["input"])
+    if face.pop("blur_slope", 0.0):
+        raise ModelError(
+            "The model's logit needs a correction for blur that this version does not make; train it again."
+        )
+    return {**values, "input": face}
 
 
 def write_spec(path: str | Path, spec: ModelSpec) -> None:

@@ -1,12 +1,11 @@
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from detector.models.engines import KerasEngine
-from detector.models.spec import FaceInput, ModelSpec, file_sha256, read_spec, write_spec
+from detector.models.spec import FaceInput, ModelSpec, file_sha256, read_spec
 from detector.results import ModelError
 from scripts import combine as command
 from training import calibrating
@@ -55,15 +54,6 @@ def test_the_combined_logit_is_the_mean_over_face_and_mirror_image_also_after_sa
     assert combined.spec.network == "ensemble" and combined.spec.training["sources"] == {"s real": 3}
     assert [member["seed"] for member in combined.spec.training["members"]] == [0, 1]
     assert combined.spec.training["members"][1]["sha256"] == file_sha256(models[1])
-
-
-def test_the_blur_slope_is_chosen_or_the_mean_of_the_networks(models, tmp_path):
-    spec = read_spec(models[0])
-    write_spec(models[0], replace(spec, input=replace(spec.face, blur_slope=0.6)))
-    save_model(tmp_path / "pair.h5", *combine(models[:2]))
-    assert read_spec(tmp_path / "pair.h5").face.blur_slope == pytest.approx(0.3)
-    assert combine([tmp_path / "pair.h5", models[0]])[1].face.blur_slope == pytest.approx(0.4)
-    assert combine(models[:2], blur_slope=1.0)[1].face.blur_slope == 1
 
 
 def test_a_run_starts_from_the_last_member_of_a_combined_model(models, tmp_path):

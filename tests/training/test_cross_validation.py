@@ -107,11 +107,9 @@ def test_the_figures_name_families_sources_and_settings_without_folders(cross_va
 def test_the_figures_name_the_networks_that_were_averaged(tmp_path):
     member = tmp_path / "earlier.h5"
     member.write_bytes(b"any")
-    options = CrossValidationOptions(
-        DEFAULT_SETTINGS, member=member, members=(0, 2), blur_slope=1.0, most_per_source=40
-    )
+    options = CrossValidationOptions(DEFAULT_SETTINGS, member=member, members=(0, 2), most_per_source=40)
     described = describe_cross_validation(DEFAULT_SETTINGS, options)
-    assert (described["members"], described["blur_slope"], described["most_per_source"]) == ((0, 2), 1, 40)
+    assert (described["members"], described["most_per_source"]) == ((0, 2), 40)
     assert described["member_sha256"] == file_sha256(member) and str(tmp_path) not in str(described)
     assert "members" not in describe_cross_validation(DEFAULT_SETTINGS, replace(options, member=None))
 

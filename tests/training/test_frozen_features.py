@@ -7,9 +7,19 @@ import pytest
 
 from detector.metrics import roc_auc
 from training import frozen_features
-from training.batches import BatchGenerator, SamplePlan
+from training.batches import BatchGenerator, SamplePlan, cut_faces
 from training.fitting import train
-from training.frozen_features import SHARPNESS_BINS, FeatureBatches, FeatureStore, View, plan_views
+from training.frozen_features import (
+    COMPRESSED,
+    PLAIN,
+    SHARPNESS_BINS,
+    SOFTENED,
+    FeatureBatches,
+    FeatureStore,
+    View,
+    plan_views,
+)
+from training.image_statistics import sharpness
 from training.manifests import Example, LocatedFace
 from training.networks import build_network, split_network
 from training.settings import DEFAULT_SETTINGS, complete_settings
@@ -87,6 +97,19 @@ def test_a_stopped_computation_goes_on_where_it_was(network, located_examples, m
     store = FeatureStore(examples, faces, settings, lower)
     assert len(loaded) - loaded_before == len(store.views) - 4
     assert np.abs(np.asarray(store.features, np.float32)).sum((1, 2, 3)).min() > 0
+
+
+def test_crops_as_the_detector_cuts_them_come_with_a_compressed_and_a_softened_copy(network, located_examples):
+    examples, faces = located_examples
+    lower, _ = split_network(network, LAST_FROZEN)
+    store = FeatureStore(examples, faces, SETTINGS, lower, as_detected=True)
+    count = len(examples)
+    numbers = [PLAIN] * count + [COMPRESSED] * count + [SOFTENED] * count
+    assert [view.number for view in store.views[: 3 * count]] == numbers
+    assert store.views[3 * count :] == plan_views(examples, faces, SETTINGS)
+    plain, compressed, softened = np.split(store.sharpness[: 3 * count], 3)
+    np.testing.assert_allclose(plain, [sharpness(crop) for crop in cut_faces(examples, faces, 64)], rtol=1e-6)
+    assert (softened < plain - 0.1).all() and (compressed != plain).all()
 
 
 def test_grafts_stay_inside_a_fold():

@@ -9,7 +9,7 @@ from detector.metrics import roc_auc
 from detector.models.engines import KerasEngine
 from detector.results import ModelError
 from training.ablation import train_into
-from training.frozen_features import PLAIN, View
+from training.frozen_features import COMPRESSED, PLAIN, View
 from training.kind_heads import (
     LOGIT_SCALE,
     MADE_KIND,
@@ -68,6 +68,10 @@ def made_up_store(shifts):
     return SimpleNamespace(examples=examples, views=views, features=np.array(features, np.float16))
 
 
+def replace_store(store, views, features):
+    return SimpleNamespace(examples=store.examples, views=views, features=features)
+
+
 def values_of(heads, features):
     return features.astype(np.float64) @ heads.weights + heads.biases
 
@@ -118,6 +122,20 @@ def test_kinds_that_differ_from_reals_in_opposite_directions_are_both_found():
     real = values[labels == 0]
     np.testing.assert_allclose(real.mean(0), 0, atol=0.02)
     np.testing.assert_allclose(real.std(0), 1, atol=0.02)
+
+
+def test_a_degraded_copy_scores_about_as_its_original():
+    store = made_up_store({"gan": 1.0})
+    # The third feature separates the classes too, but a degradation removes it.
+    store.features[:, 2] += [2.0 * example.label for example in store.examples]
+    degraded = store.features.copy()
+    degraded[:, 2] = 0
+    changes = []
+    for views, features in [([], []), ([View(index, COMPRESSED) for index in range(600)], [degraded])]:
+        learned = replace_store(store, store.views + views, np.concatenate([store.features, *features]))
+        heads = fit_kind_heads(learned, np.ones(600, bool), SETTINGS)
+        changes.append(np.abs(values_of(heads, degraded) - values_of(heads, store.features)).mean())
+    assert changes[1] < 0.95 * changes[0]
 
 
 def test_kinds_that_are_made_alike_share_a_head():

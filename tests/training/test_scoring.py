@@ -15,11 +15,11 @@ from detector import metrics as estimates
 from detector.media.degradations import TIERS
 from detector.media.images import read_image
 from detector.metrics import roc_auc
-from detector.models.blur import sharpness
 from detector.models.reference_scores import read_reference_scores
 from detector.pictures.detect import MODEL_FILES
 from scripts import evaluate as command
 from training import scoring
+from training.image_statistics import sharpness
 from training.manifests import MANIFEST_COLUMNS, Example, split_train_calibration, write_manifest
 from training.tables import reference_scores_from
 

@@ -1,15 +1,12 @@
 import subprocess
 import sys
-from dataclasses import replace
 
-import cv2
 import h5py
 import numpy as np
 import onnx
 import pytest
 from project import ROOT
 
-from detector.models.blur import blur_shift
 from detector.models.engines import FastEngine, KerasEngine
 from detector.models.spec import ORIGIN_KEY, file_sha256, read_spec
 from detector.pictures.detect import MODEL_FILES, load_picture_detector
@@ -51,20 +48,6 @@ def test_a_crop_s_logit_does_not_depend_on_its_neighbours(which, engines, crops)
     together, _ = engines[which].run(crops)
     alone = [engines[which].run(crops[i : i + 1])[0][0] for i in range(len(crops))]
     np.testing.assert_allclose(together, alone, atol=1e-4)
-
-
-@pytest.mark.parametrize("which", [0, 1], ids=["fast", "keras"])
-def test_engines_take_off_what_blur_adds(which, engines, crops, monkeypatch):
-    engine, blurred = engines[which], np.stack([cv2.GaussianBlur(crop, (0, 0), 2) for crop in crops])
-    face = replace(engine.spec.face, blur_slope=0.5)
-    found = {}
-    for slope in (0.0, 0.5):
-        monkeypatch.setattr(engine, "spec", replace(engine.spec, input=replace(face, blur_slope=slope)))
-        found[slope] = engine.run(blurred)
-    shift = blur_shift(blurred, 0.5)
-    assert shift[0] > 0.5
-    np.testing.assert_allclose(found[0.0][0] - found[0.5][0], shift, atol=1e-4)
-    np.testing.assert_allclose(found[0.5][1].mean((1, 2)), found[0.5][0], atol=1e-4)
 
 
 def test_the_exported_file_was_made_from_the_weights_beside_it(engines):

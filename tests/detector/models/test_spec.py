@@ -69,7 +69,7 @@ def test_the_hash_is_of_the_bytes(tmp_path):
 
 
 def other_version():
-    return json.dumps({**json.loads(SPEC.to_json()), "version": 3})
+    return json.dumps({**json.loads(SPEC.to_json()), "version": 4})
 
 
 @pytest.mark.parametrize("engine", [read_spec, KerasEngine])
@@ -81,7 +81,7 @@ def other_version():
         ("no HDF5", "model.h5 is not an HDF5 weights file"),
         ("cut off", "model.h5 is not an HDF5 weights file"),
         ("foreign", "model.h5 carries no spec.* Adopt it with: python scripts/"),
-        ("other version", "not of version 2; export the model again"),
+        ("other version", "not of version 3; export the model again"),
     ],
 )
 def test_an_unusable_file_is_refused_with_advice(engine, fault, advice, weights, tmp_path):
@@ -105,6 +105,17 @@ def test_a_face_spec_of_version_1_is_read():
     face = values.pop("input")
     old = {**values, "version": 1, "input_size_px": face["size_px"], "crop_margin": face["crop_margin"]}
     assert ModelSpec.from_json(json.dumps(old)) == SPEC
+
+
+def test_a_spec_of_version_2_is_read_unless_its_logit_needs_a_correction():
+    values = json.loads(SPEC.to_json())
+
+    def of_version_2(slope):
+        return json.dumps({**values, "version": 2, "input": {**values["input"], "blur_slope": slope}})
+
+    assert ModelSpec.from_json(of_version_2(0.0)) == SPEC
+    with pytest.raises(ModelError, match="train it again"):
+        ModelSpec.from_json(of_version_2(0.5))
 
 
 def test_a_voice_spec_of_version_1_is_read():
@@ -172,7 +183,7 @@ def write_onnx(path, metadata):
         ("no metadata", "face.onnx carries no spec; export it again with: python scripts/export.py"),
         ("no origin", "face.onnx carries no spec; export it again"),
         ("no spec", "face.onnx carries no spec; export it again"),
-        ("other version", "not of version 2; export the model again"),
+        ("other version", "not of version 3; export the model again"),
     ],
 )
 def test_an_unusable_exported_file_is_refused(fault, advice, tmp_path):
