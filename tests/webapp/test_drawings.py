@@ -103,6 +103,14 @@ def test_the_timeline_of_a_video():
     assert drawing.bars[1].title == "0:05: 50%" and "over 99.9%" in drawing.label and "0:02" in drawing.label
 
 
+def test_no_frame_of_a_timeline_covers_the_next():
+    frames = [{"timestamp_s": time_s, "probability": 0.5, "verdict": "real"} for time_s in (0, 5, 9.5, 10)]
+    record = {"duration_s": 10, "frames_seen": 5, "shot_changes_s": []}
+    bars = drawings.timeline({"frames": frames}, record, []).bars
+    assert [bar.x for bar in bars] == [0, 40, 60, 80] and [bar.time_s for bar in bars] == [0, 5, 9.5, 10]
+    assert all(bar.x + bar.width < after.x for bar, after in zip(bars, bars[1:], strict=False))
+
+
 def test_a_video_without_duration_is_drawn():
     frame = {"timestamp_s": 0, "probability": 0.5, "verdict": "real"}
     record = {"duration_s": 0, "frames_seen": 0, "shot_changes_s": []}

@@ -15,6 +15,7 @@ Record = Mapping[str, Any]
 
 SHORTEST_S = 0.001  # stands in for a duration of 0
 LEAST_BAR_PX = 2
+LEAST_ROOM = 0.35  # percent of the timeline's width, for each frame
 TIMELINE_PX = 104  # height of a video's timeline without its labels
 TIMELINE_BAR_PX = 96
 SEGMENTS_PX = 70  # the same for a recording's segments
@@ -92,15 +93,17 @@ def timeline(track: Record, record: Record, thresholds: Sequence[float]) -> Time
         thresholds: probabilities with a line.
     """
     duration = max(record["duration_s"], SHORTEST_S)
-    width = max(100 / max(record["frames_seen"], 1), 0.35)
-    bars, cuts = [], record["shot_changes_s"]
-    for frame in track["frames"]:
+    room = 100 / max(record["frames_seen"], 1)
+    bars: list[Bar] = []
+    cuts, limit = record["shot_changes_s"], 100.0
+    for frame in reversed(track["frames"]):
+        limit = min(100 * frame["timestamp_s"] / duration, limit - room)  # no bar covers the next
         height = max(TIMELINE_BAR_PX * frame["probability"], LEAST_BAR_PX)
         time_s = frame["timestamp_s"]
         bars.append(
             Bar(
-                x=round(min(100 * time_s / duration, 100 - width), 2),
-                width=round(width * 0.82, 2),
+                x=round(max(limit, 0.0), 2),
+                width=round(max(room, LEAST_ROOM) * 0.82, 2),
                 y=round(TIMELINE_PX - height, 1),
                 height=round(height, 1),
                 time_s=time_s,
@@ -120,7 +123,7 @@ def timeline(track: Record, record: Record, thresholds: Sequence[float]) -> Time
         TIMELINE_PX,
         duration,
         label,
-        tuple(bars),
+        tuple(reversed(bars)),
         time_ticks(duration),
         _share_ys(TIMELINE_PX, TIMELINE_BAR_PX),
         threshold_ys=tuple(round(TIMELINE_PX - TIMELINE_BAR_PX * threshold, 1) for threshold in thresholds),
