@@ -2,9 +2,10 @@
 
     python scripts/measure_evidence.py --manifest FACES.csv
     python scripts/measure_evidence.py --manifest FACES.csv --only scope lime --pictures 800
+    python scripts/measure_evidence.py --manifest FACES.csv --split tune    # calibration pictures, for choices
 
-Uses the calibration split, the part of `train` that train.py does not learn from. Each source and label counts as often
-as another as far as they go. Degraded pictures and drawings are made of them. Prints tables that answer three
+Uses pictures that the network has not learned from, unless --split says otherwise. Each source and label counts as
+often as another as far as they go. Degraded pictures and drawings are made of them. Prints tables that answer three
 questions. Which proportion of fine pictures do the thresholds of detector/pictures/quality.py exclude, and how well
 does the network separate the labels beyond them? Does the robustness test find wrong verdicts better than the distance
 to the threshold alone? How many heat maps pass the deletion check? Intervals are of 95%, over groups.

@@ -37,7 +37,7 @@ from detector.pictures.quality import (
 from detector.results import Reason, Verdict
 from detector.verdicts import decide
 from training.manifests import ROOT, Example
-from training.scoring import CALIBRATION_SPLIT, read_split
+from training.scoring import read_split
 from training.tables import format_estimate, format_header, format_row
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -68,18 +68,20 @@ class EvidenceOptions:
     Attributes:
         manifest: manifest of labelled pictures
         pictures: how many are measured
+        split: of the manifest; `tune` is the part of `train` that calibrates, which heads for kinds of fakes learn from
         only: some of the measurements: `scope` is the quality gate, `delivery` the robustness test, the others are
             methods of explanation
     """
 
     manifest: Path = ROOT / "data" / "synthetic_data" / "manifest.csv"
     pictures: int = 400
+    split: str = "val"
     only: tuple[Measurement, ...] = ("scope", "delivery", "class_map", "grad_cam", "lime")
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One calibration picture: `image` (H, W, 3) uint8 RGB and the largest face in it."""
+    """One picture: `image` (H, W, 3) uint8 RGB and the largest face in it."""
 
     example: Example
     image: np.ndarray
@@ -109,7 +111,7 @@ def measure_evidence(options: EvidenceOptions) -> None:
     """Measure what is requested and print it."""
     cv2.setNumThreads(1)
     engine = load_picture_detector().engine
-    examples = read_split(options.manifest, CALIBRATION_SPLIT)
+    examples = read_split(options.manifest, options.split)
     samples = find_samples(sample_evenly(examples, options.pictures))
     if "scope" in options.only:
         print_quality_gate(samples, engine)
