@@ -1,7 +1,7 @@
 """Measure the evidence beside a verdict: the quality gate, the robustness test, the explanations.
 
     python scripts/measure_evidence.py --manifest FACES.csv
-    python scripts/measure_evidence.py --manifest FACES.csv --only scope lime --pictures 800
+    python scripts/measure_evidence.py --manifest FACES.csv --only quality_gate lime --pictures 800
     python scripts/measure_evidence.py --manifest FACES.csv --split tune    # calibration pictures, for choices
 
 Uses pictures that the network has not learned from, unless --split says otherwise. Each source and label counts as

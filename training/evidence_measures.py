@@ -58,7 +58,7 @@ RANGES: dict[str, tuple[Callable[[np.ndarray], float], tuple[float, ...]]] = {
 CROWD_SIZES = (1, 4, 10, 22, 23, 40, 64)  # faces in a picture
 SEPARATION_COLUMNS = ("AUC", "called fake, of reals", "called real, of fakes", "inconclusive")
 
-Measurement = Literal["scope", "delivery", "class_map", "grad_cam", "lime"]
+Measurement = Literal["quality_gate", "robustness", "class_map", "grad_cam", "lime"]
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,14 @@ class EvidenceOptions:
         manifest: manifest of labelled pictures
         pictures: how many are measured
         split: of the manifest; `tune` is the part of `train` that calibrates, which heads for kinds of fakes learn from
-        only: some of the measurements: `scope` is the quality gate, `delivery` the robustness test, the others are
-            methods of explanation
+        only: some of the measurements; those that are neither the quality gate nor the robustness test are methods of
+            explanation
     """
 
     manifest: Path = ROOT / "data" / "synthetic_data" / "manifest.csv"
     pictures: int = 400
     split: str = "val"
-    only: tuple[Measurement, ...] = ("scope", "delivery", "class_map", "grad_cam", "lime")
+    only: tuple[Measurement, ...] = ("quality_gate", "robustness", "class_map", "grad_cam", "lime")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,12 +113,12 @@ def measure_evidence(options: EvidenceOptions) -> None:
     engine = load_picture_detector().engine
     examples = read_split(options.manifest, options.split)
     samples = find_samples(sample_evenly(examples, options.pictures))
-    if "scope" in options.only:
+    if "quality_gate" in options.only:
         print_quality_gate(samples, engine)
     for method, count in EXPLAINED_PICTURES.items():
         if method in options.only:
             print_explanations(method, samples[:count], engine)
-    if "delivery" in options.only:  # last, since it stops where too few verdicts are wrong
+    if "robustness" in options.only:  # last, since it stops where too few verdicts are wrong
         print_robustness(samples, engine)
 
 

@@ -136,12 +136,12 @@ def _upgrade_from_1(values: dict[str, Any]) -> dict[str, Any]:
 
 def _upgrade_from_2(values: dict[str, Any]) -> dict[str, Any]:
     """Convert the values of a spec of version 2, in which the engines could correct a face's logit for blur."""
-    face = dict(values["input"])
-    if face.pop("blur_slope", 0.0):
+    network_input = dict(values["input"])
+    if network_input.pop("blur_slope", 0.0):
         raise ModelError(
             "The model's logit needs a correction for blur that this version does not make; train it again."
         )
-    return {**values, "input": face}
+    return {**values, "input": network_input}
 
 
 def write_spec(path: str | Path, spec: ModelSpec) -> None:

@@ -134,13 +134,13 @@ def test_the_command_runs_the_requested_measurements(monkeypatch, picture_detect
     monkeypatch.setattr(evidence_measures, "load_picture_detector", lambda: picture_detector)
     monkeypatch.setattr(evidence_measures, "read_split", read_split)
     monkeypatch.setattr(evidence_measures, "find_samples", lambda examples: examples)
-    monkeypatch.setattr(evidence_measures, "print_quality_gate", lambda *_: ran.append("scope"))
+    monkeypatch.setattr(evidence_measures, "print_quality_gate", lambda *_: ran.append("quality_gate"))
     monkeypatch.setattr(evidence_measures, "print_explanations", lambda method, *_: ran.append(method))
-    monkeypatch.setattr(evidence_measures, "print_robustness", lambda *_: ran.append("delivery"))
+    monkeypatch.setattr(evidence_measures, "print_robustness", lambda *_: ran.append("robustness"))
     monkeypatch.setattr(evidence_measures.cv2, "setNumThreads", lambda count: None)
-    command.main(["--only", "delivery", "lime"])
+    command.main(["--only", "robustness", "lime"])
     command.main(["--split", "tune"])
     assert splits == ["val", "tune"]  # by default pictures that no part of the network has learned from
-    assert ran == ["lime", "delivery", "scope", "class_map", "grad_cam", "lime", "delivery"]
+    assert ran == ["lime", "robustness", "quality_gate", "class_map", "grad_cam", "lime", "robustness"]
     with pytest.raises(SystemExit):
         command.main(["--only", "weather"])

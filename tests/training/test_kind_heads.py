@@ -68,10 +68,6 @@ def made_up_store(shifts):
     return SimpleNamespace(examples=examples, views=views, features=np.array(features, np.float16))
 
 
-def replace_store(store, views, features):
-    return SimpleNamespace(examples=store.examples, views=views, features=features)
-
-
 def values_of(heads, features):
     return features.astype(np.float64) @ heads.weights + heads.biases
 
@@ -132,7 +128,8 @@ def test_a_degraded_copy_scores_about_as_its_original():
     degraded[:, 2] = 0
     changes = []
     for views, features in [([], []), ([View(index, COMPRESSED) for index in range(600)], [degraded])]:
-        learned = replace_store(store, store.views + views, np.concatenate([store.features, *features]))
+        shown = np.concatenate([store.features, *features])
+        learned = SimpleNamespace(examples=store.examples, views=store.views + views, features=shown)
         heads = fit_kind_heads(learned, np.ones(600, bool), SETTINGS)
         changes.append(np.abs(values_of(heads, degraded) - values_of(heads, store.features)).mean())
     assert changes[1] < 0.95 * changes[0]

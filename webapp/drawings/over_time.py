@@ -97,9 +97,9 @@ def timeline(track: Record, record: Record, thresholds: Sequence[float]) -> Time
     bars: list[Bar] = []
     cuts, limit = record["shot_changes_s"], 100.0
     for frame in reversed(track["frames"]):
-        limit = min(100 * frame["timestamp_s"] / duration, limit - room)  # no bar covers the next
-        height = max(TIMELINE_BAR_PX * frame["probability"], LEAST_BAR_PX)
         time_s = frame["timestamp_s"]
+        limit = min(100 * time_s / duration, limit - room)  # no bar covers the next
+        height = max(TIMELINE_BAR_PX * frame["probability"], LEAST_BAR_PX)
         bars.append(
             Bar(
                 x=round(max(limit, 0.0), 2),
