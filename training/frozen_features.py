@@ -277,6 +277,7 @@ def _digest(views: list[View], settings: TrainingSettings, lower: Any) -> str:
     relevant = (
         settings.manifest_sha256, settings.input_size_px, settings.seed, settings.damaged, settings.self_blend,
         settings.reconstruct, settings.autoencoders_sha256, len(views), views[0].number, lower.output_shape,
+        SAVE_QUALITY, SAVE_FORMATS, BLUR_SIGMA_PX, SCALE_FACTOR,
     )  # fmt: skip
     digest = hashlib.sha256(repr(relevant).encode())
     for values in lower.get_weights():

@@ -136,6 +136,7 @@ class VoiceRunSettings:
     degraded_weight: float = DEGRADED_WEIGHT
     kernel_widths: tuple[float, ...] = KERNEL_WIDTHS
     centres: int = CENTRES
+    degraded_centres: int = DEGRADED_CENTRES
 
 
 @dataclass(frozen=True, eq=False)

@@ -112,6 +112,18 @@ def test_crops_as_the_detector_cuts_them_come_with_a_compressed_and_a_softened_c
     assert (softened < plain - 0.1).all() and (compressed != plain).all()
 
 
+def test_other_degraded_copies_are_computed_again(network, located_examples, monkeypatch):
+    examples, faces = located_examples
+    lower, _ = split_network(network, LAST_FROZEN)
+    settings = replace(SETTINGS, seed=6)
+    mild = FeatureStore(examples, faces, settings, lower, as_detected=True)
+    monkeypatch.setattr(frozen_features, "BLUR_SIGMA_PX", (2.5, 3.0))
+    monkeypatch.setattr(frozen_features, "SCALE_FACTOR", (0.2, 0.25))
+    strong = FeatureStore(examples, faces, settings, lower, as_detected=True)
+    softened = [view.number == SOFTENED for view in strong.views]
+    assert strong.sharpness[softened].mean() < mild.sharpness[softened].mean()
+
+
 def test_grafts_stay_inside_a_fold():
     examples = [example(0, fold=number % 2, group=str(number)) for number in range(40)] + [example(1, fold=0)]
     views = plan_views(examples, [face()] * len(examples), replace(SETTINGS, views=3))
