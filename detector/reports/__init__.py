@@ -1,7 +1,7 @@
 """Verdicts in words, reports as HTML and PDF, and evidence bundles."""
 
 from detector.reports.bundle import build_bundle, render_json, write_bundle
-from detector.reports.drawings import VERDICT_COLOURS
+from detector.reports.drawings import VERDICT_COLOURS, split_overlaps
 from detector.reports.evidence import Evidence
 from detector.reports.phrases import (
     KNOWN_PHRASE,
@@ -61,6 +61,7 @@ __all__ = [
     "render_json",
     "render_pdf",
     "size_sentence",
+    "split_overlaps",
     "suggestion_sentence",
     "typeset",
     "write_text",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -64,6 +65,19 @@ def draw_faces(
             (corners[0] + 6, corners[1] + 4), name, fill="white", font=font, stroke_width=2, stroke_fill=BOX_COLOUR
         )
     return encode_jpeg(np.asarray(picture), quality=REPORT_QUALITY)
+
+
+def split_overlaps(times_s: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return times without their overlaps: neighbours meet in the middle of what they share.
+
+    Args:
+        times_s: start and end of each, at least one, in the order of time; none lies within another.
+    """
+    middles = [(one[1] + other[0]) / 2 for one, other in pairwise(times_s)]
+    earliest, latest = [times_s[0][0], *middles], [*middles, times_s[-1][1]]
+    return [
+        (max(start, first), min(end, last)) for (start, end), first, last in zip(times_s, earliest, latest, strict=True)
+    ]
 
 
 def draw_scores(bars: Sequence[Bar], duration_s: float, calibration: Calibration) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from detector.models.calibration import Calibration
 from detector.models.spec import ModelSpec
-from detector.reports.drawings import Bar, draw_scores, draw_strip
+from detector.reports.drawings import Bar, draw_scores, draw_strip, split_overlaps
 from detector.reports.evidence import Evidence
 from detector.reports.phrases import headline, reason_sentence, was_checked
 from detector.reports.structure import ReportPicture, Section
@@ -97,11 +97,10 @@ def _sound_section(sound: VoiceDetection, spec: ModelSpec | None) -> Section:
 
 
 def _draw_segments(voice: VoiceDetection, calibration: Calibration) -> ReportPicture:
-    """Draw each part up to the beginning of the next, because parts overlap."""
-    ends_s = [*(segment.start_s for segment in voice.segments[1:]), voice.segments[-1].end_s]
+    times_s = split_overlaps([(segment.start_s, segment.end_s) for segment in voice.segments])
     bars = [
-        Bar(segment.start_s, min(end_s, segment.end_s), segment.probability)
-        for segment, end_s in zip(voice.segments, ends_s, strict=True)
+        Bar(start_s, end_s, segment.probability)
+        for (start_s, end_s), segment in zip(times_s, voice.segments, strict=True)
     ]
     return ReportPicture(draw_scores(bars, voice.duration_s, calibration), f"Each bar is a part. {BARS_CAPTION}")
 

@@ -126,13 +126,15 @@ def test_votes_follow_each_other():
     ]
 
 
-def test_overlapping_segments_are_drawn_over_their_middle():
-    segments = [{"start_s": start, "end_s": start + 1, "probability": 0.5} for start in (0, 0.5)]
-    drawing = drawings.segments({"duration_s": 2, "segments": segments}, [0.5])
-    assert [(bar.x, bar.width) for bar in drawing.bars] == [(12.5, 25), (37.5, 25)]
+def test_the_bars_of_overlapping_segments_meet_in_the_middle_of_what_they_share():
+    times = [(0, 2.5), (1.2, 3.7), (2.4, 4.9), (6, 8.5)]  # a pause follows the third
+    segments = [{"start_s": start, "end_s": end, "probability": 0.5} for start, end in times]
+    drawing = drawings.segments({"duration_s": 10, "segments": segments}, [0.5])
+    ends = [(bar.x, round(bar.x + bar.width, 2)) for bar in drawing.bars]
+    assert ends == [(0, 18.5), (18.5, 30.5), (30.5, 49), (60, 85)]
     assert (drawing.bars[0].height, drawing.bars[0].y, drawing.threshold_ys) == (32, 38, (38,))
-    assert drawing.bars[1].title == "0:00.5 to 0:01.5: 50%"
-    alone = drawings.segments({"duration_s": 2, "segments": segments[:1]}, [])
+    assert (drawing.bars[1].title, drawing.bars[1].time_s) == ("0:01.2 to 0:03.7: 50%", 1.2)
+    alone = drawings.segments({"duration_s": 2, "segments": [segments[0] | {"end_s": 1}]}, [])
     assert (alone.bars[0].x, alone.bars[0].width) == (0, 50)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from detector.reports import split_overlaps
 from detector.text import format_probability, translatable
 from webapp.drawings.scales import Tick, percent
 from webapp.template_filters import format_timestamp
@@ -149,19 +150,18 @@ def segments(record: Record, thresholds: Sequence[float]) -> TimeDrawing:
         thresholds: probabilities with a line.
     """
     duration, found = max(record["duration_s"], SHORTEST_S), record["segments"]
-    overlap = 0 if len(found) == 1 else 0.5  # neighbours overlap by half, so each is drawn over its middle
+    times_s = split_overlaps([(segment["start_s"], segment["end_s"]) for segment in found])
     bars = []
-    for segment in found:
-        start, length = segment["start_s"], segment["end_s"] - segment["start_s"]
+    for segment, (left_s, right_s) in zip(found, times_s, strict=True):
         height = max(SEGMENT_BAR_PX * segment["probability"], LEAST_BAR_PX)
-        times = f"{format_tenths(start)} to {format_tenths(segment['end_s'])}"
+        times = f"{format_tenths(segment['start_s'])} to {format_tenths(segment['end_s'])}"
         bars.append(
             Bar(
-                x=percent((start + length * overlap / 2) / duration),
-                width=percent(length * (1 - overlap) / duration),
+                x=percent(left_s / duration),
+                width=percent((right_s - left_s) / duration),
                 y=round(SEGMENTS_PX - height, 1),
                 height=round(height, 1),
-                time_s=start,
+                time_s=segment["start_s"],
                 title=f"{times}: {format_probability(segment['probability'])}",
                 kind="window",
             )
@@ -207,5 +207,5 @@ def _share_ys(height: int, highest_bar: int) -> tuple[tuple[str, float], ...]:
 
 
 def format_tenths(seconds: float) -> str:
-    """Return a time to a tenth of a second, such as "1:07.5": segments begin half a second apart."""
+    """Return a time to a tenth of a second, such as "1:07.5": segments begin about a second apart."""
     return f"{int(seconds // 60)}:{seconds % 60:04.1f}"

@@ -18,7 +18,7 @@ from detector.models.calibration import Calibration
 from detector.reports import bundle as bundles
 from detector.reports import verification
 from detector.reports.bundle import build_bundle
-from detector.reports.drawings import VERDICT_COLOURS, Bar, draw_scores
+from detector.reports.drawings import VERDICT_COLOURS, Bar, draw_scores, split_overlaps
 from detector.reports.evidence import Evidence
 from detector.reports.rendering import render_html, render_pdf
 from detector.reports.report import make_report
@@ -187,6 +187,11 @@ def test_the_error_sentence_stands_in_where_there_are_no_rates(collect):
     assert (
         make_report(replace(evidence, detection=detection), version="1").paragraphs[0] == "Videos were hardly tested."
     )
+
+
+def test_parts_that_overlap_meet_in_the_middle_and_a_pause_stays_empty():
+    assert split_overlaps([(0, 2.5), (1.2, 3.7), (6, 8.5)]) == [(0, 1.85), (1.85, 3.7), (6, 8.5)]
+    assert split_overlaps([(1, 2)]) == [(1, 2)]
 
 
 def test_bars_have_the_colour_of_their_verdict():
