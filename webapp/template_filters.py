@@ -57,6 +57,11 @@ KIND_NAMES = {
     "talking head": translatable("talking head"),
     "photograph": translatable("photograph"),
     "video frame": translatable("video frame"),
+    "text-to-speech": translatable("text-to-speech"),
+    "voice conversion": translatable("voice conversion"),
+    "vocoder": translatable("vocoder"),
+    "codec": translatable("codec"),
+    "classic": translatable("classic synthesis"),
 }  # of fakes and of real pictures, by their names in the figures
 
 
@@ -107,7 +112,7 @@ def degradation_name(name: str) -> str:
 
 
 def kind_name(kind: str) -> str:
-    """Return a kind of fakes or of real pictures in words; an unknown one is returned as it is."""
+    """Return a kind of fakes or of real pictures in words; another one is returned as it is."""
     return KIND_NAMES.get(kind, kind)
 
 

@@ -277,6 +277,26 @@ def test_the_performance_page_shows_the_performance_on_voices(client, figures):
     page = client.get("/performance").text.replace("\N{NO-BREAK SPACE}", " ")
     for words in ("0.881", "of 143 speakers", "3.7%", "wavenet &amp; co", "0.777 (0.767 to 0.787)"):
         assert words in page
+    assert 'id="voice-kinds"' not in page and 'id="voice-pages"' not in page
+
+
+def test_voices_have_figures_by_kind_page_and_generator_unaltered_and_altered(client, figures):
+    def row(name, auc):
+        return {"name": name, "n": 8, "n_speakers": 2, "auc": measured(auc)}
+
+    stored = VOICE_METRICS["folds"]["generator"]["stored"] | {
+        "kinds": [row("vocoder", 0.751)],
+        "pages": [row("dittotts", 0.827), row("untested", 0.5)],
+    }
+    damaged = {"kinds": [row("vocoder", 0.673)], "pages": [row("dittotts", 0.711)]}
+    folder = figures(METRICS)
+    metrics = VOICE_METRICS | {"folds": {"generator": {"stored": stored, "damaged": damaged}}}
+    (folder / "voice_metrics.json").write_text(json.dumps(metrics))
+    rows = client.get("/performance").text.split('<h2 id="voices">')[1].split("<tr>")
+    of = {name: next(text for text in rows if name in text) for name in ("vocoder", "dittotts", "untested", "wavenet")}
+    assert "0.751" in of["vocoder"] and "0.673" in of["vocoder"]
+    assert "0.827" in of["dittotts"] and "0.711" in of["dittotts"]
+    assert "–" in of["untested"] and "–" in of["wavenet"]
 
 
 @pytest.mark.parametrize(
