@@ -122,18 +122,18 @@ def test_without_a_token_there_is_no_operators_page(client):
 def test_the_operator_sees_all_with_the_token_only(make_app, stored):
     browser = make_app(OPERATOR_TOKEN=TOKEN).test_client()
     page = browser.get("/operator").text
-    assert 'type="password"' in page and "visitors, with" not in page and offences(page_texts(page)) == []
+    assert 'type="password"' in page and "Visitors:" not in page and offences(page_texts(page)) == []
     for wrong in ("", TOKEN[:-1], f"{TOKEN} ", "é" * 20):
         refused = browser.submit("/operator", token=wrong)
         assert refused.status_code == 403 and "This is not the operator’s token." in refused.text
-        assert "visitors, with" not in browser.get("/operator").text
+        assert "Visitors:" not in browser.get("/operator").text
     assert browser.submit("/operator", token=TOKEN).location == "/operator"
     page = browser.get("/operator").text
-    assert "7 results of 2 visitors, with 11 bytes of files." in page and offences(page_texts(page)) == []
+    assert "Results: 7. Visitors: 2. Files: 11 bytes." in page and offences(page_texts(page)) == []
     with browser.session_transaction() as session:
         assert TOKEN not in str(dict(session))
     browser.submit("/operator/leave")
-    assert "visitors, with" not in browser.get("/operator").text
+    assert "Visitors:" not in browser.get("/operator").text
 
 
 def test_another_token_ends_the_sessions_of_the_first(make_app, stored):
