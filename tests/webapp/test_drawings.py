@@ -111,6 +111,19 @@ def test_no_frame_of_a_timeline_covers_the_next():
     assert all(bar.x + bar.width < after.x for bar, after in zip(bars, bars[1:], strict=False))
 
 
+def test_a_long_timeline_draws_the_highest_frames_and_lists_all():
+    frames = [
+        {"timestamp_s": second, "probability": 0.9 if second in (7, 2_000) else 0.2, "verdict": "real"}
+        for second in range(2_400)
+    ]
+    record = {"duration_s": 2_400, "frames_seen": 2_400, "shot_changes_s": []}
+    drawing = drawings.timeline({"frames": frames}, record, [])
+    bars = drawing.bars
+    assert (len(bars), len(drawing.moments)) == (240, 2_400) and "2400 frames" in drawing.label
+    assert [bar.time_s for bar in bars if bar.height > 80] == [7, 2_000]
+    assert all(bar.x + bar.width < after.x for bar, after in zip(bars, bars[1:], strict=False))
+
+
 def test_a_video_without_duration_is_drawn():
     frame = {"timestamp_s": 0, "probability": 0.5, "verdict": "real"}
     record = {"duration_s": 0, "frames_seen": 0, "shot_changes_s": []}

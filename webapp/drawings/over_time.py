@@ -16,7 +16,7 @@ Record = Mapping[str, Any]
 
 SHORTEST_S = 0.001  # stands in for a duration of 0
 LEAST_BAR_PX = 2
-LEAST_ROOM = 0.35  # percent of the timeline's width, for each frame
+MOST_BARS = 240  # of a timeline, which is 240 pixels wide on a phone
 TIMELINE_PX = 104  # height of a video's timeline without its labels
 TIMELINE_BAR_PX = 96
 SEGMENTS_PX = 70  # the same for a recording's segments
@@ -30,14 +30,25 @@ VOTE_ORDER = ("deepfake", "inconclusive", "real")
 
 
 @dataclass(frozen=True)
-class Bar:
-    """A bar over time.
+class Moment:
+    """A score over time.
+
+    Attributes:
+        time_s: where the player jumps to.
+        title: time and probability.
+    """
+
+    time_s: float
+    title: str
+
+
+@dataclass(frozen=True)
+class Bar(Moment):
+    """A bar for a score over time.
 
     Attributes:
         x, width: in percent of the width.
         y, height: in pixels.
-        time_s: where the player jumps to.
-        title: time and probability.
         kind: the CSS class.
     """
 
@@ -45,8 +56,6 @@ class Bar:
     width: float
     y: float
     height: float
-    time_s: float
-    title: str
     kind: str
 
 
@@ -58,7 +67,8 @@ class TimeDrawing:
         height: of the area of the bars, in pixels.
         duration_s: length of the axis.
         label: the drawing in words.
-        bars: in the order of time.
+        bars: in the order of time; of many scores the highest ones.
+        moments: all scores, in the order of time.
         time_ticks: labels of the axis.
         share_ys: heights of the labels of 0, 50 and 100 percent.
         threshold_ys: heights of the two thresholds; empty for none.
@@ -69,6 +79,7 @@ class TimeDrawing:
     duration_s: float
     label: str
     bars: tuple[Bar, ...]
+    moments: tuple[Moment, ...]
     time_ticks: tuple[Tick, ...]
     share_ys: tuple[tuple[str, float], ...]
     threshold_ys: tuple[float, ...]
@@ -86,7 +97,7 @@ class Vote:
 
 
 def timeline(track: Record, record: Record, thresholds: Sequence[float]) -> TimeDrawing:
-    """Return the scores of a face over the time of its video.
+    """Return the scores of a face over the time of its video; of more than MOST_BARS frames the highest ones.
 
     Args:
         track: of a video's record.
@@ -94,29 +105,30 @@ def timeline(track: Record, record: Record, thresholds: Sequence[float]) -> Time
         thresholds: probabilities with a line.
     """
     duration = max(record["duration_s"], SHORTEST_S)
-    room = 100 / max(record["frames_seen"], 1)
+    frames, frames_seen = track["frames"], max(record["frames_seen"], 1)
+    room = 100 / min(frames_seen, MOST_BARS)
     bars: list[Bar] = []
     cuts, limit = record["shot_changes_s"], 100.0
-    for frame in reversed(track["frames"]):
+    for frame in reversed(_highest_frames(frames, duration) if frames_seen > MOST_BARS else frames):
         time_s = frame["timestamp_s"]
         limit = min(100 * time_s / duration, limit - room)  # no bar covers the next
         height = max(TIMELINE_BAR_PX * frame["probability"], LEAST_BAR_PX)
         bars.append(
             Bar(
                 x=round(max(limit, 0.0), 2),
-                width=round(max(room, LEAST_ROOM) * 0.82, 2),
+                width=round(room * 0.82, 2),
                 y=round(TIMELINE_PX - height, 1),
                 height=round(height, 1),
                 time_s=time_s,
-                title=f"{format_timestamp(time_s)}: {format_probability(frame['probability'])}",
+                title=_frame_title(frame),
                 kind=frame["verdict"],
             )
         )
-    highest = format_probability(max(frame["probability"] for frame in track["frames"]))
+    highest = format_probability(max(frame["probability"] for frame in frames))
     end = format_timestamp(record["duration_s"])
     label = translatable(
         "Timeline from 0:00 to {end}: {count} frames of this face, the highest score {highest}."
-    ).format(end=end, count=len(bars), highest=highest)
+    ).format(end=end, count=len(frames), highest=highest)
     if cuts:
         shots = translatable("Another shot begins at {times}.").format(times=", ".join(map(format_timestamp, cuts)))
         label = f"{label} {shots}"
@@ -125,6 +137,7 @@ def timeline(track: Record, record: Record, thresholds: Sequence[float]) -> Time
         duration,
         label,
         tuple(reversed(bars)),
+        tuple(Moment(frame["timestamp_s"], _frame_title(frame)) for frame in frames),
         time_ticks(duration),
         _share_ys(TIMELINE_PX, TIMELINE_BAR_PX),
         threshold_ys=tuple(round(TIMELINE_PX - TIMELINE_BAR_PX * threshold, 1) for threshold in thresholds),
@@ -173,7 +186,14 @@ def segments(record: Record, thresholds: Sequence[float]) -> TimeDrawing:
     )
     ys = tuple(round(SEGMENTS_PX - SEGMENT_BAR_PX * threshold, 1) for threshold in thresholds)
     return TimeDrawing(
-        SEGMENTS_PX, duration, label, tuple(bars), time_ticks(duration), _share_ys(SEGMENTS_PX, SEGMENT_BAR_PX), ys
+        SEGMENTS_PX,
+        duration,
+        label,
+        tuple(bars),
+        tuple(bars),
+        time_ticks(duration),
+        _share_ys(SEGMENTS_PX, SEGMENT_BAR_PX),
+        threshold_ys=ys,
     )
 
 
@@ -196,6 +216,20 @@ def pitch_ticks() -> tuple[tuple[str, float], ...]:
         )
         for hz in SHOWN_HZ
     )
+
+
+def _highest_frames(frames: Sequence[Record], duration_s: float) -> list[Record]:
+    """Return the highest-scored frame of each of MOST_BARS equal parts of the time, where there is one."""
+    highest: dict[int, Record] = {}
+    for frame in frames:
+        part = min(int(MOST_BARS * frame["timestamp_s"] / duration_s), MOST_BARS - 1)
+        if part not in highest or frame["probability"] > highest[part]["probability"]:
+            highest[part] = frame
+    return list(highest.values())
+
+
+def _frame_title(frame: Record) -> str:
+    return f"{format_timestamp(frame['timestamp_s'])}: {format_probability(frame['probability'])}"
 
 
 def _mel(hz: float) -> float:
