@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -85,8 +86,22 @@ class KerasEngine(Engine):
             raise ModelError(f"Keras cannot load {Path(path).name}: {error}") from error
 
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        outputs = self.network(batch.astype(np.float32), training=False)
+        outputs = self._compute(batch.astype(np.float32))
         return _split_outputs([np.asarray(outputs[name]) for name in sorted(outputs)])
+
+    @cached_property
+    def _compute(self) -> Callable[[np.ndarray], dict[str, Any]]:
+        """The network, compiled for any number of inputs.
+
+        If the number is known and a map has as many rows, Keras takes a value for each input as a bias of the rows.
+        """
+        import tensorflow
+
+        inputs = tensorflow.TensorSpec(self.network.input_shape, tensorflow.float32)
+        return cast(
+            Callable[[np.ndarray], dict[str, Any]],
+            tensorflow.function(partial(self.network, training=False), input_signature=[inputs]),
+        )
 
 
 def load_engine(

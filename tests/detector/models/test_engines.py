@@ -44,6 +44,13 @@ def test_the_mean_of_a_class_map_is_the_logit(which, engines, crops):
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["fast", "keras"])
+def test_as_many_crops_as_a_class_map_has_rows_keep_their_own_maps(which, engines, crops):
+    rows = engines[which].run(crops[:1])[1].shape[1]
+    logits, maps = engines[which].run(np.resize(crops, (rows, *crops.shape[1:])))
+    np.testing.assert_allclose(maps.mean((1, 2)), logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["fast", "keras"])
 def test_a_crop_s_logit_does_not_depend_on_its_neighbours(which, engines, crops):
     together, _ = engines[which].run(crops)
     alone = [engines[which].run(crops[i : i + 1])[0][0] for i in range(len(crops))]
