@@ -29,6 +29,8 @@ class CombineCommand:
     """Model files that train.py wrote."""
     members: tuple[WholeNumber, ...] = ()
     """Numbers of the networks to combine, counted from 0 over all models; by default all."""
+    sharpness_offset: float = 0.0
+    """Added to the logit of the sharpest crops, and proportionally less to softer ones."""
     manifest: Path = DEFAULT_MANIFEST
     """CSV file of labelled pictures, for the calibration."""
     scores: Path | None = None
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     command = parse_command(CombineCommand, argv, __doc__)
     try:
         rows = read_unseen_scores(command.scores) if command.scores else None
-        combined = combine(list(command.models), command.members)
+        combined = combine(list(command.models), command.members, command.sharpness_offset)
         if rows:
             write_calibrated_on_scores(command.out, *combined, rows)
         else:

@@ -16,12 +16,13 @@ from training.networks import average_networks, member_networks
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-def combine(paths: list[Path], chosen: tuple[int, ...] = ()) -> tuple[Any, ModelSpec]:
+def combine(paths: list[Path], chosen: tuple[int, ...] = (), sharpness_offset: float = 0.0) -> tuple[Any, ModelSpec]:
     """Load models and average their logits; the members of a combined model count as models of their own.
 
     Args:
         paths: model.h5 files, trained on crops of the same margin; the largest size of these crops is the input's.
         chosen: numbers of the networks to combine, counted from 0 over all models; by default all.
+        sharpness_offset: of `average_networks`; one that a combined model has already is not kept.
 
     Returns:
         The Keras network, and its spec, which is not calibrated.
@@ -37,12 +38,15 @@ def combine(paths: list[Path], chosen: tuple[int, ...] = ()) -> tuple[Any, Model
     if unknown := set(chosen) - set(range(len(networks))):
         raise ModelError(f"There is no network {min(unknown)}; the models hold {len(networks)}, counted from 0.")
     places = chosen or range(len(networks))
-    network, members = average_networks([networks[i] for i in places]), [accounts[i] for i in places]
+    network = average_networks([networks[i] for i in places], sharpness_offset)
     last = engines[-1].spec
     names = ("sources", "fit", "tune", "curve", "date")
     account: dict[str, Any] = {name: last.training[name] for name in names if name in last.training}
+    account["members"] = [accounts[i] for i in places]
+    if sharpness_offset:
+        account["sharpness_offset"] = sharpness_offset
     face = replace(last.face, size_px=network.input_shape[1])
-    return network, ModelSpec("ensemble", face, UNCALIBRATED, {**account, "members": members})
+    return network, ModelSpec("ensemble", face, UNCALIBRATED, account)
 
 
 def learned_sources(account: Any) -> set[str]:

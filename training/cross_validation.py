@@ -60,6 +60,8 @@ class CrossValidationOptions(SettingsOptions):
     model has not learned from."""
     members: tuple[WholeNumber, ...] = ()
     """Numbers of the networks to average, counted from 0, the fold's last; by default all."""
+    sharpness_offset: float = 0.0
+    """Of combine.py, with --member."""
     only_tables: bool = False
     """Train and score nothing: compute the figures again, from unseen_scores.csv and the calibration of --model."""
     model: Path = MODEL
@@ -68,6 +70,8 @@ class CrossValidationOptions(SettingsOptions):
     def __post_init__(self) -> None:
         if self.settings.leave_out_fold is not None:
             raise ValueError("--leave-out-fold: every run leaves out a fold of its own; name them with --folds")
+        if self.sharpness_offset and not self.member:
+            raise ValueError("--sharpness-offset: it belongs to combined networks; name the other one with --member")
         if is_whole_model(self.settings.weights):
             raise ValueError("--weights: every run leaves out a fold, and a model.h5 may have learned from it")
 
@@ -123,7 +127,7 @@ def score_folds(settings: TrainingSettings, runs: Path, options: CrossValidation
         print(f"fold {fold}: {len(parts[fold])} pictures left out", flush=True)
         model = train_into(runs / f"fold{fold}", leave_out(settings, parts, fold))
         if options.member:
-            model = combine_into(model, options.member, options.members)
+            model = combine_into(model, options.member, options.members, options.sharpness_offset)
         drawn = draw_per_source(unlearned[fold], options.most_per_source)
         paths = {example.path.relative_to(manifest.parent).as_posix() for example in drawn}
         # An earlier call may have scored more.
@@ -188,19 +192,22 @@ def exclude_learned(folds: Mapping[int, list[Example]], account: Mapping[str, An
     return {fold: [e for e in examples if not is_learned(e)] for fold, examples in folds.items()}
 
 
-def combine_into(model: Path, member: Path, chosen: tuple[int, ...] = ()) -> Path:
+def combine_into(model: Path, member: Path, chosen: tuple[int, ...] = (), sharpness_offset: float = 0.0) -> Path:
     """Average a fold's model with another one in a folder beside it, or find what an earlier call made.
 
     Args:
         model: model.h5 of the fold.
         member: the other model; its networks come first.
-        chosen: of `combine`.
+        chosen, sharpness_offset: of `combine`.
     """
-    folder = model.parent / "-".join(["with", file_sha256(member)[:12], *map(str, chosen)])
+    parts = ["with", file_sha256(member)[:12], *map(str, chosen)]
+    if sharpness_offset:
+        parts.append(f"sharpness{sharpness_offset:g}")
+    folder = model.parent / "-".join(parts)
     combined = folder / model.name
     if not combined.is_file():
         folder.mkdir(exist_ok=True)
-        save_model(combined, *combine([member, model], chosen))
+        save_model(combined, *combine([member, model], chosen, sharpness_offset))
     return combined
 
 
@@ -236,9 +243,11 @@ def default_runs(settings: TrainingSettings) -> Path:
 
 def describe_cross_validation(settings: TrainingSettings, options: CrossValidationOptions) -> dict[str, Any]:
     """Return the settings of a cross-validation and of its runs, for a file that is published."""
-    averaged = {}
+    averaged: dict[str, Any] = {}
     if options.member:
         averaged = {"member_sha256": file_sha256(options.member), "members": options.members}
+        if options.sharpness_offset:
+            averaged["sharpness_offset"] = options.sharpness_offset
     return describe_settings(settings) | {"most_per_source": options.most_per_source} | averaged
 
 

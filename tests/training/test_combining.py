@@ -56,6 +56,15 @@ def test_the_combined_logit_is_the_mean_over_face_and_mirror_image_also_after_sa
     assert combined.spec.training["members"][1]["sha256"] == file_sha256(models[1])
 
 
+def test_a_sharpness_offset_is_saved_and_belongs_to_one_combination(models, tmp_path):
+    save_model(tmp_path / "offset.h5", *combine(models[:2], sharpness_offset=1.5))
+    save_model(tmp_path / "again.h5", *combine([tmp_path / "offset.h5"]))
+    crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    offset, again = KerasEngine(tmp_path / "offset.h5"), KerasEngine(tmp_path / "again.h5")
+    np.testing.assert_allclose(offset.run(crops)[0] - again.run(crops)[0], 1.5, atol=0.01)  # noise is sharp
+    assert offset.spec.training["sharpness_offset"] == 1.5 and "sharpness_offset" not in again.spec.training
+
+
 def test_a_run_starts_from_the_last_member_of_a_combined_model(models, tmp_path):
     network, spec = combine(models[:2])
     save_model(tmp_path / "combined.h5", network, spec)

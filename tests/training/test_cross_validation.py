@@ -112,6 +112,11 @@ def test_the_figures_name_the_networks_that_were_averaged(tmp_path):
     assert (described["members"], described["most_per_source"]) == ((0, 2), 40)
     assert described["member_sha256"] == file_sha256(member) and str(tmp_path) not in str(described)
     assert "members" not in describe_cross_validation(DEFAULT_SETTINGS, replace(options, member=None))
+    assert "sharpness_offset" not in described
+    offset = replace(options, sharpness_offset=0.8)
+    assert describe_cross_validation(DEFAULT_SETTINGS, offset)["sharpness_offset"] == 0.8
+    with pytest.raises(ValueError, match="--member"):
+        replace(offset, member=None)
 
 
 def test_a_left_out_fold_never_reaches_training(folds_manifest, tmp_path):

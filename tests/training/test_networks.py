@@ -159,6 +159,21 @@ def test_a_smaller_network_sees_the_crop_reduced(networks):
     np.testing.assert_allclose(np.asarray(outputs["class_map"]).mean((1, 2)), outputs["logit"], atol=1e-5)
 
 
+def test_the_sharpness_offset_raises_logit_and_class_map_of_sharp_crops_most(networks):
+    rng = np.random.default_rng(0)
+    sharp = rng.normal(128, 20, (96, 96, 1)).clip(0, 255).repeat(3, 2).astype(np.float32)
+    crops = np.stack([sharp, cv2.GaussianBlur(sharp, (0, 0), 1.5), np.full_like(sharp, 128), sharp[:, ::-1]])
+    plain = average_networks([networks["mobilenet"]])(crops, training=False)
+    outputs = average_networks([networks["mobilenet"]], sharpness_offset=2.0)(crops, training=False)
+    added = np.asarray(outputs["logit"] - plain["logit"])[:, 0]
+
+    # White noise of deviation 20 has a filtered mean square of about 400, .5 of which counts as half sharp.
+    np.testing.assert_allclose(added[0], 2 * 400 / 400.5, atol=0.01)
+    assert 0.1 < added[1] < 1.9
+    np.testing.assert_allclose(added[[2, 3]], [0, added[0]], atol=1e-5)
+    np.testing.assert_allclose(np.asarray(outputs["class_map"]).mean((1, 2)), outputs["logit"], atol=1e-5)
+
+
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_an_autoencoder_keeps_the_size(decoder):
     network = build_autoencoder(decoder, 64)
