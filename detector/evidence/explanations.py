@@ -136,15 +136,13 @@ def grad_cam_heatmap(crop: np.ndarray, engine: Engine) -> np.ndarray:
     members = [layer for layer in network.layers if isinstance(layer, keras.Model) and not _has_maps(layer.output)]
     pixels = crop[None].astype(np.float32)
     is_adopted = engine.spec.network == "adopted"  # scripts/adopt.py wraps the foreign network in one of ours
-    maps, logits = zip(
-        *(_member_grad_cam(member, network, pixels, is_adopted=is_adopted) for member in members or [network]),
-        strict=True,
-    )
+    maps = [_member_grad_cam(member, network, pixels, is_adopted=is_adopted) for member in members or [network]]
     sides = [len(values) for values in maps]
     common, finest = math.lcm(*sides), max(sides)
     mean = np.mean([np.kron(values, np.ones([common // len(values)] * 2)) for values in maps], axis=0)
     mean = mean.reshape(finest, common // finest, finest, common // finest).mean((1, 3))
-    return activation_heatmap(mean + np.mean(logits) - mean.mean(), engine.spec.calibration)
+    logit = engine.run(crop[None])[0][0]  # an offset of the ensemble belongs to it and to no member
+    return activation_heatmap(mean + logit - mean.mean(), engine.spec.calibration)
 
 
 def lime_heatmap(crop: np.ndarray, engine: Engine) -> np.ndarray:
@@ -208,8 +206,8 @@ def remove_detail(crop: np.ndarray) -> np.ndarray:
     return cv2.GaussianBlur(crop, (0, 0), FILL_BLUR * crop.shape[0])
 
 
-def _member_grad_cam(member: Any, network: Any, pixels: np.ndarray, *, is_adopted: bool) -> tuple[np.ndarray, float]:
-    """Return a member's Grad-CAM (h, w) in logits by place, and its logit."""
+def _member_grad_cam(member: Any, network: Any, pixels: np.ndarray, *, is_adopted: bool) -> np.ndarray:
+    """Return a member's Grad-CAM (h, w) in logits by place, but for a constant."""
     import tensorflow as tf
 
     graph = _feature_graph(member)
@@ -221,7 +219,7 @@ def _member_grad_cam(member: Any, network: Any, pixels: np.ndarray, *, is_adopte
     cam = tf.einsum("nhwc,nc->hw", features, weights).numpy()
     cam = cam[:, ::-1] if is_mirrored else cam
     # An average in the head divides each place's gradient by the number of places.
-    return cam * cam.size, np.ravel(logit)[0]
+    return np.asarray(cam * cam.size)
 
 
 def _feature_graph(network: Any) -> Any:
