@@ -46,7 +46,8 @@ def wrap(path: Path, pixels: str, positive: str) -> Any:
         last.activation = keras.activations.linear
     scale, offset = PIXEL_RANGES[pixels]
     picture = keras.Input((height, width, 3), name="pixels")
-    score = foreign(keras.layers.Rescaling(scale, offset, name="scale")(picture))
+    # A network may have been built with a list of one output.
+    [score] = keras.tree.flatten(foreign(keras.layers.Rescaling(scale, offset, name="scale")(picture)))
     logit = keras.layers.Rescaling(1.0 if positive == "fake" else -1.0, name="logit")(score)
     return keras.Model(picture, {"logit": logit}, name="adopted")
 

@@ -38,6 +38,14 @@ def test_the_logit_is_the_foreign_score_with_the_right_sign(foreign, positive, s
     np.testing.assert_allclose(logits, sign * np.log(score / (1 - score)), atol=1e-4)
 
 
+def test_a_network_with_a_list_of_one_output_gives_a_logit_for_each_picture(foreign, tmp_path):
+    import keras
+
+    path = tmp_path / "list.keras"
+    keras.Model(foreign[1].inputs, foreign[1].outputs).save(path)
+    assert wrap(path, "0..1", "fake")(np.zeros((5, 32, 32, 3), np.float32))["logit"].shape == (5, 1)
+
+
 def test_a_network_of_another_shape_is_refused(tmp_path):
     import keras
 
