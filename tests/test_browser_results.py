@@ -43,7 +43,7 @@ def test_a_picture_from_the_camera_is_previewed_and_checked_by_keys_alone(script
     expect(scripted.locator("#capture-use")).to_be_focused()
     expect(scripted.get_by_label("What the camera sees")).to_be_visible()
     expect(scripted.locator("#capture-status")).to_have_text("The camera is on.")
-    scripted.wait_for_function("document.getElementById('capture-view').videoWidth > 0")
+    expect(scripted.locator("#capture-view")).not_to_have_js_property("videoWidth", 0)
     scripted.keyboard.press("Enter")
     expect(scripted.locator("#preview")).to_be_visible()
     expect(scripted.locator("#send")).to_be_focused()
