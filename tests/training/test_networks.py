@@ -8,6 +8,7 @@ from detector.results import ModelError
 from training.networks import (
     ARCHITECTURES,
     DECODERS,
+    HALF_SHARP_POWER,
     NETWORKS,
     average_networks,
     build_autoencoder,
@@ -167,8 +168,8 @@ def test_the_sharpness_offset_raises_logit_and_class_map_of_sharp_crops_most(net
     outputs = average_networks([networks["mobilenet"]], sharpness_offset=2.0)(crops, training=False)
     added = np.asarray(outputs["logit"] - plain["logit"])[:, 0]
 
-    # White noise of deviation 20 has a filtered mean square of about 400, .5 of which counts as half sharp.
-    np.testing.assert_allclose(added[0], 2 * 400 / 400.5, atol=0.01)
+    # The filter's weights have a sum of squares of 20, so white noise of deviation 20 has a power of about 8,000.
+    np.testing.assert_allclose(added[0], 2 * 8_000 / (8_000 + HALF_SHARP_POWER), atol=0.01)
     assert 0.1 < added[1] < 1.9
     np.testing.assert_allclose(added[[2, 3]], [0, added[0]], atol=1e-5)
     np.testing.assert_allclose(np.asarray(outputs["class_map"]).mean((1, 2)), outputs["logit"], atol=1e-5)
