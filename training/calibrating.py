@@ -18,6 +18,7 @@ from detector.models.calibration import Calibration
 from detector.models.spec import ModelSpec, file_sha256, read_spec, write_spec
 from detector.pictures.detect import REFERENCE_SCORES_FILE, load_picture_detector
 from detector.results import Verdict
+from training.compact_files import compress_hdf5
 from training.exporting import export
 from training.manifests import Example
 from training.runs import replace_file
@@ -184,6 +185,7 @@ def save_model(path: Path, network: Any, spec: ModelSpec) -> None:
     def write(part: Path) -> None:
         logging.getLogger("absl").setLevel(logging.ERROR)  # Keras warns on every save that .h5 is a legacy format
         network.save(part, include_optimizer=False)
+        compress_hdf5(part)
         write_spec(part, spec)
 
     replace_file(path, write)

@@ -11,6 +11,7 @@ import numpy as np
 from detector.models.engines import FastEngine, KerasEngine
 from detector.models.spec import ORIGIN_KEY, SPEC_KEY
 from detector.results import ModelError
+from training.compact_files import store_matrices_in_bytes
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -58,6 +59,7 @@ def export(source: Path, target: Path, *, batch: np.ndarray | None = None, toler
         inputs = [node.name for node in network.graph.input]
         if len(inputs) != 1:
             raise ModelError(f"The exported network has the inputs {inputs}; it must have one.")
+        store_matrices_in_bytes(network)
         for key, value in ((SPEC_KEY, spec.to_json()), (ORIGIN_KEY, reference.model_sha256)):
             network.metadata_props.add(key=key, value=value)
         onnx.save(network, part)

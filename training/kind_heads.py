@@ -155,11 +155,15 @@ def build_kind_network(network: keras.Model, last: str, heads: KindHeads) -> ker
     mean_maps: list[Any] = []
     contrast_maps: list[Any] = []
     for name, features in maps.items():
-        mean_maps.append(layers.Conv2D(count, 1, use_bias=not mean_maps, name=f"heads_{name}")(features))
+        mean_maps.append(layers.Conv2D(count, 1, use_bias=False, name=f"heads_{name}")(features))
         if name in fine:
             contrast_maps.append(layers.Conv2D(count, 1, use_bias=False, name=f"contrast_{name}")(features))
     contrast_map = layers.Add()(contrast_maps) if len(contrast_maps) > 1 else contrast_maps[0]
-    kind_maps = layers.Add(name="kind_maps")([*mean_maps, _spread_contrast(contrast_map)])
+    summed_maps = layers.Add()([*mean_maps, _spread_contrast(contrast_map)])
+    # Not a bias of a convolution: TensorFlow would fuse convolution, bias and sum, and crash.
+    proportions = np.array([MADE_WEIGHT if kind == MADE_KIND else 1.0 for kind in heads.kinds])
+    biases = heads.biases + np.log(proportions / proportions.sum())
+    kind_maps = layers.Rescaling(1.0, tuple(biases.tolist()), name="kind_maps")(summed_maps)
     kind_logits = layers.GlobalAveragePooling2D(name="kind_logits")(kind_maps)
     log_shares = layers.Activation("log_softmax")(kind_logits)
     shares = layers.Activation("exponential")(log_shares)
@@ -172,13 +176,10 @@ def build_kind_network(network: keras.Model, last: str, heads: KindHeads) -> ker
     class_map = layers.Add(name="class_map")([shown, layers.Reshape((1, 1, 1))(rest)])
     built = keras.Model(pixels, {"logit": logit, "class_map": class_map}, name=f"{network.name}_kinds")
 
-    proportions = np.array([MADE_WEIGHT if kind == MADE_KIND else 1.0 for kind in heads.kinds])
-    biases = heads.biases + np.log(proportions / proportions.sum())
     names = [f"heads_{name}" for name in maps] + [f"contrast_{name}" for name in fine]
     ends = np.cumsum([maps[name].shape[-1] for name in [*maps, *fine]])
     for name, kernel in zip(names, np.split(heads.weights, ends[:-1]), strict=True):
-        layer = built.get_layer(name)
-        layer.set_weights([kernel[None, None], *([biases] if layer.use_bias else [])])
+        built.get_layer(name).set_weights([kernel[None, None]])
     scale = np.full((count, 1), LOGIT_SCALE)
     built.get_layer("logit").set_weights([scale / count])
     built.get_layer("shown").set_weights([scale[None, None]])
@@ -206,7 +207,7 @@ def _depth_maps(network: keras.Model, last: str) -> tuple[Any, dict[str, Any], l
     pixels = keras.Input(network.input_shape[1:], name="pixels")
     scaled = network.get_layer("scale")(pixels)
     outputs = keras.Model(body.input, [body.get_layer(name).output for name in names], name="body")(scaled)
-    maps = dict(zip(names, outputs if len(names) > 1 else [outputs], strict=True))
+    maps = dict(zip(names, outputs, strict=True))
     grid = network.input_shape[1] // GRID_STRIDE
     fine = [name for name, features in maps.items() if features.shape[1] >= grid]
     return pixels, {name: _resize(features, grid) for name, features in maps.items()}, fine
@@ -242,10 +243,13 @@ def _spread_contrast(values: Any) -> Any:
 
 
 def _block_ends(names: Sequence[str]) -> list[str]:
-    """Return the last layer of each block of an EfficientNet-Lite: its sum, or its projection where it has none."""
+    """Return the last layer of each block whose maps heads can read.
+
+    That is the sum of an EfficientNet-Lite's block, its projection where it has none, or the places of a transformer.
+    """
     ends: dict[str, str] = {}
     for name in names:
         block, _, part = name.partition("_")
-        if block.startswith("block") and part in ("project", "add"):
+        if block.startswith("block") and part in ("project", "add", "places"):
             ends[block] = name
     return list(ends.values())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ import numpy as np
 
 from detector.pictures.faces import resize
 from detector.results import ModelError
+from training import clip_vit
 from training.efficientnet_lite import MULTIPLIERS, PIXEL_SCALING, build_efficientnet_lite, load_imagenet_weights
 
 if TYPE_CHECKING:
@@ -26,15 +29,16 @@ CENTRED = (1.0, (-123.68, -116.779, -103.939))
 
 @dataclass(frozen=True)
 class Architecture:
-    """A body from `keras.applications`, or an EfficientNet-Lite.
+    """A body from `keras.applications`, an EfficientNet-Lite, or the lower part of CLIP's vision transformer.
 
     Attributes:
-        application: the function of `keras.applications` that builds it; empty for an EfficientNet-Lite.
+        application: the function of `keras.applications` that builds it; empty for the others.
         scaling: scale and offset of the pixels, for all channels or for each.
         bgr: whether its ImageNet weights expect the channels in this order; they are reversed on loading.
         last: the layer it ends with; None keeps all layers.
         options: further arguments of the function.
         lite_variant: of an EfficientNet-Lite.
+        clip_blocks: of CLIP's vision transformer.
     """
 
     application: str
@@ -43,6 +47,7 @@ class Architecture:
     last: str | None = None
     options: tuple[tuple[str, Any], ...] = ()
     lite_variant: int | None = None
+    clip_blocks: int | None = None
 
 
 ARCHITECTURES = {
@@ -56,8 +61,10 @@ ARCHITECTURES = {
     "resnet50": Architecture("ResNet50", CENTRED, bgr=True),
     "densenet121": Architecture("DenseNet121", STANDARD),
     **{f"efficientnet_lite{variant}": Architecture("", PIXEL_SCALING, lite_variant=variant) for variant in MULTIPLIERS},
+    "clip_vit_b16": Architecture("", clip_vit.CLIP_SCALING, clip_blocks=6),
 }
 NETWORKS = ("cnn", *ARCHITECTURES)
+PUBLISHED = ("imagenet", "clip")  # names of weights
 MEMBER = "member"  # begins the names of the networks inside a combined one
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue
 LAPLACIAN = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], np.float32)
@@ -81,7 +88,8 @@ def build_network(
         network: a name of NETWORKS; "mobilenet" is MobileNet v1 up to its twelfth block (arXiv 1704.04861), "cnn" has
             the three convolutions and two dense layers of many student projects and no class map.
         input_size_px: side of the square input.
-        weights: "none" for random ones, "imagenet" to download them, or a file that `load_body` reads.
+        weights: "none" for random ones, "imagenet" to download them, "clip" for those of CLIP, or a file that
+            `load_body` reads.
         dropout: rate before the head.
 
     Returns:
@@ -103,6 +111,8 @@ def build_network(
         return keras.Model(pixels, {"logit": layers.Dense(1, dtype="float32", name="logit")(features)}, name=network)
 
     architecture = ARCHITECTURES[network]
+    if weights in PUBLISHED and (weights == "clip") != (architecture.clip_blocks is not None):
+        raise ModelError(f"The weights {weights!r} do not belong to the network {network}.")
     scaled = layers.Rescaling(*architecture.scaling, name="scale")(pixels)
     features = _pretrained_body(architecture, shape, weights)(scaled)
     features = layers.SpatialDropout2D(dropout, name="dropout")(features)
@@ -262,8 +272,12 @@ def load_body(body: keras.Model, path: str | Path) -> None:
 def _pretrained_body(architecture: Architecture, shape: tuple[int, int, int], weights: str | Path) -> keras.Model:
     import keras
 
+    if architecture.clip_blocks is not None:
+        body = clip_vit.build_clip_vit(architecture.clip_blocks, shape)
+        return _load_published(body, weights, clip_vit.load_clip_weights)
     if architecture.lite_variant is not None:
-        return _lite_body(architecture.lite_variant, shape, weights)
+        body = build_efficientnet_lite(architecture.lite_variant, shape)
+        return _load_published(body, weights, partial(load_imagenet_weights, variant=architecture.lite_variant))
     whole = getattr(keras.applications, architecture.application)(
         include_top=False,
         weights="imagenet" if weights == "imagenet" else None,
@@ -281,10 +295,10 @@ def _pretrained_body(architecture: Architecture, shape: tuple[int, int, int], we
     return body
 
 
-def _lite_body(variant: int, shape: tuple[int, int, int], weights: str | Path) -> keras.Model:
-    body = build_efficientnet_lite(variant, shape)
-    if weights == "imagenet":
-        load_imagenet_weights(body, variant)
+def _load_published(body: keras.Model, weights: str | Path, load: Callable[[keras.Model], None]) -> keras.Model:
+    """Give a body its published weights with a function of its own, or others."""
+    if weights in PUBLISHED:
+        load(body)
     elif weights != "none":
         load_body(body, weights)
     return body
@@ -310,8 +324,8 @@ def _input_names(layer: Any) -> list[str]:
 def _cnn_body(shape: tuple[int, int, int], weights: str | Path) -> keras.Model:
     import keras
 
-    if weights == "imagenet":
-        raise ModelError("There are no ImageNet weights for the network cnn; use --weights none.")
+    if weights in PUBLISHED:
+        raise ModelError("There are no published weights for the network cnn; use --weights none.")
     body = keras.Sequential([keras.Input(shape)], name="body")
     for channels in CNN_CHANNELS:
         body.add(keras.layers.Conv2D(channels, 3, padding="same", activation="relu"))

@@ -14,7 +14,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 from detector.models.spec import ModelSpec, file_sha256, read_spec
 from detector.results import ModelError
 from training.manifests import ROOT
-from training.networks import NETWORKS
+from training.networks import NETWORKS, PUBLISHED
 
 MODEL = ROOT / "model.h5"
 MODELS = ROOT / "models"
@@ -121,7 +121,7 @@ class TrainingSettings:
     network: NetworkName
     """Architecture of the network."""
     weights: str
-    """imagenet (downloads), none, a .weights.h5 file of the body, or a model.h5. Left empty: the project's own
+    """imagenet (downloads), clip, none, a .weights.h5 file of the body, or a model.h5. Left empty: the project's own
     model.h5 if it has this network and nothing is left out, else none."""
     weights_sha256: tyro.conf.Suppress[str]
     input_size_px: Annotated[int, tyro.conf.arg(name="size")]
@@ -157,8 +157,9 @@ class TrainingSettings:
     """Dropout before the last layer."""
     last_frozen: Annotated[str | None, tyro.conf.arg(metavar="LAYER")] = None
     """Keep the weights of the body up to this layer, and learn from features that are computed once."""
-    views: PositiveNumber | None = None
-    """Augmented views of each picture whose features are computed, with --last-frozen; 2 by default."""
+    views: WholeNumber | None = None
+    """Augmented views of each picture whose features are computed, with --last-frozen; 2 by default. 0 makes no
+    fakes either."""
     leave_out_fold: WholeNumber | None = None
     """Exclude the pictures of this fold of the manifest: none is learned from, none selects anything."""
     head: HeadName | None = None
@@ -170,6 +171,8 @@ class TrainingSettings:
             raise ValueError("--self-blend and --reconstruct are proportions of the same fakes; their sum is at most 1")
         if self.head and not self.last_frozen:
             raise ValueError("--head kinds needs --last-frozen: the last layer that the heads read")
+        if self.views == 0 and not self.head:
+            raise ValueError("--views 0 needs --head kinds, which also learns from crops as the detector cuts them")
         if self.leave_out and is_whole_model(self.weights):
             raise ValueError("--leave-out needs weights that have not learned from what is left out: not a model.h5")
         if self.leave_out_fold is not None and is_whole_model(self.weights):
@@ -245,8 +248,8 @@ def describe_settings(settings: TrainingSettings) -> dict[str, Any]:
 
 
 def weights_settings(weights: str) -> dict[str, Any]:
-    """Return the settings that name where a network starts: "none", "imagenet" or a file, and the file's hash."""
-    where = weights if weights in ("none", "imagenet") else str(Path(weights).resolve())
+    """Return the settings that name where a network starts: "none", published ones or a file, and the file's hash."""
+    where = weights if weights in ("none", *PUBLISHED) else str(Path(weights).resolve())
     return {"weights": where, "weights_sha256": _sha256(weights)}
 
 

@@ -36,13 +36,14 @@ openvino: Any = import_openvino()
 
 
 class Session:
-    """A compiled network on the CPU, in float32 whatever the processor's default precision.
+    """A compiled network on the CPU, in float32 unless asked otherwise, whatever the processor's default precision.
 
     Args:
         path: an .onnx or .tflite file.
         threads: inference threads; None lets the runtime take every core.
         input_shape: replaces the input's own shape where a file carries a placeholder.
         streams: inputs that can be run at once, each by its share of the inference threads; more take more memory.
+        precision: "f32", or "bf16", which takes about half the time where the processor has it.
 
     Raises:
         ModelError: the file is missing or the runtime cannot read it.
@@ -55,11 +56,17 @@ class Session:
         threads: int | None = None,
         input_shape: tuple[int, ...] | None = None,
         streams: int = 1,
+        precision: str = "f32",
     ):
         if not Path(path).is_file():
             raise ModelError(f"The model file {Path(path).name} is missing.")
-        # Without the hint a processor with bf16 rounds logits in the second decimal.
-        settings: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        # Without the first two a processor with bf16 rounds logits in the second decimal, and matrices that are stored
+        # as bytes multiply rounded inputs.
+        settings: dict[str, str | int] = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
         if streams > 1:
             settings["NUM_STREAMS"] = streams
         if threads:

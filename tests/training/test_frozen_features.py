@@ -11,6 +11,7 @@ from training.batches import BatchGenerator, SamplePlan, cut_faces
 from training.fitting import train
 from training.frozen_features import (
     COMPRESSED,
+    DEFAULT_VIEWS,
     PLAIN,
     SHARPNESS_BINS,
     SOFTENED,
@@ -142,6 +143,8 @@ def test_without_landmarks_or_made_fakes_a_picture_has_its_views_alone():
     ]
     views = plan_views(pair, [face()] * 2, replace(SETTINGS, self_blend=0.0, views=1))
     assert views == [View(0, 0), View(1, 0)]
+    assert not plan_views(pair, [face()] * 2, replace(SETTINGS, views=0, head="kinds"))
+    assert len(plan_views(pair, [face()] * 2, replace(SETTINGS, views=None, self_blend=0.0))) == 2 * DEFAULT_VIEWS
 
 
 def made_up_store(count=4000):

@@ -8,7 +8,9 @@ from scipy.special import logsumexp
 from detector.metrics import roc_auc
 from detector.models.engines import KerasEngine
 from detector.results import ModelError
+from training import networks
 from training.ablation import train_into
+from training.clip_vit import WIDTH
 from training.frozen_features import COMPRESSED, PLAIN, View
 from training.kind_heads import (
     LOGIT_SCALE,
@@ -89,6 +91,24 @@ def test_the_logit_is_the_log_mean_exponential_of_the_heads_and_the_mean_of_the_
     expected = LOGIT_SCALE * (logsumexp(values, axis=1, b=weights) - np.log(sum(weights)))
     np.testing.assert_allclose(outputs["logit"][:, 0], expected, rtol=1e-3)
     assert outputs["class_map"].shape == (3, 4, 4, 1)
+    np.testing.assert_allclose(outputs["class_map"].mean((1, 2, 3)), expected, rtol=1e-3)
+
+
+def test_heads_read_the_places_of_a_transformer(monkeypatch):
+    architecture = replace(networks.ARCHITECTURES["clip_vit_b16"], clip_blocks=1)
+    monkeypatch.setitem(networks.ARCHITECTURES, "clip_vit_b16", architecture)
+    network = build_network("clip_vit_b16", 64)
+    pooled = build_pooled(network, "block0_places")
+    crops = np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3)).astype(np.float32)
+    means, contrasts = np.split(pooled.predict_on_batch(crops), 2, axis=1)
+    assert means.shape == (2, 2 * WIDTH)
+    np.testing.assert_allclose(contrasts[:, WIDTH:], 0, atol=1e-6)  # the class token is the same in the centre
+    assert np.abs(contrasts[:, :WIDTH]).mean() > 1e-3
+    heads = some_heads(4 * WIDTH)
+    outputs = build_kind_network(network, "block0_places", heads).predict_on_batch(crops)
+    values = values_of(heads, np.concatenate([means, contrasts], axis=1))
+    expected = LOGIT_SCALE * (logsumexp(values, axis=1) - np.log(3))
+    np.testing.assert_allclose(outputs["logit"][:, 0], expected, rtol=1e-3)
     np.testing.assert_allclose(outputs["class_map"].mean((1, 2, 3)), expected, rtol=1e-3)
 
 

@@ -109,6 +109,7 @@ def test_a_run_that_leaves_something_out_does_not_start_from_the_project_model(t
         (["--leave-out", "ours", "--weights", "model.h5"], "weights that have not learned from what is left out"),
         (["--leave-out-fold", "0", "--weights", "model.h5"], "weights that have not learned from the fold"),
         (["--leave-out-fold", "-1"], "'-1' is not a whole number from 0 up"),
+        (["--views", "0", "--last-frozen", "block4_add"], "--views 0 needs --head kinds"),
         (["--network", "resnet"], "'resnet' is not one of cnn, mobilenet, "),
     ],
 )
