@@ -29,6 +29,7 @@ def check(page, file):
 
 def find_barriers(page):
     """Return what axe finds on a page, and whether the page is wider than the window."""
+    page.wait_for_load_state()  # after a click a text may be there before the stylesheet
     page.evaluate(UNFOLD, True)
     violations = axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
     found = [(page.url, each["id"], each["nodes"][0]["target"]) for each in violations]

@@ -69,6 +69,7 @@ def wait_for_batch(page):
 
 
 def assert_it_fits_and_can_be_read(page):
+    page.wait_for_load_state()  # after a click a text may be there before the stylesheet
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), page.url
     assert page.evaluate(FAINT_TEXTS) == [], page.url
 
