@@ -234,7 +234,8 @@ def extend(analysis_id: str, parts: Mapping[str, Any], files: Mapping[str, bytes
     if not count_changed(update(Analysis).filter_by(id=analysis_id).values(progress=Analysis.progress)):
         db.session.rollback()
         return False
-    analysis = db.session.get_one(Analysis, analysis_id)
+    # Read again: other entries may have been added since this session read the row.
+    analysis = db.session.get_one(Analysis, analysis_id, populate_existing=True)
     analysis.result = {**analysis.record, **parts}
     _save_files(analysis_id, files)
     db.session.commit()

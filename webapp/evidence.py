@@ -24,6 +24,7 @@ from detector.reports import MAX_REPORTED_TRACKS, Evidence, ReportPicture
 from detector.results import PictureDetection, TrackFrame, VideoDetection
 from detector.text import translatable
 from webapp import analyses, uploads
+from webapp.detector_thread import DetectorThread
 from webapp.jobs import PROGRESS_EVERY_S
 from webapp.models import Analysis, db
 from webapp.page_files import LIME, LIME_VALUES, SPECTROGRAM, encode_png, frame_name
@@ -34,24 +35,26 @@ SPECTROGRAM_PX = (1000, 240)
 
 Answer = TypeVar("Answer")
 
-_one_at_a_time = threading.Lock()  # a test uses every core, and a second request for it waits for the first
+# A test uses every core, so a second request for one waits for the first. A check takes a hundred times as long.
+_one_test, _one_check = threading.Lock(), threading.Lock()
 
 
-class CountingEngine(Engine):
-    """An engine that reports how many crops it has scored.
+class TurnTakingEngine(Engine):
+    """An engine for long work: each batch takes its turn in the detector's thread, so that uploads come in between.
 
     Args:
-        engine: does the work.
-        report: called after each batch with the number of crops so far.
+        engine: does the work there.
+        thread: the detector's.
+        report: called after each batch with the number of crops scored so far.
     """
 
-    def __init__(self, engine: Engine, report: Callable[[int], None]) -> None:
+    def __init__(self, engine: Engine, thread: DetectorThread, report: Callable[[int], None]) -> None:
         self.spec, self.model_sha256 = engine.spec, engine.model_sha256
-        self._engine, self._report, self._count = engine, report, 0
+        self._engine, self._thread, self._report, self._count = engine, thread, report, 0
 
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Score a batch, see `Engine.run`."""
-        outputs = self._engine.run(batch)
+        outputs = self._thread.call(lambda _: self._engine.run(batch))
         self._count += len(batch)
         self._report(self._count)
         return outputs
@@ -83,8 +86,8 @@ def run_explanation_checks(analysis: Analysis) -> None:
         FileNotFoundError: the upload has been deleted.
         AnalysedByAnotherModel: the model of the verdict is no longer loaded.
     """
-    report = _progress_report(analysis.id)
-    _extend_once(analysis, can_check_explanation, partial(_check_explanations, report))
+    with _one_check:
+        _extend_once(analysis, can_check_explanation, partial(_check_explanations, _progress_report(analysis.id)))
 
 
 def run_robustness_test(analysis: Analysis) -> None:
@@ -94,7 +97,8 @@ def run_robustness_test(analysis: Analysis) -> None:
         FileNotFoundError: the upload has been deleted.
         AnalysedByAnotherModel: the model of the verdict is no longer loaded.
     """
-    _extend_once(analysis, can_test_robustness, _test_robustness)
+    with _one_test:
+        _extend_once(analysis, can_test_robustness, _test_robustness)
 
 
 def build_evidence_bundle(analysis: Analysis, *, include_original: bool = True) -> IO[bytes]:
@@ -211,16 +215,15 @@ def _draw_spectrogram(analysis: Analysis) -> Iterator[ReportPicture]:
 def _extend_once(
     analysis: Analysis,
     is_needed: Callable[[Mapping[str, Any]], bool],
-    work: Callable[[dict[str, Any], PictureDetection, Engine], tuple[dict[str, Any], dict[str, bytes]]],
+    work: Callable[[dict[str, Any], bytes], tuple[dict[str, Any], dict[str, bytes]]],
 ) -> None:
-    """Add the entries and files that `work` returns to an analysis, if they are still needed."""
-    with _one_at_a_time:
-        # An earlier request may have been for the same picture, or it may have been deleted in another tab.
-        stored = db.session.get(Analysis, analysis.id, populate_existing=True)
-        if stored is None or not is_needed(stored.record):
-            return
-        parts, files = _call(stored.record, _read_upload(stored), partial(work, stored.record))
-        analyses.extend(stored.id, parts, files)
+    """Add the entries and files that `work` makes of a record and its upload, if they are still needed."""
+    # An earlier request may have been for the same picture, or it may have been deleted in another tab.
+    stored = db.session.get(Analysis, analysis.id, populate_existing=True)
+    if stored is None or not is_needed(stored.record):
+        return
+    parts, files = work(stored.record, _read_upload(stored))
+    analyses.extend(stored.id, parts, files)
 
 
 def _call(result: dict[str, Any], data: bytes, work: Callable[[PictureDetection, Engine], Answer]) -> Answer:
@@ -232,8 +235,8 @@ def _call(result: dict[str, Any], data: bytes, work: Callable[[PictureDetection,
         assert isinstance(detection, PictureDetection)
         return work(detection, loaded.pictures.engine)
 
-    answer: Answer = current_app.extensions["detector"].call(run)
-    return answer
+    thread: DetectorThread = current_app.extensions["detector"]
+    return thread.call(run)
 
 
 def _progress_report(analysis_id: str) -> Callable[[int], None]:
@@ -258,9 +261,10 @@ def _progress_report(analysis_id: str) -> Callable[[int], None]:
 
 
 def _check_explanations(
-    report: Callable[[int], None], result: dict[str, Any], detection: PictureDetection, engine: Engine
+    report: Callable[[int], None], result: dict[str, Any], data: bytes
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
-    engine = CountingEngine(engine, report)
+    detection, shared = _call(result, data, _keep_crop)
+    engine = TurnTakingEngine(shared, current_app.extensions["detector"], report)
     class_map = record.restore_evidence(result).explanations[0]
     found = detector.evidence.explain_face(detection, engine, method="lime")
     lime = CheckedExplanation.of(found, size_px=class_map.size_px)
@@ -278,10 +282,14 @@ def _check_explanations(
     return {"explanations": record.to_values(checked)}, files
 
 
-def _test_robustness(
-    _result: dict[str, Any], detection: PictureDetection, engine: Engine
-) -> tuple[dict[str, Any], dict[str, bytes]]:
-    measured = detector.evidence.measure_face_robustness(detection, engine)
+def _keep_crop(detection: PictureDetection, engine: Engine) -> tuple[PictureDetection, Engine]:
+    """Return a detection whose first face has its crop, without the pixels of the picture, and the engine."""
+    crop = detector.evidence.face_crop(detection, engine)
+    return replace(detection, faces=(replace(detection.faces[0], crop=crop),), image=crop), engine
+
+
+def _test_robustness(result: dict[str, Any], data: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
+    measured = _call(result, data, detector.evidence.measure_face_robustness)
     return {"robustness": None if measured is None else record.to_values(measured)}, {}
 
 

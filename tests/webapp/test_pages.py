@@ -277,6 +277,32 @@ def test_the_progress_of_an_explanation_s_check_is_reported(client, monkeypatch,
     assert stored == reported == tuple(sorted(stored)) and stored[-1] == 1 and len(set(stored)) > 5
 
 
+def test_uploads_come_between_the_batches_of_a_check_and_entries_added_meanwhile_stay(
+    app, client, monkeypatch, face_jpeg
+):
+    location = client.upload(face_jpeg).location
+    meanwhile = []
+
+    def use_the_page():
+        meanwhile.append(app.test_client().get("/").status_code)
+        meanwhile.append(client.upload(face_jpeg, "second.jpg").location)
+        meanwhile.append(client.submit(f"{location}/robustness").status_code)
+
+    def use_it_once(*_):
+        if not meanwhile:
+            visit = threading.Thread(target=use_the_page)
+            visit.start()
+            visit.join(30)
+            assert not visit.is_alive()
+
+    monkeypatch.setattr(analyses, "set_check_progress", use_it_once)
+    assert client.submit(f"{location}/explanation-checks").status_code == 303
+    assert len(meanwhile) == 3 and meanwhile[2] == 303
+    with app.app_context():
+        kept = db.session.get(Analysis, location.rpartition("/")[2]).record
+    assert kept["robustness"] and kept["explanations"][0]["check"]
+
+
 def test_tabs_are_named_by_file_and_the_start_page_can_be_shared(client, face_jpeg):
     result = client.get(client.upload(face_jpeg, "mine.jpg").location).text
     assert re.search(r"<title>mine\.jpg: .+ · Deepfake Detector</title>", result) and "og:" not in result
