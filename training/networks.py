@@ -15,7 +15,7 @@ import numpy as np
 
 from detector.pictures.faces import resize
 from detector.results import ModelError
-from training import clip_vit
+from training.clip_vit import CLIP_SCALING, build_clip_vit, load_clip_weights
 from training.efficientnet_lite import MULTIPLIERS, PIXEL_SCALING, build_efficientnet_lite, load_imagenet_weights
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ class Architecture:
         bgr: whether its ImageNet weights expect the channels in this order; they are reversed on loading.
         last: the layer it ends with; None keeps all layers.
         options: further arguments of the function.
-        lite_variant: of an EfficientNet-Lite.
-        clip_blocks: of CLIP's vision transformer.
+        build: the function that builds a body of this project from the shape of its input; None for the others.
+        load: the function that gives such a body its published weights.
+        published: name of these weights, one of PUBLISHED.
     """
 
     application: str
@@ -46,8 +47,14 @@ class Architecture:
     bgr: bool = False
     last: str | None = None
     options: tuple[tuple[str, Any], ...] = ()
-    lite_variant: int | None = None
-    clip_blocks: int | None = None
+    build: Callable[[tuple[int, int, int]], keras.Model] | None = None
+    load: Callable[[keras.Model], None] | None = None
+    published: str = "imagenet"
+
+
+def _lite(variant: int) -> Architecture:
+    build, load = (partial(function, variant) for function in (build_efficientnet_lite, load_imagenet_weights))
+    return Architecture("", PIXEL_SCALING, build=build, load=load)
 
 
 ARCHITECTURES = {
@@ -60,8 +67,10 @@ ARCHITECTURES = {
     "inception_v3": Architecture("InceptionV3"),
     "resnet50": Architecture("ResNet50", CENTRED, bgr=True),
     "densenet121": Architecture("DenseNet121", STANDARD),
-    **{f"efficientnet_lite{variant}": Architecture("", PIXEL_SCALING, lite_variant=variant) for variant in MULTIPLIERS},
-    "clip_vit_b16": Architecture("", clip_vit.CLIP_SCALING, clip_blocks=6),
+    **{f"efficientnet_lite{variant}": _lite(variant) for variant in MULTIPLIERS},
+    "clip_vit_b16": Architecture(
+        "", CLIP_SCALING, build=partial(build_clip_vit, 6), load=load_clip_weights, published="clip"
+    ),
 }
 NETWORKS = ("cnn", *ARCHITECTURES)
 PUBLISHED = ("imagenet", "clip")  # names of weights
@@ -111,7 +120,7 @@ def build_network(
         return keras.Model(pixels, {"logit": layers.Dense(1, dtype="float32", name="logit")(features)}, name=network)
 
     architecture = ARCHITECTURES[network]
-    if weights in PUBLISHED and (weights == "clip") != (architecture.clip_blocks is not None):
+    if weights in PUBLISHED and weights != architecture.published:
         raise ModelError(f"The weights {weights!r} do not belong to the network {network}.")
     scaled = layers.Rescaling(*architecture.scaling, name="scale")(pixels)
     features = _pretrained_body(architecture, shape, weights)(scaled)
@@ -272,12 +281,13 @@ def load_body(body: keras.Model, path: str | Path) -> None:
 def _pretrained_body(architecture: Architecture, shape: tuple[int, int, int], weights: str | Path) -> keras.Model:
     import keras
 
-    if architecture.clip_blocks is not None:
-        body = clip_vit.build_clip_vit(architecture.clip_blocks, shape)
-        return _load_published(body, weights, clip_vit.load_clip_weights)
-    if architecture.lite_variant is not None:
-        body = build_efficientnet_lite(architecture.lite_variant, shape)
-        return _load_published(body, weights, partial(load_imagenet_weights, variant=architecture.lite_variant))
+    if architecture.build is not None and architecture.load is not None:
+        body = architecture.build(shape)
+        if weights == architecture.published:
+            architecture.load(body)
+        elif weights != "none":
+            load_body(body, weights)
+        return body
     whole = getattr(keras.applications, architecture.application)(
         include_top=False,
         weights="imagenet" if weights == "imagenet" else None,
@@ -291,15 +301,6 @@ def _pretrained_body(architecture: Architecture, shape: tuple[int, int, int], we
         kernel, *rest = first.get_weights()
         first.set_weights([kernel[:, :, ::-1], *rest])
     elif weights not in ("none", "imagenet"):
-        load_body(body, weights)
-    return body
-
-
-def _load_published(body: keras.Model, weights: str | Path, load: Callable[[keras.Model], None]) -> keras.Model:
-    """Give a body its published weights with a function of its own, or others."""
-    if weights in PUBLISHED:
-        load(body)
-    elif weights != "none":
         load_body(body, weights)
     return body
 

