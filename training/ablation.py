@@ -16,14 +16,13 @@ import numpy as np
 
 from detector.media.degradations import TIERS, UNDEGRADED
 from detector.models.spec import FaceInput, ModelSpec, file_sha256
-from detector.pictures.detect import load_picture_detector
 from training.batches import CROP_MARGIN
 from training.calibrating import UNCALIBRATED, save_model
 from training.exporting import export
 from training.fitting import train
 from training.manifests import ROOT, Example, read_manifest, split_train_calibration
 from training.runs import open_run, replace_file
-from training.scoring import score
+from training.scoring import load_scoring_detector, score
 from training.settings import TrainingSettings, autoencoders_sha256, is_whole_model, weights_settings
 from training.tables import (
     SWAPS,
@@ -167,7 +166,7 @@ def score_once(model: Path, examples: list[Example], folder: Path) -> list[Row]:
     if not scores.is_file():
         exported = model.with_name("face.onnx")
         export(model, exported)
-        rows = score(load_picture_detector(exported, threads=1), examples, folder)
+        rows = score(load_scoring_detector(exported), examples, folder)
         replace_file(scores, lambda part: part.write_text(json.dumps(rows)))
     kept: list[Row] = json.loads(scores.read_text())
     return kept

@@ -16,13 +16,13 @@ import numpy as np
 from detector.media.degradations import TIERS
 from detector.models.calibration import Calibration
 from detector.models.spec import ModelSpec, file_sha256, read_spec, write_spec
-from detector.pictures.detect import REFERENCE_SCORES_FILE, load_picture_detector
+from detector.pictures.detect import REFERENCE_SCORES_FILE
 from detector.results import Verdict
 from training.compact_files import compress_hdf5
 from training.exporting import export
 from training.manifests import Example
 from training.runs import replace_file
-from training.scoring import score
+from training.scoring import load_scoring_detector, score
 from training.settings import MODEL
 from training.tables import decide_row, exclusion_reasons
 from training.thresholds import MIN_SOURCE, UNSEEN_LIMITS, ErrorLimits, fit_line, thresholds_within
@@ -66,7 +66,7 @@ def calibrate(path: Path, examples: list[Example]) -> Calibration:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         exported = Path(folder) / "face.onnx"
         export(path, exported)
-        rows = score(load_picture_detector(exported, threads=1), examples, path.parent)
+        rows = score(load_scoring_detector(exported), examples, path.parent)
     rows = _usable_rows(rows, len(examples))
     calibration = fit_calibration(rows, KNOWN_LIMITS)
     print_calibration(calibration, rows)

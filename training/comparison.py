@@ -17,14 +17,13 @@ import numpy as np
 from detector.media.degradations import UNDEGRADED
 from detector.models.engines import FastEngine
 from detector.models.spec import file_sha256
-from detector.pictures.detect import load_picture_detector
 from training.ablation import check_run_names, train_into, write_figures
 from training.benchmarks import take_turns
 from training.calibrating import calibrate
 from training.exporting import export
 from training.manifests import ROOT, read_manifest, split_train_calibration
 from training.runs import replace_file
-from training.scoring import read_split, score
+from training.scoring import load_scoring_detector, read_split, score
 from training.settings import RECONSTRUCT, SELF_BLEND, TrainingSettings, autoencoders_sha256, weights_settings
 from training.tables import (
     VISUALIZATIONS,
@@ -141,7 +140,7 @@ def score_network(settings: TrainingSettings, run: Path) -> dict[str, Any]:
         _, examples = split_train_calibration(read_manifest(manifest))
         calibrate(model, examples[::CALIBRATION_STEP])
         export(model, exported)
-        detector, held_out = load_picture_detector(exported, threads=1), read_split(manifest, "val")
+        detector, held_out = load_scoring_detector(exported), read_split(manifest, "val")
         measured = measure_rows(score(detector, held_out, manifest.parent, degradations=(UNDEGRADED,)))
         figures = {name: measured[name] for name in COMPARED_FIGURES}
         replace_file(kept, lambda path: path.write_text(json.dumps(figures)))

@@ -76,7 +76,7 @@ def test_without_a_face_in_both_kinds_nothing_is_written(tmp_path, monkeypatch):
     faceless = [{**row, "reasons": "no_face" if row["label"] else ""} for row in drawn_rows(pictures=20)]
     monkeypatch.setattr(calibrating, "read_spec", lambda path: SimpleNamespace(training={}))
     monkeypatch.setattr(calibrating, "export", lambda source, target: None)
-    monkeypatch.setattr(calibrating, "load_picture_detector", lambda path, threads: None)
+    monkeypatch.setattr(calibrating, "load_scoring_detector", lambda _: None)
     monkeypatch.setattr(calibrating, "score", lambda detector, examples, folder: faceless)
     with pytest.raises(SystemExit, match="The 20 calibration pictures cannot calibrate the model"):
         calibrate(tmp_path / "model.h5", list(range(20)))

@@ -55,6 +55,19 @@ def read(folder):
         return list(csv.DictReader(file)), json.loads((folder / "metrics.json").read_text())
 
 
+def test_a_picture_is_scored_on_each_core(monkeypatch, picture_detector):
+    monkeypatch.setattr(scoring.os, "cpu_count", lambda: 3)
+    loaded = {}
+
+    def load(model, **options):
+        loaded.update(options, model=model)
+        return picture_detector
+
+    monkeypatch.setattr(scoring, "load_picture_detector", load)
+    assert scoring.load_scoring_detector(Path("face.onnx")) is picture_detector
+    assert loaded == {"model": Path("face.onnx"), "engine": "onnx", "threads": 3, "streams": 3}
+
+
 def test_every_picture_is_scored_after_every_degradation_with_its_own_path(evaluated):
     rows, metrics = read(evaluated)
     assert len(rows) == 6 * len(metrics["deliveries"])

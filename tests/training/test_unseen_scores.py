@@ -162,7 +162,7 @@ def test_a_missing_model_is_reported(tmp_path):
 
 def test_a_calibration_by_pictures_of_known_sources_says_so(model, monkeypatch):
     monkeypatch.setattr(calibrating, "export", lambda source, target: None)
-    monkeypatch.setattr(calibrating, "load_picture_detector", lambda path, threads: None)
+    monkeypatch.setattr(calibrating, "load_scoring_detector", lambda _: None)
     monkeypatch.setattr(calibrating, "score", lambda detector, examples, folder: made_rows())
     assert calibrating.calibrate(model, []) == fit_calibration(made_rows(), KNOWN_LIMITS)
     assert read_spec(model).training["calibrated_on"] == "known"
