@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ from detector.models.engines import KerasEngine
 from detector.results import ModelError
 from training import networks
 from training.ablation import train_into
-from training.clip_vit import WIDTH
+from training.clip_vit import WIDTH, build_clip_vit
 from training.frozen_features import COMPRESSED, PLAIN, View
 from training.kind_heads import (
     LOGIT_SCALE,
@@ -95,7 +96,7 @@ def test_the_logit_is_the_log_mean_exponential_of_the_heads_and_the_mean_of_the_
 
 
 def test_heads_read_the_places_of_a_transformer(monkeypatch):
-    architecture = replace(networks.ARCHITECTURES["clip_vit_b16"], clip_blocks=1)
+    architecture = replace(networks.ARCHITECTURES["clip_vit_b16"], build=partial(build_clip_vit, 1))
     monkeypatch.setitem(networks.ARCHITECTURES, "clip_vit_b16", architecture)
     network = build_network("clip_vit_b16", 64)
     pooled = build_pooled(network, "block0_places")
