@@ -139,6 +139,7 @@ def test_the_wheel_carries_its_data_files(wheel):
         "detector/weights/face.reference_scores.json",
         "detector/weights/voice.onnx",
         "detector/weights/voice.reference_scores.json",
+        "detector/weights/clip.LICENSE.txt",
         "detector/weights/speech_encoder.LICENSE.txt",
         "detector/reports/report.html",
         "webapp/migrations/alembic.ini",

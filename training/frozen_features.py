@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from detector.media.degradations import INTERPOLATIONS, blur, recompress, rescale
 from detector.models.sessions import Session
+from detector.pictures.faces import resize
 from training import manifests
 from training.batches import GRAFT_CHANCE, BatchGenerator, SamplePlan, cut_faces, source_weights
 from training.exporting import OPSET
@@ -32,14 +33,17 @@ from training.runs import replace_file
 from training.settings import TrainingSettings
 
 DEFAULT_VIEWS = 2  # of each picture
-# Numbers of the views that are cut out as the detector does: as they are, after a lossy save, after blur or scaling.
-PLAIN, COMPRESSED, SOFTENED = -1, -2, -3
-SAVE_QUALITY = (30, 85)  # of the lossy save, from and below
+# Numbers of the views that are cut out as the detector does: as they are; after a lossy save; after blur or scaling;
+# saved as JPEG at another size, so that its blocks of 8 pixels lie elsewhere in the input and have another size there.
+PLAIN, COMPRESSED, SOFTENED, RESIZED = -1, -2, -3, -4
+SAVE_QUALITY = (30, 85)  # of the lossy saves, from and below
 SAVE_FORMATS = (".jpg", ".jpg", ".webp")  # a third of the saves are WebP
 BLUR_SIGMA_PX = (0.5, 1.6)  # of the input's pixels
 SCALE_FACTOR = (0.35, 0.8)  # of the side, before the crop is enlarged again
+SAVED_SIDE = (0.7, 1.8)  # of the crop that is saved at another size, in sides of the input
 PRECISION = "bf16"  # of the features: its errors, 4 % of a feature's deviation, average out over the views
 CHUNK = 256  # views computed between two notes of how far it is
+JPEG_BLOCK_PX = 8
 BATCH = 16  # crops of one inference
 SHARPNESS_BINS = 12  # a real and the fake beside it in a batch are drawn from the same one
 
@@ -50,7 +54,8 @@ class View:
 
     Attributes:
         index: of the example.
-        number: of an augmented view, from 0; PLAIN, COMPRESSED or SOFTENED for the crop that the detector cuts.
+        number: of an augmented view, from 0; PLAIN, COMPRESSED, SOFTENED or RESIZED for the crop that the detector
+            cuts.
         fake: what is made of a real example: "" nothing, "blend", "graft" or "reconstruction".
         donor: index of the example whose face a graft uses.
     """
@@ -74,7 +79,7 @@ class FeatureStore:
         examples, faces: the training pictures of all folds.
         settings: of the run; those that only concern the upper part do not matter.
         lower: the lower part of the network.
-        as_detected: whether the crops that the detector cuts are among the views, and two degraded copies of each.
+        as_detected: whether the crops that the detector cuts are among the views, and three degraded copies of each.
         folder: that keeps the features for later runs; by default `manifests.CACHE`.
     """
 
@@ -91,8 +96,8 @@ class FeatureStore:
         self.examples = examples
         self.views = plan_views(examples, faces, settings)
         if as_detected:
-            crops = [View(index, number) for number in (PLAIN, COMPRESSED, SOFTENED) for index in range(len(examples))]
-            self.views = crops + self.views
+            numbers = (PLAIN, COMPRESSED, SOFTENED, RESIZED)
+            self.views = [View(index, number) for number in numbers for index in range(len(examples))] + self.views
         self.labels = np.array([1 if view.fake else examples[view.index].label for view in self.views])
         folder = (folder or manifests.CACHE) / f"features-{_digest(self.views, settings, lower)}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -250,8 +255,10 @@ class _Pool:
 def _load_view(view: View, batches: BatchGenerator, seed: int) -> np.ndarray:
     """Return the crop of a view; a real and the fake made of it differ only in the fake's traces."""
     if view.number < 0:
-        crop = cut_faces([batches.examples[view.index]], [batches.faces[view.index]], batches.settings.input_size_px)[0]
-        return _degrade_crop(crop, view.number, np.random.default_rng([seed, -view.number, view.index]))
+        input_px, rng = batches.settings.input_size_px, np.random.default_rng([seed, -view.number, view.index])
+        side_px = round(input_px * rng.uniform(*SAVED_SIDE)) if view.number == RESIZED else input_px
+        crop = cut_faces([batches.examples[view.index]], [batches.faces[view.index]], side_px)[0]
+        return resize(_degrade_crop(crop, view.number, rng), input_px, input_px)
     plan = SamplePlan(view.index, (seed, view.number, view.index), view.fake, view.donor)
     return batches.load_sample(plan)[0]
 
@@ -264,6 +271,10 @@ def _degrade_crop(crop: np.ndarray, number: int, rng: np.random.Generator) -> np
         if rng.random() < 0.5:
             return rescale(crop, float(rng.uniform(*SCALE_FACTOR)), int(rng.choice(INTERPOLATIONS)))
         return blur(crop, float(rng.uniform(*BLUR_SIGMA_PX)))
+    if number == RESIZED:
+        top, left = rng.integers(JPEG_BLOCK_PX, size=2)
+        padded = np.pad(crop, ((top, 0), (left, 0), (0, 0)), "edge")
+        return recompress(padded, int(rng.integers(*SAVE_QUALITY)))[top:, left:]
     return crop
 
 
@@ -283,7 +294,7 @@ def _digest(views: list[View], settings: TrainingSettings, lower: Any) -> str:
     relevant = (
         settings.manifest_sha256, settings.input_size_px, settings.seed, settings.damaged, settings.self_blend,
         settings.reconstruct, settings.autoencoders_sha256, len(views), views[0].number, lower.output_shape,
-        SAVE_QUALITY, SAVE_FORMATS, BLUR_SIGMA_PX, SCALE_FACTOR,
+        SAVE_QUALITY, SAVE_FORMATS, BLUR_SIGMA_PX, SCALE_FACTOR, SAVED_SIDE, PRECISION,
     )  # fmt: skip
     digest = hashlib.sha256(repr(relevant).encode())
     for values in lower.get_weights():

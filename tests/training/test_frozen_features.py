@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from detector.media.degradations import recompress
 from detector.metrics import roc_auc
 from training import frozen_features
 from training.batches import BatchGenerator, SamplePlan, cut_faces
@@ -12,7 +13,10 @@ from training.fitting import train
 from training.frozen_features import (
     COMPRESSED,
     DEFAULT_VIEWS,
+    JPEG_BLOCK_PX,
     PLAIN,
+    RESIZED,
+    SAVED_SIDE,
     SHARPNESS_BINS,
     SOFTENED,
     FeatureBatches,
@@ -100,17 +104,38 @@ def test_a_stopped_computation_goes_on_where_it_was(network, located_examples, m
     assert np.abs(np.asarray(store.features, np.float32)).sum((1, 2, 3)).min() > 0
 
 
-def test_crops_as_the_detector_cuts_them_come_with_a_compressed_and_a_softened_copy(network, located_examples):
+def test_crops_as_the_detector_cuts_them_come_with_three_degraded_copies(network, located_examples):
     examples, faces = located_examples
     lower, _ = split_network(network, LAST_FROZEN)
     store = FeatureStore(examples, faces, SETTINGS, lower, as_detected=True)
     count = len(examples)
-    numbers = [PLAIN] * count + [COMPRESSED] * count + [SOFTENED] * count
-    assert [view.number for view in store.views[: 3 * count]] == numbers
-    assert store.views[3 * count :] == plan_views(examples, faces, SETTINGS)
-    plain, compressed, softened = np.split(store.sharpness[: 3 * count], 3)
+    numbers = [PLAIN] * count + [COMPRESSED] * count + [SOFTENED] * count + [RESIZED] * count
+    assert [view.number for view in store.views[: 4 * count]] == numbers
+    assert store.views[4 * count :] == plan_views(examples, faces, SETTINGS)
+    plain, compressed, softened, resized = np.split(store.sharpness[: 4 * count], 4)
     np.testing.assert_allclose(plain, [sharpness(crop) for crop in cut_faces(examples, faces, 64)], rtol=1e-6)
-    assert (softened < plain - 0.1).all() and (compressed != plain).all()
+    assert (softened < plain - 0.1).all() and (compressed != plain).all() and (resized != plain).all()
+
+
+def test_a_crop_saved_at_another_size_has_blocks_at_other_places(located_examples, monkeypatch):
+    """Saved at the input's size, every crop would have its blocks of 8 pixels at the same places."""
+    examples, faces = located_examples
+    batches = BatchGenerator(examples, faces, SETTINGS)
+    saved = []
+
+    def record(crop, quality, extension=".jpg"):
+        saved.append((crop.shape[0], crop.shape[1], extension))
+        return recompress(crop, quality, extension)
+
+    monkeypatch.setattr(frozen_features, "recompress", record)
+    least, most = (SAVED_SIDE[0] * 64, SAVED_SIDE[1] * 64 + JPEG_BLOCK_PX)
+    for seed in range(20):
+        crop = frozen_features._load_view(View(0, RESIZED), batches, seed)
+        assert crop.shape == (64, 64, 3)
+    heights, widths, extensions = zip(*saved, strict=True)
+    assert set(extensions) == {".jpg"} and least - 1 <= min(heights) and max(widths) <= most
+    assert max(heights) - min(heights) > 30
+    assert len({height - width for height, width, _ in saved}) > 5  # a shift of its own in each direction
 
 
 def test_other_degraded_copies_are_computed_again(network, located_examples, monkeypatch):
@@ -121,6 +146,8 @@ def test_other_degraded_copies_are_computed_again(network, located_examples, mon
     monkeypatch.setattr(frozen_features, "BLUR_SIGMA_PX", (2.5, 3.0))
     monkeypatch.setattr(frozen_features, "SCALE_FACTOR", (0.2, 0.25))
     strong = FeatureStore(examples, faces, settings, lower, as_detected=True)
+    monkeypatch.setattr(frozen_features, "PRECISION", "f32")
+    assert (FeatureStore(examples, faces, settings, lower, as_detected=True).features != strong.features).any()
     softened = [view.number == SOFTENED for view in strong.views]
     assert strong.sharpness[softened].mean() < mild.sharpness[softened].mean()
 

@@ -36,7 +36,7 @@ def test_the_record_of_a_face_holds_its_evidence(output, face_jpeg, real_detecto
     np.testing.assert_allclose(record["heatmaps"], [detection.faces[0].heatmap], atol=1e-4)
     explanation = record["explanations"][0]
     assert explanation["sentence"] == detector.evidence.explain_face(detection, engine).sentence
-    assert (explanation["size_px"], explanation["check"]) == (256, None)
+    assert (explanation["size_px"], explanation["check"]) == (engine.spec.face.size_px, None)
     assert record["provenance"]["sha256"] == detector.provenance.read_provenance(face_jpeg).sha256
     assert set(output.files) == {page_files.PICTURE, page_files.THUMBNAIL, page_files.CROP, "heatmap-0.png"}
     np.testing.assert_array_equal(

@@ -17,6 +17,7 @@ from werkzeug.datastructures import FileStorage
 
 import detector
 from detector.evidence import explanations, run_deletion_check
+from detector.evidence.explanation_checks import DELETION_SHARES
 from detector.models.reference_scores import ReferenceScores
 from detector.reports import verify_bundle
 from detector.reports.phrases import KNOWN_PHRASE
@@ -261,7 +262,7 @@ def test_the_fake_sample_differs_only_around_the_face(client, astronaut):
     assert difference[90:150, 190:260].mean() > 3 * difference[300:].mean()
 
 
-def test_the_progress_of_an_explanation_s_check_is_reported(client, monkeypatch, face_jpeg):
+def test_the_progress_of_an_explanation_s_check_is_reported(client, monkeypatch, lime_runs, face_jpeg):
     location = client.upload(face_jpeg).location
     seen = []
     store = analyses.set_check_progress
@@ -271,14 +272,14 @@ def test_the_progress_of_an_explanation_s_check_is_reported(client, monkeypatch,
         seen.append((progress, client.get(f"{location}/state").json["check_progress"]))
 
     monkeypatch.setattr(analyses, "set_check_progress", store_and_read)
-    monkeypatch.setattr(evidence, "PROGRESS_EVERY_S", 0.1)
+    monkeypatch.setattr(evidence, "PROGRESS_EVERY_S", 0.0)
     assert client.submit(f"{location}/explanation-checks").status_code == 303
     stored, reported = zip(*seen, strict=True)
     assert stored == reported == tuple(sorted(stored)) and stored[-1] == 1 and len(set(stored)) > 5
 
 
 def test_uploads_come_between_the_batches_of_a_check_and_entries_added_meanwhile_stay(
-    app, client, monkeypatch, face_jpeg
+    app, client, monkeypatch, lime_runs, face_jpeg
 ):
     location = client.upload(face_jpeg).location
     meanwhile = []
@@ -360,6 +361,9 @@ def lime_runs(monkeypatch):
     """Let LIME and the deletion check score a few faces instead of 700; a list that grows with each run of LIME."""
     monkeypatch.setattr("detector.evidence.explanations.LIME_SAMPLES", 8)
     monkeypatch.setattr(sys.modules[run_deletion_check.__module__], "RANDOM_DELETIONS", 1)
+    # Of the progress, which is counted over all faces.
+    monkeypatch.setattr(detector.evidence, "LIME_SAMPLES", 8)
+    monkeypatch.setattr(detector.evidence, "DELETION_CHECK_FACES", 1 + 2 * len(DELETION_SHARES))
     runs = []
     explain = explanations.EXPLANATION_METHODS["lime"]
     monkeypatch.setitem(explanations.EXPLANATION_METHODS, "lime", lambda *inputs: runs.append(1) or explain(*inputs))
