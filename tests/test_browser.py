@@ -221,7 +221,7 @@ def test_evidence_for_a_picture_is_shown_checked_and_downloaded(page, face_file,
         expect(page.get_by_role("heading", name=name)).to_be_visible()
     unfold(page, "Explanation of the score")
     page.get_by_role("button", name="Check the explanation").click()
-    expect(page.get_by_text("LIME, a second opinion")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("LIME, a second opinion")).to_be_visible(timeout=ANALYSIS_MS)
     expect(page.get_by_role("button", name="Check the explanation")).to_have_count(0)
     unfold(page, "Download the evidence")
     with page.expect_download() as download:

@@ -44,14 +44,14 @@ def context(app):
 
 @pytest.fixture(scope="module")
 def clip(portrait):
-    """Two seconds of a camera that moves over the astronaut, without sound."""
-    return make_video(pan_over(portrait, 50), options={"preset": "ultrafast"})
+    """Almost a second of a camera that moves over the astronaut, without sound."""
+    return make_video(pan_over(portrait, 20), options={"preset": "ultrafast"})
 
 
 @pytest.fixture(scope="module")
 def long_clip(portrait):
-    """A minute of the same, of which every frame is sampled where it is used."""
-    return make_video(pan_over(portrait, 1500, size_px=(160, 120)), options={"preset": "ultrafast"})
+    """Half a minute of the same, of which every frame is sampled where it is used."""
+    return make_video(pan_over(portrait, 750, size_px=(160, 120)), options={"preset": "ultrafast"})
 
 
 def submit(data, visitor="somebody"):
@@ -391,7 +391,7 @@ DONE = "This is a Real|This is a Deepfake|Inconclusive|Could not be checked"
 @needs_voice_model
 def test_a_job_survives_the_end_of_its_server(start_server, tmp_path, portrait):
     """The server stops during a job; the next one finishes the work, and no process is left."""
-    clip = make_video(pan_over(portrait, 120, size_px=(160, 120)), options={"preset": "ultrafast"})
+    clip = make_video(pan_over(portrait, 50, size_px=(160, 120)), options={"preset": "ultrafast"})
     with start_server(tmp_path, **EVERY_FRAME) as (address, _):
         visitor = Visitor(address)
         page = visitor.upload(clip)
