@@ -13,7 +13,7 @@ expect = playwright.expect
 expect.set_options(timeout=60_000)  # a busy machine is slow
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-ANALYSIS_MS = 300_000  # a busy machine is slow, and the check of an explanation scores 700 faces
+ANALYSIS_MS = 600_000  # a busy machine is slow, and the check of an explanation scores 700 faces
 VERDICT = re.compile("This is a (Real|Deepfake) [A-Z][a-z]+!|Inconclusive|Could not be checked: .+")
 FAKE_DEVICES = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 
