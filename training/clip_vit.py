@@ -159,8 +159,14 @@ def assign_weights(body: keras.Model, tensors: Mapping[str, np.ndarray]) -> None
 
 def round_matrix(values: np.ndarray) -> np.ndarray:
     """Round a matrix (N, C) to at most MOST_STEPS steps from zero, which are a power of two for each column."""
-    steps = 2.0 ** np.ceil(np.log2(np.abs(values).max(0) / MOST_STEPS))
+    steps = column_steps(values)
     return np.asarray(np.rint(values / steps) * steps, np.float32)
+
+
+def column_steps(values: np.ndarray) -> np.ndarray:
+    """Return the least power of two (C,) float32 of which no value of a column (N, C) is more than MOST_STEPS."""
+    largest = np.maximum(np.abs(values).max(0), np.finfo(np.float32).tiny * MOST_STEPS)
+    return np.exp2(np.ceil(np.log2(largest / MOST_STEPS))).astype(np.float32)
 
 
 def _resize_positions(positions: np.ndarray, side: int) -> np.ndarray:

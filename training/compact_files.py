@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from training.clip_vit import MOST_STEPS
+from training.clip_vit import column_steps
 from training.runs import replace_file
 
 LEAST_VALUES = 100_000  # of a large array
@@ -41,8 +41,7 @@ def exact_steps(values: np.ndarray) -> np.ndarray | None:
     Returns:
         None if a value is no multiple.
     """
-    largest = np.maximum(np.abs(values).max(0), np.finfo(np.float32).tiny * MOST_STEPS)
-    steps = np.exp2(np.ceil(np.log2(largest / MOST_STEPS))).astype(np.float32)
+    steps = column_steps(values)
     multiples = values / steps
     return steps if np.array_equal(multiples, np.rint(multiples)) else None
 
