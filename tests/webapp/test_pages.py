@@ -297,6 +297,7 @@ def test_uploads_come_between_the_batches_of_a_check_and_entries_added_meanwhile
             assert not visit.is_alive()
 
     monkeypatch.setattr(analyses, "set_check_progress", use_it_once)
+    monkeypatch.setattr(evidence, "PROGRESS_EVERY_S", 0.0)
     assert client.submit(f"{location}/explanation-checks").status_code == 303
     assert len(meanwhile) == 3 and meanwhile[2] == 303
     with app.app_context():
