@@ -6,7 +6,7 @@ import numpy as np
 
 
 def remember_scores(engine):
-    """Let an engine return what it returned before for the same batch, which is changed in place."""
+    """Let an engine, which is changed in place, return what it returned before for the same batch."""
     run, found = engine.run, {}
 
     def run_once(batch):
