@@ -11,7 +11,7 @@ of two: the same values then need a quarter of the room in an HDF5 file and in a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,16 +39,16 @@ LAYER_NORM_EPSILON = 1e-5
 MOST_STEPS = 127  # of a weight, as eight bits hold
 
 
-def build_clip_vit(blocks: int, shape: tuple[int, int, int]) -> keras.Model:
+def build_clip_vit(blocks: Collection[int], shape: tuple[int, int, int]) -> keras.Model:
     """Build a body of the first blocks with random weights.
 
     Args:
-        blocks: 1 to 12.
+        blocks: numbers from 0 to 11 of the blocks whose tokens are read; the last of them is the body's last.
         shape: (S, S, 3) of the input, scaled by CLIP_SCALING; S is a multiple of TOKEN_PX.
 
     Returns:
-        keras.Model to (N, S / 16, S / 16, 1536): for each patch its token after the last block, then the class token,
-        which is the same for all.
+        keras.Model to (N, S / 16, S / 16, 1536 B). For each patch it gives the layers blockB_places of these blocks:
+        the patch's token after the block, then the class token, which is the same for all patches.
     """
     import keras
 
@@ -65,18 +65,19 @@ def build_clip_vit(blocks: int, shape: tuple[int, int, int]) -> keras.Model:
     embed = layers.EinsumDense("ntp,pc->ntc", (side * side + 1, WIDTH), bias_axes="tc", name="patches")
     tokens = embed(layers.ZeroPadding1D((1, 0))(patches))
     tokens = normalise(tokens, "norm")
-    for number in range(blocks):
+    count, places = side * side, []
+    for number in range(max(blocks) + 1):
         name = f"transformer{number}"
         normalised = normalise(tokens, f"{name}_norm1")
         attention = layers.MultiHeadAttention(ATTENTION_HEADS, WIDTH // ATTENTION_HEADS, name=f"{name}_attention")
         tokens = layers.Add()([tokens, attention(normalised, normalised)])
         hidden = layers.Dense(HIDDEN, activation="silu", name=f"{name}_expand")(normalise(tokens, f"{name}_norm2"))
         tokens = layers.Add()([tokens, layers.Dense(WIDTH, name=f"{name}_reduce")(hidden)])
-    count = side * side
-    class_token = layers.Flatten()(layers.Cropping1D((0, count))(tokens))
-    places = layers.Concatenate()([layers.Cropping1D((1, 0))(tokens), layers.RepeatVector(count)(class_token)])
-    places = layers.Reshape((side, side, 2 * WIDTH), name=f"block{blocks - 1}_places")(places)
-    return keras.Model(pixels, places, name="body")
+        if number in blocks:
+            class_token = layers.Flatten()(layers.Cropping1D((0, count))(tokens))
+            joined = layers.Concatenate()([layers.Cropping1D((1, 0))(tokens), layers.RepeatVector(count)(class_token)])
+            places.append(layers.Reshape((side, side, 2 * WIDTH), name=f"block{number}_places")(joined))
+    return keras.Model(pixels, layers.Concatenate()(places) if places[1:] else places[0], name="body")
 
 
 def load_clip_weights(body: keras.Model) -> None:

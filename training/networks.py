@@ -69,7 +69,7 @@ ARCHITECTURES = {
     "densenet121": Architecture("DenseNet121", STANDARD),
     **{f"efficientnet_lite{variant}": _lite(variant) for variant in MULTIPLIERS},
     "clip_vit_b16": Architecture(
-        "", CLIP_SCALING, build=partial(build_clip_vit, 6), load=load_clip_weights, published="clip"
+        "", CLIP_SCALING, build=partial(build_clip_vit, (5, 7)), load=load_clip_weights, published="clip"
     ),
 }
 NETWORKS = ("cnn", *ARCHITECTURES)

@@ -88,7 +88,7 @@ def compute(tensors, blocks, pixels):
 
 def test_the_body_computes_what_clip_does():
     tensors = made_up_tensors(2)
-    body = build_clip_vit(2, (224, 224, 3))
+    body = build_clip_vit([1], (224, 224, 3))
     assign_weights(body, tensors)
     pixels = np.random.default_rng(1).normal(size=(2, 224, 224, 3)).astype(np.float32)
     expected = compute(tensors, 2, pixels)
@@ -99,12 +99,24 @@ def test_the_body_computes_what_clip_does():
     )
 
 
+def test_the_tokens_of_several_blocks_are_read():
+    tensors = made_up_tensors(2)
+    pixels = np.random.default_rng(1).normal(size=(2, 224, 224, 3)).astype(np.float32)
+    found = {}
+    for blocks in ((0,), (1,), (0, 1)):
+        body = build_clip_vit(blocks, (224, 224, 3))
+        assign_weights(body, tensors)
+        found[blocks] = body.predict_on_batch(pixels)
+    assert {f"block{number}_places" for number in (0, 1)} <= {layer.name for layer in body.layers}
+    np.testing.assert_allclose(found[0, 1], np.concatenate([found[0,], found[1,]], axis=-1), atol=1e-4)
+
+
 def test_other_sizes_get_the_positions_in_between():
     tensors = made_up_tensors(1)
     positions = tensors["vision_model.embeddings.position_embedding.weight"]
     ramp = np.arange(GRID, dtype=np.float32)
     positions[1:] = np.repeat(ramp, GRID)[:, None]  # each row of patches has the same value
-    body = build_clip_vit(1, (112, 112, 3))
+    body = build_clip_vit([0], (112, 112, 3))
     assign_weights(body, tensors)
     found = body.get_layer("patches").get_weights()[1]
     assert found.shape == (50, WIDTH)
@@ -116,10 +128,10 @@ def test_other_sizes_get_the_positions_in_between():
 def test_weights_of_another_network_are_refused():
     tensors = made_up_tensors(1)
     with pytest.raises(ModelError, match="do not belong to CLIP"):
-        assign_weights(build_clip_vit(2, (32, 32, 3)), tensors)  # it lacks the second block
+        assign_weights(build_clip_vit([1], (32, 32, 3)), tensors)  # it lacks the second block
     tensors["vision_model.encoder.layers.0.mlp.fc1.weight"] = np.ones((WIDTH, 8), np.float32)
     with pytest.raises(ModelError, match="do not belong to CLIP"):
-        assign_weights(build_clip_vit(1, (32, 32, 3)), tensors)
+        assign_weights(build_clip_vit([0], (32, 32, 3)), tensors)
 
 
 def test_a_matrix_is_rounded_to_steps_that_are_powers_of_two():

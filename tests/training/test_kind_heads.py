@@ -96,7 +96,7 @@ def test_the_logit_is_the_log_mean_exponential_of_the_heads_and_the_mean_of_the_
 
 
 def test_heads_read_the_places_of_a_transformer(monkeypatch):
-    architecture = replace(networks.ARCHITECTURES["clip_vit_b16"], build=partial(build_clip_vit, 1))
+    architecture = replace(networks.ARCHITECTURES["clip_vit_b16"], build=partial(build_clip_vit, [0]))
     monkeypatch.setitem(networks.ARCHITECTURES, "clip_vit_b16", architecture)
     network = build_network("clip_vit_b16", 64)
     pooled = build_pooled(network, "block0_places")
