@@ -86,7 +86,7 @@ def face_jpeg(astronaut):
 @pytest.fixture(scope="session")
 def real_detector():
     """The shipped detector; faces that a test before has scored are not scored again."""
-    detector = load_detector()
+    detector = load_detector(threads=1)  # the test processes share the cores
     remember_scores(detector.pictures.engine)
     return detector
 

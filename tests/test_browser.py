@@ -215,17 +215,17 @@ def test_a_video_that_cannot_be_analysed_says_why(page, tmp_path, clip_file):
     expect(page.get_by_role("status").first).to_contain_text("deleted")
 
 
-def test_evidence_for_a_picture_is_shown_checked_and_downloaded(page, face_file, real_detector):
-    check(page, face_file)
+def test_evidence_for_a_picture_is_shown_checked_and_downloaded(scripted, face_file, real_detector):
+    check(scripted, face_file)
     for name in ("Explanation of the score", "Is the verdict stable?", "Origin of the file"):
-        expect(page.get_by_role("heading", name=name)).to_be_visible()
-    unfold(page, "Explanation of the score")
-    page.get_by_role("button", name="Check the explanation").click()
-    expect(page.get_by_text("LIME, a second opinion")).to_be_visible(timeout=ANALYSIS_MS)
-    expect(page.get_by_role("button", name="Check the explanation")).to_have_count(0)
-    unfold(page, "Download the evidence")
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Download the evidence").click()
+        expect(scripted.get_by_role("heading", name=name)).to_be_visible()
+    unfold(scripted, "Explanation of the score")
+    scripted.get_by_role("button", name="Check the explanation").click()
+    expect(scripted.get_by_text("LIME, a second opinion")).to_be_visible(timeout=ANALYSIS_MS)
+    expect(scripted.get_by_role("button", name="Check the explanation")).to_have_count(0)
+    unfold(scripted, "Download the evidence")
+    with scripted.expect_download() as download:
+        scripted.get_by_role("button", name="Download the evidence").click()
     assert verify_bundle(Path(download.value.path()).read_bytes(), real_detector).differences == ()
 
 
