@@ -38,7 +38,7 @@ MADE_WEIGHT = 0.1  # of this head in the logit, beside 1 of the others: blur and
 UNNAMED_KIND = "fake"  # the head of a manifest's fakes that names no kind
 SOURCE_POWER = 0.25  # of `source_weights`
 PLAIN_WEIGHT = 4.0  # of a crop as the detector cuts it, beside 1 of a degraded copy or an augmented view
-RIDGE = 0.03  # penalty on the weights of standardised features
+RIDGE = 0.1  # penalty on the weights of standardised features
 GRID_STRIDE = 16  # pixels of the input for each cell of the class map
 LOGIT_SCALE = 8.0  # of the standardised logits, beside those of a combined network's other members
 

@@ -65,7 +65,7 @@ def test_the_exported_file_was_made_from_the_weights_beside_it(engines):
 
 @pytest.mark.parametrize("name", MODEL_FILES)
 def test_the_committed_files_fit_into_a_repository(name):
-    assert 100_000 < MODEL_FILES[name].stat().st_size < 64_000_000  # GitHub refuses files from 100 MB up
+    assert 100_000 < MODEL_FILES[name].stat().st_size < 80_000_000  # GitHub refuses files from 100 MB up
 
 
 def test_the_weights_file_carries_no_optimizer():
